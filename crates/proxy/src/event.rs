@@ -1,0 +1,286 @@
+//! What happened, in the domain's words, for metrics, logs and records.
+//!
+//! Small and `Copy` where it is said for every message; boxed where it is said once a call.
+
+use std::{net::SocketAddr, time::Duration};
+
+use trunkline_sip::Transport;
+
+use crate::{hop::{Hop, ListenerId}, settings::TrunkId};
+
+/// One thing that happened.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// A request ended here with our own final response.
+    Rejected {
+        /// Who sent it.
+        from: Hop,
+        /// The code we answered.
+        status: u16,
+        /// Why, as a metric label.
+        why: &'static str,
+    },
+    /// A message was dropped without an answer.
+    Dropped {
+        /// Who sent it.
+        from: Hop,
+        /// Why, as a metric label.
+        why: &'static str,
+    },
+    /// An INVITE outside a dialog was admitted.
+    CallStarted {
+        /// Which way.
+        direction: Direction,
+        /// The trunk it first goes to or came from.
+        trunk: TrunkId,
+    },
+    /// An attempt of a call has its verdict.
+    AttemptEnded {
+        /// Which way.
+        direction: Direction,
+        /// The trunk.
+        trunk: TrunkId,
+        /// The candidate.
+        peer: Peer,
+        /// The verdict.
+        outcome: Outcome,
+        /// From its first byte sent to the verdict.
+        took: Duration,
+    },
+    /// The caller has a final response, or gave up.
+    CallSetUp(Box<CallRecord>),
+    /// An established call is over (BYE, or forgotten after its longest life).
+    CallEnded {
+        /// Which way.
+        direction: Direction,
+        /// The trunk.
+        trunk: TrunkId,
+        /// From the 2xx to its end.
+        lasted: Duration,
+        /// The call's name on the wire.
+        call_id: Box<str>,
+        /// "bye", "expired".
+        why: &'static str,
+    },
+    /// A 2xx came for a call that was over; we sent ACK and BYE.
+    LateAnswer {
+        /// The trunk.
+        trunk: TrunkId,
+        /// Who answered late.
+        peer: Peer,
+        /// Whether the caller still waited, so that the answer was used.
+        used: bool,
+    },
+    /// A candidate's health changed.
+    Health {
+        /// The candidate.
+        peer: Peer,
+        /// What it was.
+        was: HealthState,
+        /// What it is.
+        is: HealthState,
+        /// The evidence, for a person.
+        why: &'static str,
+    },
+    /// An OPTIONS of ours has its verdict.
+    Probe {
+        /// The candidate.
+        peer: Peer,
+        /// A status code, or `None` for silence or a lost hop.
+        status: Option<u16>,
+    },
+    /// A step of disaster recovery.
+    Recovery {
+        /// The trunk.
+        trunk: TrunkId,
+        /// "asked", "answered", "failed", "fallback", "dial", "reject", "hangup", "redirect", "exhausted".
+        step: &'static str,
+        /// What exactly, for a person: a status, an error with its place.
+        detail: Box<str>,
+    },
+    /// A request or response was sent again by a timer.
+    Retransmitted,
+    /// A request larger than [`UDP_SAFE_BYTES`](crate::UDP_SAFE_BYTES) was sent by UDP all the same.
+    OversizedDatagram,
+    /// A message waited for DNS (a next hop that is not in the configuration).
+    Parked,
+    /// The table sizes, said now and then and whenever a snapshot is applied.
+    Load(Load),
+}
+
+/// Sizes of one shard's tables.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Load {
+    /// Requests in work, lingering ones included.
+    pub contexts: u32,
+    /// INVITEs outside a dialog without a final response.
+    pub calls_in_setup: u32,
+    /// Established calls remembered.
+    pub calls_active: u32,
+    /// Entries in all timer lanes.
+    pub timers: u32,
+}
+
+/// Which way a call goes.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Direction {
+    /// From the PBX side out to a carrier.
+    Termination,
+    /// From a carrier in to the PBX side.
+    Origination,
+}
+
+impl Direction {
+    /// The metric label and log word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Direction::Termination => "termination",
+            Direction::Origination => "origination",
+        }
+    }
+}
+
+/// A candidate as an event names it: what health is kept by.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Peer {
+    /// How we speak.
+    pub transport: Transport,
+    /// With whom.
+    pub addr: SocketAddr,
+    /// From where.
+    pub listener: ListenerId,
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.transport.param(), self.addr)
+    }
+}
+
+/// How an attempt ended (BEHAVIOUR 5).
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    /// This final response.
+    Final(u16),
+    /// No response at all within `response_timeout`.
+    Silent,
+    /// Only 100 within `progress_timeout`.
+    NoProgress,
+    /// Rang longer than `answer_timeout`.
+    NoAnswer,
+    /// The hop was lost: the word of a [`HopLoss`](crate::HopLoss).
+    Lost(&'static str),
+    /// Another call found out that the candidate is down.
+    PeerDown,
+    /// The caller gave up, or another attempt won.
+    Cancelled,
+    /// The setup budget ran out.
+    OutOfTime,
+}
+
+impl Outcome {
+    /// The metric label: bounded in number.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Outcome::Final(code) => match code / 100 {
+                2 => "answered",
+                3 => "3xx",
+                4 => "4xx",
+                5 => "5xx",
+                _ => "6xx",
+            },
+            Outcome::Silent => "silent",
+            Outcome::NoProgress => "no_progress",
+            Outcome::NoAnswer => "no_answer",
+            Outcome::Lost(_) => "lost",
+            Outcome::PeerDown => "peer_down",
+            Outcome::Cancelled => "cancelled",
+            Outcome::OutOfTime => "out_of_time",
+        }
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Outcome::Final(code) => write!(f, "{code}"),
+            Outcome::Lost(why) => f.write_str(why),
+            Outcome::Silent
+            | Outcome::NoProgress
+            | Outcome::NoAnswer
+            | Outcome::PeerDown
+            | Outcome::Cancelled
+            | Outcome::OutOfTime => f.write_str(self.word()),
+        }
+    }
+}
+
+/// One call's setup: the line in the log.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CallRecord {
+    /// As on the wire, not UTF-8 replaced.
+    pub call_id: Box<str>,
+    /// The user part of From. Mask it before it reaches a log.
+    pub from: Box<str>,
+    /// The called number. Mask it before it reaches a log.
+    pub to: Box<str>,
+    /// Who sent the INVITE.
+    pub source: Hop,
+    /// Which way.
+    pub direction: Direction,
+    /// The trunk that took it, else the first tried.
+    pub trunk: TrunkId,
+    /// The final response the caller got; 487 when it gave up.
+    pub status: u16,
+    /// Whether that response was made by Trunkline.
+    pub own: bool,
+    /// The attempts in order.
+    pub attempts: Vec<AttemptRecord>,
+    /// From the INVITE to the first provisional above 100, or the final.
+    pub first_ring: Option<Duration>,
+    /// From the INVITE to the final response.
+    pub took: Duration,
+    /// What decided the end when it was not an attempt: "exhausted", "cancelled", "recovery", ...
+    pub why: &'static str,
+}
+
+/// One attempt of a call.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct AttemptRecord {
+    /// The trunk.
+    pub trunk: TrunkId,
+    /// The candidate.
+    pub peer: Peer,
+    /// How it ended; `None` while it runs.
+    pub outcome: Option<Outcome>,
+    /// When it began, from the INVITE.
+    pub began: Duration,
+    /// How long it took to its verdict.
+    pub took: Duration,
+}
+
+/// A candidate's health (BEHAVIOUR 7).
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum HealthState {
+    /// Gets calls.
+    Up,
+    /// Gets calls when nothing better is there; probed at once.
+    Suspect,
+    /// Gets none, unless every candidate of the walk is down.
+    Down,
+    /// Asked for a pause by 503 with Retry-After; like down until it is over.
+    Paused,
+}
+
+impl HealthState {
+    /// The metric label and log word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            HealthState::Up => "up",
+            HealthState::Suspect => "suspect",
+            HealthState::Down => "down",
+            HealthState::Paused => "paused",
+        }
+    }
+}
+

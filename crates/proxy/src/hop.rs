@@ -1,0 +1,68 @@
+//! Where a message came from or goes to.
+
+use std::{fmt, net::SocketAddr};
+
+use trunkline_sip::Transport;
+
+/// One data-path thread. Part of every branch we write, so that a response finds its way home.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ShardId(pub u8);
+
+/// A listener: its place in [`Settings::listeners`](crate::Settings::listeners).
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ListenerId(pub u16);
+
+/// One stream connection of the net layer. Numbers are not used again while the process lives.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ConnectionId(pub u64);
+
+/// One next or previous hop: a peer's address and the listener of ours that speaks with it.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Hop {
+    /// The protocol between us.
+    pub transport: Transport,
+    /// Which of our listeners.
+    pub listener: ListenerId,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// For streams: this connection if it still lives, else (and for `None`) any connection from
+    /// `listener` to `remote`, opened when there is none (RFC 3261 §18.2.2).
+    pub connection: Option<ConnectionId>,
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport.param(), self.remote)
+    }
+}
+
+/// Why a hop cannot be used.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum HopLoss {
+    /// ICMP says that host, network or port is unreachable (UDP).
+    Unreachable,
+    /// The peer refused the connection.
+    Refused,
+    /// The peer did not accept the connection within the connect timeout.
+    ConnectTimeout,
+    /// An open connection was reset or closed.
+    Closed,
+    /// A limit of ours (connections, bytes waiting to be written) was reached.
+    Limit,
+    /// TLS could not be agreed.
+    Tls,
+}
+
+impl HopLoss {
+    /// For logs and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            HopLoss::Unreachable => "unreachable",
+            HopLoss::Refused => "refused",
+            HopLoss::ConnectTimeout => "connect_timeout",
+            HopLoss::Closed => "closed",
+            HopLoss::Limit => "limit",
+            HopLoss::Tls => "tls",
+        }
+    }
+}

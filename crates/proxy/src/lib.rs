@@ -1,0 +1,24 @@
+//! The SIP proxy as a value: inputs and the time go in, effects come out.
+//!
+//! Everything Trunkline decides is decided here; nothing here waits, reads a clock or opens a
+//! socket. `crates/README.md` tells how the parts fit together.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod event;
+pub mod hop;
+pub mod outbox;
+pub mod proxy;
+pub mod question;
+pub mod routing;
+pub mod settings;
+
+pub use event::Event;
+pub use hop::{ConnectionId, Hop, HopLoss, ListenerId, ShardId};
+pub use outbox::{Effect, Outbox};
+pub use question::{Answer, AskId, Question};
+pub use routing::Routing;
+pub use settings::Settings;
+pub use proxy::{Clock, Input, Proxy, Seed, Timer};
+
+/// A request larger than this should not travel by UDP (RFC 3261 §18.1.1).
+pub const UDP_SAFE_BYTES: usize = 1300;

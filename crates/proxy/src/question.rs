@@ -1,0 +1,116 @@
+//! What the proxy asks the slow side, and what comes back.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{routing::Candidate, settings::Place};
+
+/// Names one question of one shard.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct AskId(pub u64);
+
+/// Something only the slow side can find out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Question {
+    /// The candidates of a next hop that is not in the configuration (a Contact with a host name,
+    /// a disaster-recovery target): RFC 3263 in full.
+    Resolve(Place),
+    /// One HTTP exchange with a webhook. Retries and fallbacks are the proxy's to decide.
+    Http(HttpRequest),
+}
+
+/// One webhook request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpRequest {
+    /// Absolute, http or https, without a fragment.
+    pub url: Arc<str>,
+    /// How the parameters travel.
+    pub method: HttpMethod,
+    /// Names and values, not yet encoded; their order is the order on the wire.
+    pub form: Vec<(String, String)>,
+    /// Further headers (`I-Twilio-Idempotency-Token`, ...).
+    pub headers: Vec<(String, String)>,
+    /// Signs the request (`X-Twilio-Signature`) when there is one.
+    pub auth_token: Option<Secret>,
+    /// How long TCP and TLS may take to connect.
+    pub connect_timeout: Duration,
+    /// How long all of it may take.
+    pub timeout: Duration,
+}
+
+/// How a webhook is asked.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum HttpMethod {
+    /// Parameters in the query.
+    Get,
+    /// Parameters in the body, form-encoded.
+    Post,
+}
+
+/// Bytes that never show in logs or debug output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Arc<[u8]>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What came back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// To [`Question::Resolve`]. Empty: the name has no candidates.
+    Resolved {
+        /// All addresses, each with the listener that speaks to it.
+        candidates: Vec<Candidate>,
+        /// How long they may be used again.
+        ttl: Duration,
+    },
+    /// To [`Question::Resolve`]: DNS itself failed.
+    ResolveFailed,
+    /// To [`Question::Http`]: a whole response, whatever its status.
+    Http {
+        /// 100 to 599.
+        status: u16,
+        /// As the server wrote it, "" without one.
+        content_type: String,
+        /// At most [`HTTP_BODY_MAX`] bytes.
+        body: Vec<u8>,
+    },
+    /// To [`Question::Http`]: no response.
+    HttpFailed(HttpFailure),
+}
+
+/// Bytes of a webhook's answer that are read; one that is longer is [`HttpFailure::TooLarge`].
+pub const HTTP_BODY_MAX: usize = 16 * 1024;
+
+/// Why there was no HTTP response. Each has Twilio's error code, which the fallback URL is told.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum HttpFailure {
+    /// The name did not resolve, or no address accepted.
+    Connect,
+    /// TLS could not be agreed, or the certificate is not good.
+    Tls,
+    /// Connected, and then too slow.
+    Timeout,
+    /// The connection broke before a whole response.
+    Broken,
+    /// More than [`HTTP_BODY_MAX`] bytes.
+    TooLarge,
+    /// The slow side has no room for the question now.
+    Busy,
+}
+
+impl HttpFailure {
+    /// For logs and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            HttpFailure::Connect => "connect",
+            HttpFailure::Tls => "tls",
+            HttpFailure::Timeout => "timeout",
+            HttpFailure::Broken => "broken",
+            HttpFailure::TooLarge => "too_large",
+            HttpFailure::Busy => "busy",
+        }
+    }
+}
