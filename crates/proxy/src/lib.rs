@@ -4,13 +4,23 @@
 //! socket. `crates/README.md` tells how the parts fit together.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod branch;
+pub mod dialog;
+pub mod dice;
 pub mod event;
+pub mod forward;
+pub mod health;
 pub mod hop;
 pub mod outbox;
 pub mod proxy;
 pub mod question;
+pub mod recovery;
 pub mod routing;
+pub mod select;
 pub mod settings;
+pub mod timer;
+pub mod token;
+pub mod transaction;
 
 pub use event::Event;
 pub use hop::{ConnectionId, Hop, HopLoss, ListenerId, ShardId};
