@@ -1,1 +1,22 @@
-//! x
+//! Sockets: the only code that speaks SIP over the wire.
+//!
+//! A [shard](spawn) is one thread that owns a [`Proxy`](trunkline_proxy::Proxy), its sockets and
+//! its connections, and shares nothing. It carries bytes in, carries effects out and decides
+//! nothing about a call; of a message it reads only whose it is.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
+mod bind;
+mod brain;
+mod clock;
+mod icmp;
+mod limits;
+mod ready;
+mod shard;
+mod stats;
+mod udp;
+
+pub use bind::{BindError, Bound};
+pub use brain::Brain;
+pub use limits::NetLimits;
+pub use shard::{Command, Handles, SpawnError, spawn};
+pub use stats::{Count, NetStats};

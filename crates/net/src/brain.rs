@@ -1,0 +1,31 @@
+//! What a shard carries messages for.
+
+use std::time::Instant;
+
+use trunkline_proxy::{Input, Outbox, Proxy};
+
+/// Decides what happens. The product's is [`Proxy`]; the tests of this crate bring small ones of
+/// their own, so that sockets are proved without a call.
+pub trait Brain {
+    /// Applies one input; what should happen as a result is in `out` on return. `now` never
+    /// decreases.
+    fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox);
+    /// When it wants [`Input::Deadline`].
+    fn next_deadline(&self) -> Option<Instant>;
+    /// Whether nothing is in work, so that a drained shard may end.
+    fn is_idle(&self) -> bool;
+}
+
+impl Brain for Proxy {
+    fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox) {
+        Proxy::handle(self, now, input, out);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        Proxy::next_deadline(self)
+    }
+
+    fn is_idle(&self) -> bool {
+        Proxy::is_idle(self)
+    }
+}
