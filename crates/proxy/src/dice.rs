@@ -1,1 +1,145 @@
-//! (being written)
+//! Chance for one call.
+//!
+//! Owns nothing but a counter: the numbers are a keyed hash of it, under a key made of the
+//! process's secret and the Call-ID. So what is drawn for a call depends neither on the number of
+//! shards nor on the order in which calls arrive, a replay draws the same, and whoever sees some
+//! of the numbers (tags travel on the wire) can neither guess nor steer the others.
+
+use std::hash::Hasher;
+
+use siphasher::{
+    sip::SipHasher24,
+    sip128::{Hasher128, SipHasher24 as SipHasher24x128},
+};
+
+/// The letters of a tag. Lower case only: some peers compare tags without regard to case.
+const TAG_LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+/// The random numbers of one call, in order.
+#[derive(Clone, Debug)]
+pub struct Dice {
+    key: [u8; 16],
+    drawn: u64,
+}
+
+impl Dice {
+    /// The dice of the call with this Call-ID. The same key and Call-ID always give the same dice.
+    pub fn for_call(key: &[u8; 16], call_id: &[u8]) -> Dice {
+        let mut hasher = SipHasher24x128::new_with_key(key);
+        hasher.write(call_id);
+        Dice {
+            key: hasher.finish128().as_u128().to_le_bytes(),
+            drawn: 0,
+        }
+    }
+
+    /// The next number, any of the 2^64.
+    pub fn next_u64(&mut self) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write_u64(self.drawn.to_le());
+        self.drawn = self.drawn.wrapping_add(1);
+        hasher.finish()
+    }
+
+    /// A number from 0 up to but not including `bound`, each as likely as the next.
+    ///
+    /// A bound of 0 is taken as 1.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        debug_assert!(bound >= 1, "there is no number below 0");
+        let bound = bound.max(1);
+        // Lemire's method: the high half of a product is uniform once the few low halves that
+        // would come up once too often are drawn again.
+        let surplus = bound.wrapping_neg() % bound;
+        loop {
+            let product = u128::from(self.next_u64()) * u128::from(bound);
+            if product as u64 >= surplus {
+                return (product >> 64) as u64;
+            }
+        }
+    }
+
+    /// A To or From tag: more than 51 bits of chance, where RFC 3261 §19.3 wants 32.
+    pub fn tag(&mut self) -> [u8; 10] {
+        let mut rest = self.below(36u64.pow(10));
+        std::array::from_fn(|_| {
+            let letter = TAG_LETTERS[(rest % 36) as usize];
+            rest /= 36;
+            letter
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: [u8; 16] = *b"sixteen key byte";
+
+    fn first(key: &[u8; 16], call_id: &[u8], count: usize) -> Vec<u64> {
+        let mut dice = Dice::for_call(key, call_id);
+        (0..count).map(|_| dice.next_u64()).collect()
+    }
+
+    #[test]
+    fn a_call_draws_the_same_whatever_was_drawn_for_others() {
+        let alone = first(&KEY, b"a@example.com", 8);
+        let mut other = Dice::for_call(&KEY, b"b@example.com");
+        let mut again = Dice::for_call(&KEY, b"a@example.com");
+        let mixed: Vec<u64> = (0..8)
+            .map(|_| {
+                other.next_u64();
+                again.next_u64()
+            })
+            .collect();
+        assert_eq!(alone, mixed);
+    }
+
+    #[test]
+    fn another_call_or_another_key_draws_something_else() {
+        let here = first(&KEY, b"a@example.com", 4);
+        assert_ne!(here, first(&KEY, b"b@example.com", 4));
+        assert_ne!(here, first(b"another key here", b"a@example.com", 4));
+    }
+
+    #[test]
+    fn numbers_below_a_bound_are_even() {
+        const ROLLS: u64 = 60_000;
+        let mut dice = Dice::for_call(&KEY, b"even");
+        let mut seen = [0u64; 6];
+        (0..ROLLS).for_each(|_| seen[dice.below(6) as usize] += 1);
+        let mean = (ROLLS / 6) as f64;
+        // Four standard deviations of a binomial.
+        let slack = 4.0 * (mean * 5.0 / 6.0).sqrt();
+        assert!(
+            seen.iter().all(|n| (*n as f64 - mean).abs() < slack),
+            "{seen:?}"
+        );
+    }
+
+    #[test]
+    fn tags_are_lower_case_and_do_not_repeat() {
+        let tags: HashSet<[u8; 10]> = (0..10_000u32)
+            .map(|call| Dice::for_call(&KEY, &call.to_le_bytes()).tag())
+            .collect();
+        assert_eq!(tags.len(), 10_000);
+        assert!(
+            tags.iter()
+                .flatten()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_drawn_reaches_its_bound(bound in 1u64.., call in any::<[u8; 4]>()) {
+            let mut dice = Dice::for_call(&KEY, &call);
+            for _ in 0..16 {
+                prop_assert!(dice.below(bound) < bound);
+            }
+        }
+    }
+}

@@ -1,1 +1,410 @@
-//! (being written)
+//! Timers: one FIFO for each distinct duration.
+//!
+//! SIP arms few different durations (T1, 4 s, 64·T1, ...) and arms them often. Time never runs
+//! back, so entries of one duration fall due in the order in which they were armed, and a queue
+//! is sorted without sorting. What has no lane goes into a heap.
+//!
+//! Nothing is cancelled. An entry that no longer matters surfaces when its time has come, and its
+//! owner sees from the key (a generation, a state) that it is stale.
+
+use std::{
+    cmp::Ordering,
+    collections::{BinaryHeap, VecDeque},
+    time::{Duration, Instant},
+};
+
+/// Lanes at most; a duration that finds neither its own lane nor an empty one goes to the heap.
+const LANES_MAX: usize = 24;
+
+/// A queue with less room than this is never worth giving memory back for.
+const SHRINK_ABOVE: usize = 1024;
+
+/// No deadline.
+const NEVER: i64 = i64::MAX;
+
+/// The latest deadline there is.
+const LATEST: i64 = NEVER - 1;
+
+/// Armed timers, each with a key that says what it is for.
+#[derive(Debug)]
+pub struct Lanes<K> {
+    /// Deadlines count nanoseconds from here: half the size of an [`Instant`], one comparison.
+    epoch: Option<Instant>,
+    /// The latest `now` seen.
+    now: i64,
+    lanes: Vec<Lane<K>>,
+    odd: BinaryHeap<Odd<K>>,
+    /// Tells heap entries with the same deadline apart, so that the first armed is first out.
+    armed: u64,
+    /// The earliest deadline of all, or [`NEVER`].
+    next: i64,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Lane<K> {
+    after: Duration,
+    queue: VecDeque<(i64, K)>,
+}
+
+#[derive(Debug)]
+struct Odd<K> {
+    at: i64,
+    armed: u64,
+    key: K,
+}
+
+impl<K> Lanes<K> {
+    /// None armed.
+    pub fn new() -> Self {
+        Lanes {
+            epoch: None,
+            now: i64::MIN,
+            lanes: Vec::new(),
+            odd: BinaryHeap::new(),
+            armed: 0,
+            next: NEVER,
+            len: 0,
+        }
+    }
+
+    /// Arms a timer that falls due `after` from `now`. `now` must not be earlier than any `now`
+    /// given before.
+    ///
+    /// For durations that come up again and again; each has a lane of its own.
+    pub fn arm(&mut self, now: Instant, after: Duration, key: K) {
+        self.see(now);
+        let at = self.now.saturating_add(nanos(after)).min(LATEST);
+        match self.lane(after) {
+            Some(lane) => self.lanes[lane].queue.push_back((at, key)),
+            None => self.push_odd(at, key),
+        }
+        self.count_in(at);
+    }
+
+    /// Arms a timer that falls due at a moment of its own (a budget's end, a Retry-After).
+    pub fn arm_once(&mut self, at: Instant, key: K) {
+        let at = self.since_epoch(at);
+        self.push_odd(at, key);
+        self.count_in(at);
+    }
+
+    /// Takes out the timer that fell due first, if one has. Of those with the same deadline in
+    /// one lane the first armed comes first.
+    pub fn pop_expired(&mut self, now: Instant) -> Option<K> {
+        self.see(now);
+        if self.next > self.now {
+            return None;
+        }
+        let heap = self.odd.peek().map_or(NEVER, |odd| odd.at);
+        let lane = self
+            .lanes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, lane)| lane.queue.front().map(|(at, _)| (*at, index)))
+            .min();
+        let key = match lane {
+            Some((at, index)) if at <= heap => {
+                let queue = &mut self.lanes[index].queue;
+                let key = queue.pop_front().map(|(_, key)| key);
+                shrink(queue);
+                key
+            }
+            Some(_) | None => {
+                let key = self.odd.pop().map(|odd| odd.key);
+                if roomy(self.odd.len(), self.odd.capacity()) {
+                    self.odd.shrink_to(self.odd.capacity() / 4);
+                }
+                key
+            }
+        };
+        self.len -= usize::from(key.is_some());
+        self.next = self.earliest();
+        key
+    }
+
+    /// When the next timer falls due.
+    pub fn next(&self) -> Option<Instant> {
+        let epoch = self.epoch.filter(|_| self.next != NEVER)?;
+        let away = Duration::from_nanos(self.next.unsigned_abs());
+        if self.next < 0 {
+            epoch.checked_sub(away)
+        } else {
+            epoch.checked_add(away)
+        }
+    }
+
+    /// How many are armed, stale ones included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none is armed.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Moves our clock on. One that ran back would leave a lane unsorted and its timers late.
+    fn see(&mut self, now: Instant) {
+        let now = self.since_epoch(now);
+        debug_assert!(now >= self.now, "time ran back");
+        self.now = self.now.max(now);
+    }
+
+    /// Nanoseconds from the first moment we were told of, which need not be the earliest.
+    fn since_epoch(&mut self, at: Instant) -> i64 {
+        let epoch = *self.epoch.get_or_insert(at);
+        match at.checked_duration_since(epoch) {
+            Some(after) => nanos(after),
+            None => -nanos(epoch.duration_since(at)),
+        }
+    }
+
+    /// The lane for a duration: its own, else an empty one, else a new one while there may be more.
+    fn lane(&mut self, after: Duration) -> Option<usize> {
+        let own = self.lanes.iter().position(|lane| lane.after == after);
+        if own.is_some() {
+            return own;
+        }
+        if self.lanes.len() < LANES_MAX {
+            self.lanes.push(Lane {
+                after,
+                queue: VecDeque::new(),
+            });
+            return Some(self.lanes.len() - 1);
+        }
+        // A duration that left the configuration leaves its lane to another once it has drained.
+        let empty = self.lanes.iter().position(|lane| lane.queue.is_empty())?;
+        self.lanes[empty].after = after;
+        Some(empty)
+    }
+
+    fn push_odd(&mut self, at: i64, key: K) {
+        let armed = self.armed;
+        self.armed += 1;
+        self.odd.push(Odd { at, armed, key });
+    }
+
+    fn count_in(&mut self, at: i64) {
+        self.len += 1;
+        self.next = self.next.min(at);
+    }
+
+    fn earliest(&self) -> i64 {
+        let heap = self.odd.peek().map_or(NEVER, |odd| odd.at);
+        self.lanes
+            .iter()
+            .filter_map(|lane| lane.queue.front())
+            .map(|(at, _)| *at)
+            .fold(heap, i64::min)
+    }
+}
+
+impl<K> Default for Lanes<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The heap is a max-heap, so the earliest deadline is the greatest.
+impl<K> Ord for Odd<K> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.armed).cmp(&(self.at, self.armed))
+    }
+}
+
+impl<K> PartialOrd for Odd<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K> PartialEq for Odd<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<K> Eq for Odd<K> {}
+
+/// 292 years fit; more counts as 292 years.
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).map_or(LATEST, |nanos| nanos.min(LATEST))
+}
+
+fn shrink<T>(queue: &mut VecDeque<T>) {
+    if roomy(queue.len(), queue.capacity()) {
+        queue.shrink_to(queue.capacity() / 4);
+    }
+}
+
+/// Whether memory should be given back. Shrinking to a quarter when less than an eighth is used
+/// leaves as much to be popped before the next time as was copied this time.
+fn roomy(len: usize, capacity: usize) -> bool {
+    capacity > SHRINK_ABOVE && len < capacity / 8
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test has to begin some time")]
+    fn some_moment() -> Instant {
+        Instant::now()
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn drain<K>(lanes: &mut Lanes<K>, now: Instant) -> Vec<K> {
+        std::iter::from_fn(|| lanes.pop_expired(now)).collect()
+    }
+
+    #[test]
+    fn timers_surface_in_deadline_order_across_lanes() {
+        let start = some_moment();
+        let mut lanes = Lanes::new();
+        lanes.arm(start, 30 * MS, "third");
+        lanes.arm(start, 10 * MS, "first");
+        lanes.arm_once(start + 20 * MS, "second");
+        lanes.arm(start + 5 * MS, 30 * MS, "fourth");
+        assert_eq!(lanes.next(), Some(start + 10 * MS));
+        assert_eq!(lanes.len(), 4);
+        assert_eq!(drain(&mut lanes, start + 9 * MS), Vec::<&str>::new());
+        assert_eq!(
+            drain(&mut lanes, start + 100 * MS),
+            ["first", "second", "third", "fourth"]
+        );
+        assert_eq!(lanes.next(), None);
+        assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn a_timer_falls_due_at_its_moment_and_not_before() {
+        let start = some_moment();
+        let mut lanes = Lanes::new();
+        lanes.arm(start, 500 * MS, ());
+        assert_eq!(lanes.pop_expired(start + 499 * MS), None);
+        assert_eq!(lanes.pop_expired(start + 500 * MS), Some(()));
+    }
+
+    #[test]
+    fn a_moment_already_past_is_due_at_once() {
+        let start = some_moment();
+        let mut lanes = Lanes::new();
+        lanes.arm(start + 50 * MS, MS, "later");
+        lanes.arm_once(start, "past");
+        assert_eq!(lanes.pop_expired(start + 50 * MS), Some("past"));
+    }
+
+    #[test]
+    fn a_moment_named_before_any_clock_reading_is_not_early() {
+        let start = some_moment();
+        let mut lanes = Lanes::new();
+        lanes.arm_once(start + 10 * MS, ());
+        assert_eq!(lanes.pop_expired(start), None);
+        assert_eq!(lanes.next(), Some(start + 10 * MS));
+        assert_eq!(lanes.pop_expired(start + 10 * MS), Some(()));
+    }
+
+    #[test]
+    fn more_durations_than_lanes_still_come_in_order() {
+        let start = some_moment();
+        let mut lanes = Lanes::new();
+        (1..=100u32).rev().for_each(|n| lanes.arm(start, n * MS, n));
+        assert_eq!(lanes.lanes.len(), LANES_MAX);
+        assert_eq!(
+            drain(&mut lanes, start + 100 * MS),
+            (1..=100).collect::<Vec<_>>()
+        );
+        lanes.arm(start + 100 * MS, 777 * MS, 777);
+        assert!(lanes.odd.is_empty(), "a drained lane serves a new duration");
+        assert_eq!(lanes.lanes.len(), LANES_MAX);
+    }
+
+    #[test]
+    fn a_peak_gives_its_memory_back() {
+        const PEAK: u32 = 200_000;
+        let start = some_moment();
+        let mut lanes = Lanes::new();
+        (0..PEAK).for_each(|n| lanes.arm(start, MS, n));
+        (0..PEAK).for_each(|n| lanes.arm_once(start + MS, n));
+        assert_eq!(drain(&mut lanes, start + MS).len(), 2 * PEAK as usize);
+        let room = lanes.lanes[0].queue.capacity() + lanes.odd.capacity();
+        assert!(room <= 2 * SHRINK_ABOVE, "{room} entries kept");
+    }
+
+    #[test]
+    fn the_longest_duration_does_not_overflow() {
+        let start = some_moment();
+        let mut lanes = Lanes::new();
+        lanes.arm(start, Duration::MAX, "never");
+        lanes.arm(start, MS, "soon");
+        assert_eq!(lanes.next(), Some(start + MS));
+        assert_eq!(drain(&mut lanes, start + MS), ["soon"]);
+        assert_eq!(lanes.len(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "time ran back")]
+    #[cfg(debug_assertions)]
+    fn a_clock_that_runs_back_is_noticed() {
+        let start = some_moment();
+        let mut lanes = Lanes::new();
+        lanes.arm(start + MS, MS, ());
+        lanes.arm(start, MS, ());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Wait(u64),
+        Arm(u64),
+        Once(u64),
+        Pop,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0u64..50).prop_map(Step::Wait),
+            // More distinct durations than lanes, and often the same ones.
+            prop_oneof![0u64..4, 0u64..60].prop_map(Step::Arm),
+            (0u64..100).prop_map(Step::Once),
+            Just(Step::Pop),
+        ]
+    }
+
+    proptest! {
+        /// The model: a list, searched for the smallest deadline.
+        #[test]
+        fn lanes_do_what_a_sorted_list_does(steps in prop::collection::vec(step(), 1..400)) {
+            let start = some_moment();
+            let mut lanes = Lanes::new();
+            let mut model: Vec<u64> = Vec::new();
+            let mut now = 0;
+            for step in steps {
+                let at = |ms: u64| start + Duration::from_millis(ms);
+                match step {
+                    Step::Wait(ms) => now += ms,
+                    Step::Arm(ms) => {
+                        lanes.arm(at(now), Duration::from_millis(ms), now + ms);
+                        model.push(now + ms);
+                    }
+                    Step::Once(ms) => {
+                        lanes.arm_once(at(ms), ms);
+                        model.push(ms);
+                    }
+                    Step::Pop => {
+                        let due = model.iter().copied().filter(|due| *due <= now).min();
+                        prop_assert_eq!(lanes.pop_expired(at(now)), due);
+                        if let Some(place) = model.iter().position(|at| Some(*at) == due) {
+                            model.swap_remove(place);
+                        }
+                    }
+                }
+                prop_assert_eq!(lanes.len(), model.len());
+                prop_assert_eq!(lanes.next(), model.iter().min().map(|ms| start + Duration::from_millis(*ms)));
+            }
+        }
+    }
+}
