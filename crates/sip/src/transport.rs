@@ -55,8 +55,14 @@ impl Transport {
 
     /// Reads a Via's or a URI's word for it, in any case.
     pub fn parse(token: &[u8]) -> Option<Transport> {
-        [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss]
-            .into_iter()
-            .find(|transport| token.eq_ignore_ascii_case(transport.via_name().as_bytes()))
+        [
+            Transport::Udp,
+            Transport::Tcp,
+            Transport::Tls,
+            Transport::Ws,
+            Transport::Wss,
+        ]
+        .into_iter()
+        .find(|transport| token.eq_ignore_ascii_case(transport.via_name().as_bytes()))
     }
 }

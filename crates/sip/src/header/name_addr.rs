@@ -1,0 +1,192 @@
+//! Addresses: `"Alice" <sip:alice@example.com>;tag=1` in From, To, Contact, Route and Record-Route
+//! (RFC 3261 §20.10, §20.20, §20.39, §20.34, §20.30).
+
+use crate::Span;
+use crate::error::{Fault, Malformed};
+use crate::header::Params;
+use crate::lex;
+use crate::message::span;
+
+/// An address with its header parameters.
+#[derive(Copy, Clone, Debug)]
+pub struct NameAddr<'a> {
+    /// The display name as written, with its quotes; `b""` when there is none.
+    pub display: &'a [u8],
+    /// The URI, not yet looked into. `b"*"` is possible in a Contact.
+    pub uri: &'a [u8],
+    /// The header's parameters. Without angle brackets every parameter is the header's, none the
+    /// URI's (RFC 3261 §20.10).
+    pub params: Params<'a>,
+    /// Where the whole value is in the message.
+    pub at: Span,
+    /// Whether the URI was written in angle brackets.
+    pub in_brackets: bool,
+}
+
+impl<'a> NameAddr<'a> {
+    /// Reads a value by itself; `at` then counts from its first byte.
+    ///
+    /// Fails when quotes or brackets do not close, when there is no URI, or when a URI without
+    /// brackets has what only brackets may hold (`,` and `?`).
+    pub fn parse(value: &'a [u8]) -> Result<NameAddr<'a>, Malformed> {
+        Self::parse_at(value, 0, Fault::Uri)
+    }
+
+    pub(crate) fn parse_at(
+        value: &'a [u8],
+        base: usize,
+        fault: Fault,
+    ) -> Result<NameAddr<'a>, Malformed> {
+        let (start, end) = lex::trim_span(value, 0, value.len());
+        Self::read(&value[start..end], span(base + start, base + end))
+            .ok_or(Malformed::new(fault, base))
+    }
+
+    fn read(value: &'a [u8], at: Span) -> Option<NameAddr<'a>> {
+        let Some(open) = open_bracket(value)? else {
+            return Self::read_bare(value, at);
+        };
+        let close = open + memchr::memchr(b'>', &value[open..])?;
+        let uri = lex::trim(&value[open + 1..close]);
+        let params = lex::trim(&value[close + 1..]);
+        if !has_scheme(uri) || !matches!(params.first(), None | Some(b';')) {
+            return None;
+        }
+        Some(NameAddr {
+            display: lex::trim(&value[..open]),
+            uri,
+            params: Params(params),
+            at,
+            in_brackets: true,
+        })
+    }
+
+    fn read_bare(value: &'a [u8], at: Span) -> Option<NameAddr<'a>> {
+        let uri_end = memchr::memchr(b';', value).unwrap_or(value.len());
+        let uri = lex::trim(&value[..uri_end]);
+        let only_in_brackets =
+            |byte: &u8| matches!(byte, b',' | b'?' | b'"' | b'>') || lex::is_lws(*byte);
+        if uri != b"*" && (!has_scheme(uri) || uri.iter().any(only_in_brackets)) {
+            return None;
+        }
+        Some(NameAddr {
+            display: b"",
+            uri,
+            params: Params(&value[uri_end..]),
+            at,
+            in_brackets: false,
+        })
+    }
+
+    /// The `tag` parameter, when it has a value (RFC 3261 §19.3).
+    pub fn tag(&self) -> Option<&'a [u8]> {
+        self.params.get("tag").filter(|tag| !tag.is_empty())
+    }
+}
+
+/// The `<` that opens the URI: `Some(None)` when the form has no brackets, `None` when a quoted
+/// display name never closes.
+fn open_bracket(value: &[u8]) -> Option<Option<usize>> {
+    let mut at = 0;
+    while let Some(&byte) = value.get(at) {
+        match byte {
+            b'<' => return Some(Some(at)),
+            // Parameters have begun: what stood before them was a bare URI.
+            b';' => return Some(None),
+            b'"' => at = lex::quoted_end(value, at)?,
+            _ => at += 1,
+        }
+    }
+    Some(None)
+}
+
+fn has_scheme(uri: &[u8]) -> bool {
+    memchr::memchr(b':', uri).is_some_and(|colon| colon > 0 && colon + 1 < uri.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_in_all_its_forms() {
+        // value, display, uri, tag
+        let table: &[(&str, &str, &str, Option<&str>)] = &[
+            ("<sip:a@b>", "", "sip:a@b", None),
+            ("<sip:a@b>;tag=1", "", "sip:a@b", Some("1")),
+            (
+                "<sip:a@b;tag=in>;TAG=out",
+                "",
+                "sip:a@b;tag=in",
+                Some("out"),
+            ),
+            (
+                r#""A. \"B\" <c>" <sip:a@b> ;tag=x"#,
+                r#""A. \"B\" <c>""#,
+                "sip:a@b",
+                Some("x"),
+            ),
+            ("Alice Smith <sips:a@b>", "Alice Smith", "sips:a@b", None),
+            (
+                "Alice\r\n <sip:a@b>\r\n ;tag=1",
+                "Alice",
+                "sip:a@b",
+                Some("1"),
+            ),
+            ("sip:a@b", "", "sip:a@b", None),
+            ("sip:a@b;tag=9;lr", "", "sip:a@b", Some("9")),
+            ("tel:+15551234;tag=9", "", "tel:+15551234", Some("9")),
+            ("sip:a@b ; tag = 7", "", "sip:a@b", Some("7")),
+            ("< sip:a@b >", "", "sip:a@b", None),
+            (
+                "<sip:a@b?Replaces=1%3Bto>",
+                "",
+                "sip:a@b?Replaces=1%3Bto",
+                None,
+            ),
+            (
+                "<sip:a@[2001:db8::1]:5060>;tag=",
+                "",
+                "sip:a@[2001:db8::1]:5060",
+                None,
+            ),
+            ("*", "", "*", None),
+            ("\"\\\0\" <sip:a@b>", "\"\\\0\"", "sip:a@b", None),
+            ("sip:a@b;x=\"<\"", "", "sip:a@b", None),
+        ];
+        for (value, display, uri, tag) in table {
+            let read = NameAddr::parse(value.as_bytes())
+                .unwrap_or_else(|error| panic!("{value}: {error}"));
+            assert_eq!(read.display, display.as_bytes(), "{value}");
+            assert_eq!(read.uri, uri.as_bytes(), "{value}");
+            assert_eq!(read.tag(), tag.map(str::as_bytes), "{value}");
+            assert_eq!(
+                read.in_brackets,
+                value.contains("<sip") || value.contains("< sip"),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for value in [
+            "",
+            "<>",
+            "\"\" <> ;",
+            "<sip:a@b",
+            "\"Mr. J. User <sip:a@b>",
+            "<sip:a@b> tail",
+            "sip:a@b?x=y",
+            "sip:a@b,sip:c@d",
+            "nobody",
+            "<nobody>",
+            ":a",
+            "sip:",
+            "Bob sip:a@b",
+        ] {
+            let error = NameAddr::parse(value.as_bytes()).expect_err(value);
+            assert_eq!(error.fault, Fault::Uri, "{value}");
+        }
+    }
+}

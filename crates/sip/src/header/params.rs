@@ -1,0 +1,121 @@
+//! Parameters: `;name=value;flag` behind a header value or in a URI (RFC 3261 §7.3.1).
+
+use crate::lex;
+
+/// The parameters of a value, as written; may start with the first `;`.
+#[derive(Copy, Clone, Debug)]
+pub struct Params<'a>(pub &'a [u8]);
+
+impl<'a> Params<'a> {
+    /// The first parameter of that name, in any case: its value, `b""` for a flag without one.
+    /// A quoted value keeps its quotes.
+    pub fn get(&self, name: &str) -> Option<&'a [u8]> {
+        self.iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value.unwrap_or_default())
+    }
+
+    /// Whether there is a parameter of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// All parameters in order: names and values without white space around them; `None` where
+    /// there is no `=`. Empty ones (`;;`) are passed over.
+    pub fn iter(&self) -> ParamsIter<'a> {
+        ParamsIter(self.0)
+    }
+}
+
+impl<'a> IntoIterator for Params<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+    type IntoIter = ParamsIter<'a>;
+
+    fn into_iter(self) -> ParamsIter<'a> {
+        self.iter()
+    }
+}
+
+/// See [`Params::iter`].
+#[derive(Clone, Debug)]
+pub struct ParamsIter<'a>(&'a [u8]);
+
+impl<'a> Iterator for ParamsIter<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let skip = self
+            .0
+            .iter()
+            .position(|&byte| byte != b';' && !lex::is_lws(byte))?;
+        let rest = &self.0[skip..];
+        let name_end = rest
+            .iter()
+            .position(|byte| matches!(byte, b';' | b'='))
+            .unwrap_or(rest.len());
+        let name = lex::trim(&rest[..name_end]);
+        if rest.get(name_end) != Some(&b'=') {
+            self.0 = &rest[name_end..];
+            return Some((name, None));
+        }
+        let value_start = name_end + 1 + lex::lws_len(&rest[name_end + 1..]);
+        // A semicolon inside quotes separates nothing; quotes that never close hold all the rest.
+        let quotes_end = match rest.get(value_start) {
+            Some(b'"') => lex::quoted_end(rest, value_start).unwrap_or(rest.len()),
+            _ => value_start,
+        };
+        let end =
+            memchr::memchr(b';', &rest[quotes_end..]).map_or(rest.len(), |at| quotes_end + at);
+        self.0 = &rest[end..];
+        Some((name, Some(lex::trim(&rest[value_start..end]))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_come_in_order_and_quotes_hide_semicolons() {
+        type Pairs<'a> = &'a [(&'a str, Option<&'a str>)];
+        let table: &[(&str, Pairs<'_>)] = &[
+            ("", &[]),
+            (";", &[]),
+            (";lr", &[("lr", None)]),
+            (
+                "transport=tcp;lr",
+                &[("transport", Some("tcp")), ("lr", None)],
+            ),
+            (
+                ";branch=z9hG4bK1;rport",
+                &[("branch", Some("z9hG4bK1")), ("rport", None)],
+            ),
+            (" ; Tag = a1 \r\n ;\tx", &[("Tag", Some("a1")), ("x", None)]),
+            (
+                r#";t="a;b\";c";d=1"#,
+                &[("t", Some(r#""a;b\";c""#)), ("d", Some("1"))],
+            ),
+            (";a=;b", &[("a", Some("")), ("b", None)]),
+            (";;a;;", &[("a", None)]),
+            (r#";a="never;closed"#, &[("a", Some(r#""never;closed"#))]),
+            (";=v", &[("", Some("v"))]),
+            (";a=b=c", &[("a", Some("b=c"))]),
+        ];
+        for (text, expected) in table {
+            let pairs: Vec<_> = Params(text.as_bytes()).iter().collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), value.map(str::as_bytes)))
+                .collect();
+            assert_eq!(pairs, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_found_in_any_case_and_the_first_wins() {
+        let params = Params(b";TAG=1;tag=2;LR");
+        assert_eq!(params.get("tag"), Some(&b"1"[..]));
+        assert_eq!(params.get("lr"), Some(&b""[..]));
+        assert!(params.has("Lr") && !params.has("ag"));
+    }
+}

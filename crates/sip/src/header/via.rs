@@ -1,0 +1,249 @@
+//! `Via: SIP/2.0/UDP host:5060;branch=z9hG4bK…` (RFC 3261 §20.42, RFC 3581, RFC 5118).
+
+use std::net::IpAddr;
+
+use crate::Span;
+use crate::error::{Fault, Malformed};
+use crate::header::Params;
+use crate::lex;
+use crate::message::span;
+use crate::name::Name;
+use crate::uri::Host;
+
+/// One Via value.
+#[derive(Copy, Clone, Debug)]
+pub struct Via<'a> {
+    /// The transport as written, such as `b"UDP"`.
+    pub transport: &'a [u8],
+    /// The host of `sent-by`.
+    pub host: Host<'a>,
+    /// The port of `sent-by`, when written.
+    pub port: Option<u16>,
+    /// What follows `sent-by`.
+    pub params: Params<'a>,
+    /// Where the whole value is in the message.
+    pub at: Span,
+    host_raw: &'a [u8],
+}
+
+impl<'a> Via<'a> {
+    /// Reads a value by itself; `at` then counts from its first byte.
+    pub fn parse(value: &'a [u8]) -> Result<Via<'a>, Malformed> {
+        Self::parse_at(value, 0)
+    }
+
+    pub(crate) fn parse_at(value: &'a [u8], base: usize) -> Result<Via<'a>, Malformed> {
+        let (start, end) = lex::trim_span(value, 0, value.len());
+        Self::read(&value[start..end], span(base + start, base + end))
+            .ok_or(Malformed::new(Fault::Bad(Name::Via), base))
+    }
+
+    fn read(value: &'a [u8], at: Span) -> Option<Via<'a>> {
+        let rest = match value.strip_prefix(b"SIP/2.0/") {
+            Some(rest) => rest,
+            None => after_slash(after_slash(value)?)?,
+        };
+        let (transport, rest) = rest.split_at(lex::token_len(rest));
+        let blank = lex::lws_len(rest);
+        if transport.is_empty() || blank == 0 {
+            return None;
+        }
+        let rest = &rest[blank..];
+        let (host_raw, rest) = rest.split_at(host_len(rest)?);
+        let host = Host::parse(host_raw)?;
+        let rest = &rest[lex::lws_len(rest)..];
+        let (port, rest) = match rest.strip_prefix(b":") {
+            None => (None, rest),
+            Some(rest) => {
+                let rest = &rest[lex::lws_len(rest)..];
+                let digits = rest
+                    .iter()
+                    .position(|byte| !byte.is_ascii_digit())
+                    .unwrap_or(rest.len());
+                (Some(lex::port(&rest[..digits])?), &rest[digits..])
+            }
+        };
+        let params = lex::trim(rest);
+        if !matches!(params.first(), None | Some(b';')) {
+            return None;
+        }
+        Some(Via {
+            transport,
+            host,
+            port,
+            params: Params(params),
+            at,
+            host_raw,
+        })
+    }
+
+    /// The `branch` parameter, when it has a value.
+    pub fn branch(&self) -> Option<&'a [u8]> {
+        self.params
+            .get("branch")
+            .filter(|branch| !branch.is_empty())
+    }
+
+    /// The `received` parameter (RFC 3261 §18.2.1). An IPv6 address is read with and without
+    /// brackets (RFC 5118 §4.5).
+    pub fn received(&self) -> Option<IpAddr> {
+        let text = self.params.get("received")?;
+        let bare = text
+            .strip_prefix(b"[")
+            .and_then(|text| text.strip_suffix(b"]"))
+            .unwrap_or(text);
+        std::str::from_utf8(bare).ok()?.parse().ok()
+    }
+
+    /// The `rport` parameter (RFC 3581 §3): `Some(None)` when it is asked for and not filled in.
+    pub fn rport(&self) -> Option<Option<u16>> {
+        self.params.get("rport").map(lex::port)
+    }
+
+    /// The host as written, brackets and case included.
+    pub fn host_raw(&self) -> &'a [u8] {
+        self.host_raw
+    }
+}
+
+/// What follows `token "/"`, with white space wherever RFC 3261 §25.1 lets it be.
+fn after_slash(value: &[u8]) -> Option<&[u8]> {
+    let (token, rest) = value.split_at(lex::token_len(value));
+    let rest = rest[lex::lws_len(rest)..].strip_prefix(b"/")?;
+    (!token.is_empty()).then(|| &rest[lex::lws_len(rest)..])
+}
+
+/// The length of the host that `rest` starts with.
+fn host_len(rest: &[u8]) -> Option<usize> {
+    if rest.first() == Some(&b'[') {
+        return memchr::memchr(b']', rest).map(|close| close + 1);
+    }
+    let end = |byte: &u8| matches!(byte, b':' | b';' | b',') || lex::is_lws(*byte);
+    Some(rest.iter().position(end).unwrap_or(rest.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_via_is_read_in_all_its_forms() {
+        // value, transport, host as written, port, branch
+        let table: &[(&str, &str, &str, Option<u16>, Option<&str>)] = &[
+            ("SIP/2.0/UDP 10.0.0.1", "UDP", "10.0.0.1", None, None),
+            (
+                "SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK1",
+                "UDP",
+                "10.0.0.1",
+                Some(5060),
+                Some("z9hG4bK1"),
+            ),
+            (
+                "SIP/2.0/TLS host.example.com;Branch=b;rport",
+                "TLS",
+                "host.example.com",
+                None,
+                Some("b"),
+            ),
+            (
+                "SIP  / 2.0\r\n /UDP\r\n    10.0.0.2 : 7 ;branch = x",
+                "UDP",
+                "10.0.0.2",
+                Some(7),
+                Some("x"),
+            ),
+            (
+                "SIP/2.0/TCP [2001:db8::9:1];branch=q",
+                "TCP",
+                "[2001:db8::9:1]",
+                None,
+                Some("q"),
+            ),
+            (
+                "SIP/2.0/TCP [::1]:5070 ;branch=q",
+                "TCP",
+                "[::1]",
+                Some(5070),
+                Some("q"),
+            ),
+            ("SIP/2.0/UNKNOWN x;branch=", "UNKNOWN", "x", None, None),
+            (
+                "SIP/2.0/UDP under_score.local;branch=1",
+                "UDP",
+                "under_score.local",
+                None,
+                Some("1"),
+            ),
+        ];
+        for (value, transport, host, port, branch) in table {
+            let via =
+                Via::parse(value.as_bytes()).unwrap_or_else(|error| panic!("{value}: {error}"));
+            assert_eq!(via.transport, transport.as_bytes(), "{value}");
+            assert_eq!(via.host_raw(), host.as_bytes(), "{value}");
+            assert_eq!(via.port, *port, "{value}");
+            assert_eq!(via.branch(), branch.map(str::as_bytes), "{value}");
+            assert_eq!(via.at, (0, u32::try_from(value.len()).unwrap()), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_via_is_refused() {
+        for value in [
+            "",
+            "SIP/2.0/UDP",
+            "SIP/2.0/UDP ",
+            "SIP/2.0 host",
+            "SIP/2.0/ host",
+            "/2.0/UDP host",
+            "SIP/2.0/UDP host:",
+            "SIP/2.0/UDP host:x",
+            "SIP/2.0/UDP host:0",
+            "SIP/2.0/UDP host:65536",
+            "SIP/2.0/UDP host junk",
+            "SIP/2.0/UDP host, SIP/2.0/UDP b",
+            "SIP/2.0/UDP 2001:db8::9",
+            "SIP/2.0/UDP [2001:db8::9",
+            "SIP/2.0/UDP [nonsense]",
+            "SIP/2.0/UDP ;branch=1",
+            ";;",
+        ] {
+            let error = Via::parse(value.as_bytes()).expect_err(value);
+            assert_eq!(error.fault, Fault::Bad(Name::Via), "{value}");
+        }
+    }
+
+    #[test]
+    fn where_to_answer_is_read_from_received_and_rport() {
+        let table: &[(&str, Option<&str>, Option<Option<u16>>)] = &[
+            ("SIP/2.0/UDP a", None, None),
+            ("SIP/2.0/UDP a;rport", None, Some(None)),
+            ("SIP/2.0/UDP a;rport=", None, Some(None)),
+            ("SIP/2.0/UDP a;rport=no", None, Some(None)),
+            (
+                "SIP/2.0/UDP a;received=192.0.2.1;rport=9988",
+                Some("192.0.2.1"),
+                Some(Some(9988)),
+            ),
+            (
+                "SIP/2.0/UDP a;received=2001:db8::9:255",
+                Some("2001:db8::9:255"),
+                None,
+            ),
+            (
+                "SIP/2.0/UDP a;received=[2001:db8::9:255]",
+                Some("2001:db8::9:255"),
+                None,
+            ),
+            ("SIP/2.0/UDP a;received=example.com", None, None),
+        ];
+        for (value, received, rport) in table {
+            let via = Via::parse(value.as_bytes()).expect(value);
+            assert_eq!(
+                via.received(),
+                received.map(|text| text.parse().unwrap()),
+                "{value}"
+            );
+            assert_eq!(via.rport(), *rport, "{value}");
+        }
+    }
+}

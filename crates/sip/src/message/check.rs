@@ -1,0 +1,90 @@
+//! What must hold before anyone acts on a message (RFC 3261 §8.1.1, §16.3, §20).
+
+use super::Message;
+use crate::error::{Fault, Malformed};
+use crate::name::Name;
+use crate::uri::{Scheme, Uri};
+
+/// Headers that must be there, once. In the order in which a lack of them is told.
+const ONCE: [Name; 4] = [Name::CallId, Name::CSeq, Name::From, Name::To];
+
+impl Message<'_> {
+    /// Checks what the structure alone does not tell: the headers that must be there once, that
+    /// every Via can be read and the top one has a branch, CSeq, addresses, Max-Forwards, and the
+    /// Request-URI, whose scheme must be sip, sips or tel.
+    ///
+    /// A From without a tag passes, as RFC 2543 had it. Fails with the first fault found.
+    pub fn check(&self) -> Result<(), Malformed> {
+        self.check_counts()?;
+        self.check_vias()?;
+        self.call_id()?;
+        self.from()?;
+        self.to()?;
+        let cseq = self.cseq()?;
+        if self.method().is_some_and(|method| method != cseq.method) {
+            let at = self.first(Name::CSeq).map_or(0, |header| header.value_at.0);
+            return Err(Malformed::new(Fault::CSeqMethod, at as usize));
+        }
+        self.max_forwards()?;
+        self.check_request_uri()
+    }
+
+    fn check_counts(&self) -> Result<(), Malformed> {
+        let mut seen = [0u8; ONCE.len()];
+        let mut hops_seen = false;
+        for entry in &self.entries {
+            if let Some(index) = ONCE.iter().position(|&name| name == entry.name) {
+                if seen[index] > 0 {
+                    return Err(Malformed::new(
+                        Fault::Repeated(entry.name),
+                        entry.start as usize,
+                    ));
+                }
+                seen[index] += 1;
+            } else if entry.name == Name::MaxForwards {
+                // Which of two would count is anyone's guess, and guesses make loops.
+                if hops_seen {
+                    return Err(Malformed::new(
+                        Fault::Repeated(Name::MaxForwards),
+                        entry.start as usize,
+                    ));
+                }
+                hops_seen = true;
+            }
+        }
+        match seen.iter().position(|&count| count == 0) {
+            Some(index) => Err(Malformed::new(
+                Fault::Missing(ONCE[index]),
+                self.headers_start as usize,
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn check_vias(&self) -> Result<(), Malformed> {
+        let top = self.top_via()?;
+        if top.branch().is_none() {
+            return Err(Malformed::new(Fault::Bad(Name::Via), top.at.0 as usize));
+        }
+        // Those below lead the answer home: better refused now than lost then.
+        self.vias().skip(1).try_for_each(|via| via.map(drop))
+    }
+
+    fn check_request_uri(&self) -> Result<(), Malformed> {
+        let Some(uri) = self.request_uri() else {
+            return Ok(());
+        };
+        let at = self.uri_at.0 as usize;
+        match Uri::parse(uri) {
+            Ok(Uri {
+                scheme: Scheme::Sip | Scheme::Sips | Scheme::Tel,
+                ..
+            }) => Ok(()),
+            Ok(Uri {
+                scheme: Scheme::Other,
+                ..
+            }) => Err(Malformed::new(Fault::UriScheme, at)),
+            Err(error) => Err(Malformed::new(Fault::RequestUri, at + error.at)),
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! A message as a view of its bytes: what is where. Reading a header reads the bytes again, so
+//! nothing is kept that was not asked for.
+//!
+//! - `parse`: bytes to a view; structure only.
+//! - `check`: what every message must keep before anyone acts on it.
+//! - `salvage`: as much of a broken message as an answer needs.
+//! - `values`: list headers, value by value.
+
+use smallvec::SmallVec;
+
+use crate::Span;
+use crate::error::{Fault, Malformed};
+use crate::header::{CSeq, NameAddr, Via, max_forwards};
+use crate::method::Method;
+use crate::name::Name;
+use crate::scan::Line;
+
+mod check;
+mod parse;
+mod salvage;
+mod values;
+
+pub(crate) use parse::{content_length, is_status_line};
+pub(crate) use values::Split;
+pub use values::{Value, Values};
+
+/// How much of a stranger's message is looked at.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a whole message.
+    pub message: usize,
+    /// Header lines, folds not counted.
+    pub headers: usize,
+    /// Bytes of the start line, or of one header with its folds. More than 65535 is 65535.
+    pub line: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            message: 65_535,
+            headers: 256,
+            line: 8192,
+        }
+    }
+}
+
+impl Limits {
+    /// Offsets are kept in 32 bits.
+    pub(crate) fn message_max(&self) -> usize {
+        self.message.min(u32::MAX as usize)
+    }
+
+    /// Offsets within a header are kept in 16 bits.
+    pub(crate) fn line_max(&self) -> usize {
+        self.line.min(usize::from(u16::MAX))
+    }
+}
+
+/// A start line, read.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Start<'a> {
+    /// A request line.
+    Request {
+        /// Its method.
+        method: Method<'a>,
+        /// Its Request-URI, as written.
+        uri: &'a [u8],
+    },
+    /// A status line.
+    Response {
+        /// 100 to 699.
+        code: u16,
+        /// The reason phrase; may be empty.
+        reason: &'a [u8],
+    },
+}
+
+/// One header of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    /// Which one it is, compact forms folded in.
+    pub name: Name,
+    /// The name as written.
+    pub raw_name: &'a [u8],
+    /// The value without white space at either end; folds inside are kept.
+    pub value: &'a [u8],
+    /// The whole header, its folds and its last line end included.
+    pub line: Span,
+    /// Where the value is.
+    pub value_at: Span,
+}
+
+/// Headers of a message before any is put on the heap.
+const HEADERS_INLINE: usize = 64;
+
+/// A SIP message, read but not copied.
+#[derive(Clone)]
+pub struct Message<'a> {
+    bytes: &'a [u8],
+    start: Start<'a>,
+    /// Where the Request-URI is; empty for a response.
+    uri_at: Span,
+    headers_start: u32,
+    /// The offset of the empty line.
+    headers_end: u32,
+    body_start: u32,
+    entries: SmallVec<[Entry; HEADERS_INLINE]>,
+}
+
+/// Where a header is, in 12 bytes: a message is moved now and then, with 64 of these in it.
+#[derive(Copy, Clone)]
+struct Entry {
+    start: u32,
+    /// These three count from `start`.
+    value: u16,
+    value_end: u16,
+    end: u16,
+    name_len: u8,
+    name: Name,
+}
+
+impl Entry {
+    /// `None` for a line longer than [`Limits::line_max`] lets pass.
+    fn new(line: &Line) -> Option<Entry> {
+        let within = |offset: usize| u16::try_from(offset - line.start).ok();
+        Some(Entry {
+            start: u32::try_from(line.start).ok()?,
+            value: within(line.value.0)?,
+            value_end: within(line.value.1)?,
+            end: within(line.end)?,
+            name_len: u8::try_from(line.name_end - line.start).ok()?,
+            name: line.name,
+        })
+    }
+
+    fn value_at(&self) -> Span {
+        (
+            self.start + u32::from(self.value),
+            self.start + u32::from(self.value_end),
+        )
+    }
+
+    fn line(&self) -> Span {
+        (self.start, self.start + u32::from(self.end))
+    }
+}
+
+impl<'a> Message<'a> {
+    /// The message: without the line ends before it, and without what follows the body.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The start line.
+    pub fn start(&self) -> Start<'a> {
+        self.start
+    }
+
+    /// Whether it is a request.
+    pub fn is_request(&self) -> bool {
+        matches!(self.start, Start::Request { .. })
+    }
+
+    /// The method of a request.
+    pub fn method(&self) -> Option<Method<'a>> {
+        match self.start {
+            Start::Request { method, .. } => Some(method),
+            Start::Response { .. } => None,
+        }
+    }
+
+    /// The status code of a response.
+    pub fn code(&self) -> Option<u16> {
+        match self.start {
+            Start::Request { .. } => None,
+            Start::Response { code, .. } => Some(code),
+        }
+    }
+
+    /// The Request-URI, as written.
+    pub fn request_uri(&self) -> Option<&'a [u8]> {
+        match self.start {
+            Start::Request { uri, .. } => Some(uri),
+            Start::Response { .. } => None,
+        }
+    }
+
+    /// Where the Request-URI is.
+    pub fn request_uri_at(&self) -> Option<Span> {
+        self.is_request().then_some(self.uri_at)
+    }
+
+    /// All headers, in order.
+    pub fn headers(&self) -> impl Iterator<Item = Header<'a>> + '_ {
+        self.entries.iter().map(|entry| self.header(entry))
+    }
+
+    /// The first header of that name.
+    pub fn first(&self, name: Name) -> Option<Header<'a>> {
+        self.entries
+            .iter()
+            .find(|entry| entry.name == name)
+            .map(|entry| self.header(entry))
+    }
+
+    /// All headers of that name, in order.
+    pub fn all(&self, name: Name) -> impl Iterator<Item = Header<'a>> + '_ {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.name == name)
+            .map(|entry| self.header(entry))
+    }
+
+    /// The first header of that name, in any case. A name that [`Name`] knows is found in its
+    /// compact form too.
+    pub fn named(&self, name: &str) -> Option<Header<'a>> {
+        match Name::parse(name.as_bytes()) {
+            Name::Other => self
+                .all(Name::Other)
+                .find(|header| header.raw_name.eq_ignore_ascii_case(name.as_bytes())),
+            known => self.first(known),
+        }
+    }
+
+    /// The values of all headers of that name, in order. Where [`Name::is_list`] says so, commas
+    /// outside quotes and angle brackets separate them; an empty header has none.
+    pub fn values(&self, name: Name) -> Values<'a, '_> {
+        Values::new(self, name)
+    }
+
+    /// The body.
+    pub fn body(&self) -> &'a [u8] {
+        self.bytes
+            .get(self.body_start as usize..)
+            .unwrap_or_default()
+    }
+
+    /// The Call-ID. Fails when it is missing, empty, or has white space in it.
+    pub fn call_id(&self) -> Result<&'a [u8], Malformed> {
+        let header = self.required(Name::CallId)?;
+        if header.value.is_empty() || header.value.iter().any(|&byte| crate::lex::is_lws(byte)) {
+            return Err(Malformed::new(
+                Fault::Bad(Name::CallId),
+                header.value_at.0 as usize,
+            ));
+        }
+        Ok(header.value)
+    }
+
+    /// The CSeq. Fails when it is missing or cannot be read.
+    pub fn cseq(&self) -> Result<CSeq<'a>, Malformed> {
+        let header = self.required(Name::CSeq)?;
+        CSeq::parse(header.value)
+            .map_err(|error| Malformed::new(error.fault, header.value_at.0 as usize))
+    }
+
+    /// From. Fails when it is missing or cannot be read.
+    pub fn from(&self) -> Result<NameAddr<'a>, Malformed> {
+        self.address(Name::From)
+    }
+
+    /// To. Fails when it is missing or cannot be read.
+    pub fn to(&self) -> Result<NameAddr<'a>, Malformed> {
+        self.address(Name::To)
+    }
+
+    /// The tag of From, when there is one that can be read.
+    pub fn from_tag(&self) -> Option<&'a [u8]> {
+        self.from().ok()?.tag()
+    }
+
+    /// The tag of To, when there is one that can be read.
+    pub fn to_tag(&self) -> Option<&'a [u8]> {
+        self.to().ok()?.tag()
+    }
+
+    /// The topmost Via value. Fails when there is none or it cannot be read.
+    pub fn top_via(&self) -> Result<Via<'a>, Malformed> {
+        self.vias().next().unwrap_or(Err(Malformed::new(
+            Fault::Missing(Name::Via),
+            self.headers_start as usize,
+        )))
+    }
+
+    /// All Via values, top first.
+    pub fn vias(&self) -> impl Iterator<Item = Result<Via<'a>, Malformed>> + '_ {
+        self.values(Name::Via)
+            .map(|value| Via::parse_at(value.bytes, value.at.0 as usize))
+    }
+
+    /// All Route values, in order.
+    pub fn routes(&self) -> impl Iterator<Item = Result<NameAddr<'a>, Malformed>> + '_ {
+        self.addresses(Name::Route)
+    }
+
+    /// All Record-Route values, in order.
+    pub fn record_routes(&self) -> impl Iterator<Item = Result<NameAddr<'a>, Malformed>> + '_ {
+        self.addresses(Name::RecordRoute)
+    }
+
+    /// The first Contact value, when it can be read.
+    pub fn contact(&self) -> Option<NameAddr<'a>> {
+        self.addresses(Name::Contact).next()?.ok()
+    }
+
+    /// Max-Forwards, `None` when there is none. Fails on what is no number; above 255 is 255.
+    pub fn max_forwards(&self) -> Result<Option<u8>, Malformed> {
+        let Some(header) = self.first(Name::MaxForwards) else {
+            return Ok(None);
+        };
+        max_forwards::parse(header.value)
+            .map(Some)
+            .map_err(|error| Malformed::new(error.fault, header.value_at.0 as usize))
+    }
+
+    fn required(&self, name: Name) -> Result<Header<'a>, Malformed> {
+        self.first(name).ok_or(Malformed::new(
+            Fault::Missing(name),
+            self.headers_start as usize,
+        ))
+    }
+
+    fn address(&self, name: Name) -> Result<NameAddr<'a>, Malformed> {
+        let header = self.required(name)?;
+        NameAddr::parse_at(header.value, header.value_at.0 as usize, Fault::Bad(name))
+    }
+
+    fn addresses(&self, name: Name) -> impl Iterator<Item = Result<NameAddr<'a>, Malformed>> + '_ {
+        self.values(name).map(move |value| {
+            NameAddr::parse_at(value.bytes, value.at.0 as usize, Fault::Bad(name))
+        })
+    }
+
+    fn header(&self, entry: &Entry) -> Header<'a> {
+        let (line, value_at) = (entry.line(), entry.value_at());
+        Header {
+            name: entry.name,
+            raw_name: self.part((entry.start, entry.start + u32::from(entry.name_len))),
+            value: self.part(value_at),
+            line,
+            value_at,
+        }
+    }
+
+    /// The bytes of a span. Spans come from the parser and lie inside; a foreign one gives nothing.
+    pub(crate) fn part(&self, at: Span) -> &'a [u8] {
+        self.bytes
+            .get(at.0 as usize..at.1 as usize)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn headers_start(&self) -> u32 {
+        self.headers_start
+    }
+
+    pub(crate) fn headers_end(&self) -> u32 {
+        self.headers_end
+    }
+
+    /// The header whose line starts at `start`.
+    pub(crate) fn header_at(&self, start: u32) -> Option<Header<'a>> {
+        let index = self
+            .entries
+            .binary_search_by_key(&start, |entry| entry.start)
+            .ok()?;
+        self.entries.get(index).map(|entry| self.header(entry))
+    }
+}
+
+impl std::fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Message({})", self.bytes.escape_ascii())
+    }
+}
+
+/// Offsets as a span. Messages are never longer than 32 bits count, see [`Limits::message_max`].
+pub(crate) fn span(start: usize, end: usize) -> Span {
+    let narrow = |offset| u32::try_from(offset).unwrap_or(u32::MAX);
+    (narrow(start), narrow(end))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! Answers to the questions a socket loop has before it parses anything: which shard owns this, and
+//! whom does it count against.
+//!
+//! Built on the parser's own scanner, so that for every message that parses both say the same.
+
+use crate::lex;
+use crate::message::is_status_line;
+use crate::name::Name;
+use crate::scan::{self, Scanned};
+
+/// Whether the bytes start like a response.
+pub fn is_response(bytes: &[u8]) -> bool {
+    is_status_line(&bytes[scan::leading_crlf(bytes)..])
+}
+
+/// The value of the first Call-ID.
+pub fn call_id(bytes: &[u8]) -> Option<&[u8]> {
+    first(bytes, Name::CallId)
+}
+
+/// The `branch` of the first Via value.
+pub fn top_branch(bytes: &[u8]) -> Option<&[u8]> {
+    let value = first(bytes, Name::Via)?;
+    let end = memchr::memchr(b',', value).unwrap_or(value.len());
+    let params = memchr::memchr(b';', &value[..end])?;
+    crate::header::Params(&value[params..end])
+        .get("branch")
+        .filter(|branch| !branch.is_empty())
+}
+
+/// The value of the first header of that name.
+fn first(bytes: &[u8], name: Name) -> Option<&[u8]> {
+    let bytes = &bytes[scan::leading_crlf(bytes)..];
+    let mut at = scan::line_end(bytes, 0).ok()? + 2;
+    loop {
+        match scan::next(bytes, at, usize::MAX).ok()? {
+            Scanned::Body(_) => return None,
+            Scanned::Header(line) if line.name == name => {
+                return Some(lex::trim(&bytes[line.value.0..line.value.1]));
+            }
+            Scanned::Header(line) => at = line.end,
+        }
+    }
+}

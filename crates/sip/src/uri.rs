@@ -1,0 +1,420 @@
+//! URIs: sip, sips and tel, read without being changed (RFC 3261 §19.1, RFC 3966).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::error::{Fault, Malformed};
+use crate::header::Params;
+use crate::lex;
+use crate::transport::Transport;
+
+mod equal;
+
+/// A URI's scheme.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `sip:`
+    Sip,
+    /// `sips:`, only over TLS (RFC 3261 §26.2.2)
+    Sips,
+    /// `tel:` (RFC 3966)
+    Tel,
+    /// Any other; the rest of the URI is not looked into.
+    Other,
+}
+
+/// A host name or address.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Host<'a> {
+    /// A name, as written.
+    Name(&'a [u8]),
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 address, written in brackets.
+    V6(Ipv6Addr),
+}
+
+impl<'a> Host<'a> {
+    /// Reads a host: a name, four decimal numbers, or an IPv6 reference in brackets.
+    pub fn parse(text: &'a [u8]) -> Option<Host<'a>> {
+        if let Some(inside) = text.strip_prefix(b"[") {
+            let inside = inside.strip_suffix(b"]")?;
+            return std::str::from_utf8(inside).ok()?.parse().ok().map(Host::V6);
+        }
+        // RFC 3261 forbids `_` in names; networks have them, and nothing else is meant by it.
+        let name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        if text.is_empty() || !text.iter().all(name) {
+            return None;
+        }
+        if text.last().is_some_and(u8::is_ascii_digit)
+            && let Some(address) = std::str::from_utf8(text)
+                .ok()
+                .and_then(|text| text.parse().ok())
+        {
+            return Some(Host::V4(address));
+        }
+        Some(Host::Name(text))
+    }
+
+    /// The address, when it is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Host::Name(_) => None,
+            Host::V4(address) => Some(IpAddr::V4(*address)),
+            Host::V6(address) => Some(IpAddr::V6(*address)),
+        }
+    }
+
+    /// Whether `other` writes the same host: names without case, addresses by value. An IPv6
+    /// address may come without its brackets.
+    pub fn eq_text(&self, other: &[u8]) -> bool {
+        match self {
+            Host::Name(name) => {
+                without_root_dot(name).eq_ignore_ascii_case(without_root_dot(other))
+            }
+            Host::V4(address) => Host::parse(other) == Some(Host::V4(*address)),
+            Host::V6(address) => {
+                let bare = other
+                    .strip_prefix(b"[")
+                    .and_then(|text| text.strip_suffix(b"]"))
+                    .unwrap_or(other);
+                std::str::from_utf8(bare)
+                    .ok()
+                    .and_then(|text| text.parse().ok())
+                    == Some(*address)
+            }
+        }
+    }
+}
+
+/// `example.com.` is `example.com`.
+fn without_root_dot(name: &[u8]) -> &[u8] {
+    name.strip_suffix(b".").unwrap_or(name)
+}
+
+/// A URI, in parts.
+#[derive(Copy, Clone, Debug)]
+pub struct Uri<'a> {
+    /// What comes before the first colon.
+    pub scheme: Scheme,
+    /// The user, with its password when there is one, as written; the number of a `tel` URI.
+    pub user: Option<&'a [u8]>,
+    /// The host; an empty name for `tel` and other schemes.
+    pub host: Host<'a>,
+    /// The host as written.
+    pub host_raw: &'a [u8],
+    /// The port, when written.
+    pub port: Option<u16>,
+    /// The URI's parameters.
+    pub params: Params<'a>,
+    /// What follows `?`.
+    pub headers: &'a [u8],
+}
+
+impl<'a> Uri<'a> {
+    /// Reads a URI. One with a scheme unknown here is fine, and left unread.
+    ///
+    /// Fails when there is no scheme, when a byte is one that URIs must escape, and when host, port
+    /// or number cannot be read.
+    pub fn parse(uri: &'a [u8]) -> Result<Uri<'a>, Malformed> {
+        let colon = memchr::memchr(b':', uri).filter(|&colon| is_scheme(&uri[..colon]));
+        let Some(colon) = colon else {
+            return Err(Malformed::new(Fault::Uri, 0));
+        };
+        if let Some(at) = uri.iter().position(|&byte| must_be_escaped(byte)) {
+            return Err(Malformed::new(Fault::Uri, at));
+        }
+        let (scheme, rest) = (&uri[..colon], &uri[colon + 1..]);
+        let read = match scheme_of(scheme) {
+            Scheme::Sip => Self::read_sip(Scheme::Sip, rest),
+            Scheme::Sips => Self::read_sip(Scheme::Sips, rest),
+            Scheme::Tel => Self::read_tel(rest),
+            Scheme::Other => Some(Self::hostless(Scheme::Other, None, b"")),
+        };
+        read.ok_or(Malformed::new(Fault::Uri, colon + 1))
+    }
+
+    fn read_sip(scheme: Scheme, rest: &'a [u8]) -> Option<Uri<'a>> {
+        // RFC 3261 §25.1: a user may hold `;` and `?`, but never an unescaped `@`; the first ends it.
+        let (user, rest) = match memchr::memchr(b'@', rest) {
+            Some(0) => return None,
+            Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
+            None => (None, rest),
+        };
+        let host_len = match rest.first()? {
+            b'[' => memchr::memchr(b']', rest)? + 1,
+            _ => rest
+                .iter()
+                .position(|byte| matches!(byte, b':' | b';' | b'?'))
+                .unwrap_or(rest.len()),
+        };
+        let (host_raw, rest) = rest.split_at(host_len);
+        let host = Host::parse(host_raw)?;
+        let tail = rest
+            .iter()
+            .position(|byte| matches!(byte, b';' | b'?'))
+            .unwrap_or(rest.len());
+        let (port, rest) = rest.split_at(tail);
+        let port = match port {
+            [] => None,
+            [b':', digits @ ..] => Some(lex::port(digits)?),
+            _ => return None,
+        };
+        let question = memchr::memchr(b'?', rest).unwrap_or(rest.len());
+        let (params, headers) = rest.split_at(question);
+        let headers = headers.strip_prefix(b"?").unwrap_or(headers);
+        Some(Uri {
+            scheme,
+            user,
+            host,
+            host_raw,
+            port,
+            params: Params(params),
+            headers,
+        })
+    }
+
+    fn read_tel(rest: &'a [u8]) -> Option<Uri<'a>> {
+        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+        let (number, params) = rest.split_at(end);
+        // RFC 3966 §3: phone digits, `*`, `#`, and separators that only please the eye.
+        let digit = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'*' | b'#');
+        let allowed = |byte: &u8| digit(byte) || matches!(byte, b'+' | b'-' | b'.' | b'(' | b')');
+        if !number.iter().any(digit) || !number.iter().all(allowed) {
+            return None;
+        }
+        Some(Self::hostless(Scheme::Tel, Some(number), params))
+    }
+
+    fn hostless(scheme: Scheme, user: Option<&'a [u8]>, params: &'a [u8]) -> Uri<'a> {
+        Uri {
+            scheme,
+            user,
+            host: Host::Name(b""),
+            host_raw: b"",
+            port: None,
+            params: Params(params),
+            headers: b"",
+        }
+    }
+
+    /// The `transport` parameter, when it names one known here.
+    pub fn transport(&self) -> Option<Transport> {
+        self.params.get("transport").and_then(Transport::parse)
+    }
+
+    /// Whether it has `lr`: the proxy it names is no strict router (RFC 3261 §16.12).
+    pub fn has_lr(&self) -> bool {
+        self.params.has("lr")
+    }
+
+    /// The `maddr` parameter, when it can be read.
+    pub fn maddr(&self) -> Option<Host<'a>> {
+        self.params.get("maddr").and_then(Host::parse)
+    }
+
+    /// Whether both name the same resource (RFC 3261 §19.1.4; for `tel`, RFC 3966 §4). URIs of
+    /// schemes unknown here are equal to none.
+    pub fn equals(&self, other: &Uri<'_>) -> bool {
+        equal::equal(self, other)
+    }
+
+    /// Whether it demands TLS all the way.
+    pub fn is_sips(&self) -> bool {
+        self.scheme == Scheme::Sips
+    }
+}
+
+/// The scheme a name before the colon stands for, in any case.
+fn scheme_of(name: &[u8]) -> Scheme {
+    if name.eq_ignore_ascii_case(b"sip") {
+        Scheme::Sip
+    } else if name.eq_ignore_ascii_case(b"sips") {
+        Scheme::Sips
+    } else if name.eq_ignore_ascii_case(b"tel") {
+        Scheme::Tel
+    } else {
+        Scheme::Other
+    }
+}
+
+/// RFC 3986 §3.1.
+fn is_scheme(name: &[u8]) -> bool {
+    name.first().is_some_and(u8::is_ascii_alphabetic)
+        && name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+}
+
+/// Bytes that would end or change what holds the URI. Bytes above ASCII are let through: software
+/// that forgets to escape them is common, and they confuse nobody.
+fn must_be_escaped(byte: u8) -> bool {
+    byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_sip_uri_comes_apart_as_the_grammar_says() {
+        // uri, user, host, port, params, headers
+        type Row<'a> = (
+            &'a str,
+            Option<&'a str>,
+            &'a str,
+            Option<u16>,
+            &'a str,
+            &'a str,
+        );
+        let table: &[Row<'_>] = &[
+            ("sip:a@b", Some("a"), "b", None, "", ""),
+            ("SIP:host", None, "host", None, "", ""),
+            (
+                "sips:a:pw@b.c:5061;lr?x=y",
+                Some("a:pw"),
+                "b.c",
+                Some(5061),
+                ";lr",
+                "x=y",
+            ),
+            ("sip:;@127.0.0.1", Some(";"), "127.0.0.1", None, "", ""),
+            (
+                "sip:user;par=u%40example.net@example.com",
+                Some("user;par=u%40example.net"),
+                "example.com",
+                None,
+                "",
+                "",
+            ),
+            ("sip:u?q@h;p?h=1?2", Some("u?q"), "h", None, ";p", "h=1?2"),
+            (
+                "sip:[2001:db8::10]:5070;transport=tcp",
+                None,
+                "[2001:db8::10]",
+                Some(5070),
+                ";transport=tcp",
+                "",
+            ),
+            (
+                "sip:[2001:db8::10:5070]",
+                None,
+                "[2001:db8::10:5070]",
+                None,
+                "",
+                "",
+            ),
+            (
+                "sip:[::ffff:192.0.2.10]",
+                None,
+                "[::ffff:192.0.2.10]",
+                None,
+                "",
+                "",
+            ),
+            ("sip:h?a=b", None, "h", None, "", "a=b"),
+            (
+                "sip:null-%00-null@example.com",
+                Some("null-%00-null"),
+                "example.com",
+                None,
+                "",
+                "",
+            ),
+            ("sip:a@b;x=c@d", Some("a"), "b", None, ";x=c@d", ""),
+        ];
+        for (uri, user, host, port, params, headers) in table {
+            let read = Uri::parse(uri.as_bytes()).unwrap_or_else(|error| panic!("{uri}: {error}"));
+            assert_eq!(read.user.map(text), *user, "{uri}");
+            assert_eq!(text(read.host_raw), *host, "{uri}");
+            assert_eq!(read.port, *port, "{uri}");
+            assert_eq!(text(read.params.0), *params, "{uri}");
+            assert_eq!(text(read.headers), *headers, "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_uri_is_refused() {
+        for uri in [
+            "",
+            "sip",
+            "sip:",
+            ":a@b",
+            "1sip:a@b",
+            "sip:@b",
+            "sip:a@",
+            "sip:a@b:",
+            "sip:a@b:x",
+            "sip:a@b:0",
+            "sip:a@b:65536",
+            "sip:a b@c",
+            "sip:a@b c",
+            "<sip:a@b>",
+            "sip:a@b@c",
+            "sip:2001:db8::10",
+            "sip:[2001:db8::10",
+            "sip:[2001:db8:::192.0.2.1]",
+            "sip:[::1]x",
+            "sip:a@[::1%25eth0]",
+            "sip:a@b/c",
+            "tel:",
+            "tel:-",
+            "tel:call-me",
+            "sip:a@b\r\n",
+            "sip:\"a\"@b",
+        ] {
+            assert!(Uri::parse(uri.as_bytes()).is_err(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses() {
+        let table: &[(&str, Option<Host<'_>>)] = &[
+            ("example.com", Some(Host::Name(b"example.com"))),
+            ("192.0.2.1", Some(Host::V4(Ipv4Addr::new(192, 0, 2, 1)))),
+            ("192.0.2.256", Some(Host::Name(b"192.0.2.256"))),
+            ("[::1]", Some(Host::V6(Ipv6Addr::LOCALHOST))),
+            ("::1", None),
+            ("[]", None),
+            ("a b", None),
+            ("", None),
+        ];
+        for (written, host) in table {
+            assert_eq!(Host::parse(written.as_bytes()), *host, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_host_equals_what_means_the_same() {
+        assert!(Host::Name(b"Example.COM").eq_text(b"example.com."));
+        assert!(!Host::Name(b"example.com").eq_text(b"example.org"));
+        assert!(Host::V6(Ipv6Addr::LOCALHOST).eq_text(b"[0:0:0:0:0:0:0:1]"));
+        assert!(Host::V6(Ipv6Addr::LOCALHOST).eq_text(b"::1"));
+        assert!(Host::V4(Ipv4Addr::LOCALHOST).eq_text(b"127.0.0.1"));
+        assert!(!Host::V4(Ipv4Addr::LOCALHOST).eq_text(b"localhost"));
+    }
+
+    #[test]
+    fn parameters_that_route_are_understood() {
+        let uri = Uri::parse(b"sip:h;Transport=TCP;LR;maddr=[::1]").unwrap();
+        assert_eq!(uri.transport(), Some(Transport::Tcp));
+        assert!(uri.has_lr() && !uri.is_sips());
+        assert_eq!(uri.maddr(), Some(Host::V6(Ipv6Addr::LOCALHOST)));
+        let tel = Uri::parse(b"tel:+1(201)555-0123;phone-context=x").unwrap();
+        assert_eq!(
+            (tel.scheme, tel.user),
+            (Scheme::Tel, Some(&b"+1(201)555-0123"[..]))
+        );
+        assert_eq!(
+            Uri::parse(b"soap.beep://192.0.2.103:3002").unwrap().scheme,
+            Scheme::Other
+        );
+        assert_eq!(
+            Uri::parse(b"urn:service:sos").unwrap().scheme,
+            Scheme::Other
+        );
+    }
+}
