@@ -1,1 +1,536 @@
-//! (being written)
+//! Which candidates can be trusted with a call, from what was seen of them.
+//!
+//! One table for each shard; pure. It is told what was sent and what came back, says how good a
+//! candidate is ([`Class`]), which are to be probed now, and what has changed. It sends nothing.
+//!
+//! Every candidate is in one state, and there is one machine for all of them:
+//!
+//! | evidence \ state | up | suspect | down | paused |
+//! | --- | --- | --- | --- | --- |
+//! | [`Alive`](Evidence::Alive) | up | up | up, slow start | paused: no early flip |
+//! | [`Failed`](Evidence::Failed), fewer than `fail_after` in a row | suspect | suspect | – | paused, counted |
+//! | [`Failed`](Evidence::Failed), the `fail_after`-th | down | down | down; a trial lost doubles its rest | paused, counted |
+//! | [`ProbeFailed`](Evidence::ProbeFailed) | as `Failed` | down | as `Failed` | paused, counted |
+//! | [`Pause`](Evidence::Pause) | paused | paused | paused | paused, to the later end |
+//! | silence to [`SILENT_CALLS`] calls for `suspect_after` | suspect | – | – | – |
+//! | time | – | not probed: up after its rest | half-open after its rest | by what was counted: up with slow start, suspect, or down |
+//!
+//! What follows from a state:
+//!
+//! | state | the walk | probes |
+//! | --- | --- | --- |
+//! | up | usable | every `probe_interval` |
+//! | suspect | after the usable ones | at once, then every second (towards carriers every 10 s) |
+//! | down | not at all; once it has rested, one real call at a time ("half-open") | every 2 s (towards carriers 10 s) |
+//! | paused | not at all | none: it has asked for rest |
+//!
+//! Nothing that traffic shows can eject a candidate for good: a rest lasts [`REST_MIN`] at first
+//! and [`REST_MAX`] at most, a pause [`PAUSE_MAX`]. Only an operator disables a target.
+//!
+//! A candidate that is not probed has only real calls to come back by. So its half-open trial
+//! counts as usable, not as a last resort: otherwise it would stay out for as long as its peers
+//! are well.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    event::{HealthState, Peer},
+    settings::Health,
+};
+
+mod agenda;
+mod machine;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+use agenda::Agenda;
+use machine::Machine;
+use pace::Pace;
+pub use pace::worst_detection;
+
+/// So many calls without any answer are suspicious; fewer may be one caller's bad luck.
+pub const SILENT_CALLS: u32 = 3;
+/// How long a candidate rests after it went down, before one real call may try it.
+pub const REST_MIN: Duration = Duration::from_secs(5);
+/// The rest doubles with every trial lost, up to this.
+pub const REST_MAX: Duration = Duration::from_secs(60);
+/// A trial that has no verdict after so long no longer keeps others from trying.
+pub const TRIAL_MAX: Duration = Duration::from_secs(10);
+/// How long a pause lasts here that another shard was told of; it tells us the end earlier.
+pub const IMPOSED_PAUSE: Duration = Duration::from_secs(60);
+/// A pause longer than this is cut, whatever was asked for.
+pub const PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// What a candidate gets of its share in the first moment after it is back, per mille.
+const SLOW_START_FLOOR: u16 = 100;
+/// A waiting list with less room than this is never worth giving memory back for.
+const WAITING_SHRINK_ABOVE: usize = 64;
+
+/// A candidate's place in a [`HealthTable`]. Good for as long as the candidate is configured or
+/// [held](HealthTable::hold).
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerIx(pub u32);
+
+/// What a walk sorts candidates by.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Class {
+    /// First.
+    Usable,
+    /// When no usable one is left. A half-open candidate counts as one; call
+    /// [`HealthTable::begin_trial`] when it is chosen.
+    Suspect,
+    /// Only when the walk has nothing else at all.
+    Down,
+}
+
+/// Something seen of a candidate.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Evidence {
+    /// Any response but 408 and 503, to a call or to a probe.
+    Alive,
+    /// An attempt of a call failed: silence, a lost hop, 408, 503. Why, for a person.
+    Failed(&'static str),
+    /// A probe failed: silence, a lost hop, 408, 503. Why, for a person.
+    ProbeFailed(&'static str),
+    /// A 503 with Retry-After: how long, already capped by `retry_after_max`.
+    Pause(Duration),
+}
+
+/// A candidate's health changed.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Whose.
+    pub ix: PeerIx,
+    /// What it was.
+    pub was: HealthState,
+    /// What it is.
+    pub is: HealthState,
+    /// The evidence, for a person.
+    pub why: &'static str,
+}
+
+/// The health of every candidate one shard knows.
+#[derive(Debug, Default)]
+pub struct HealthTable {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    index: HashMap<Peer, PeerIx>,
+    /// When a candidate is to be probed.
+    probes: Agenda,
+    /// When time alone may change a candidate's state.
+    turns: Agenda,
+    /// When any candidate at all was last heard.
+    heard: Option<Instant>,
+    /// How many candidates that are up were sent something since they were last heard.
+    silent: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    peer: Peer,
+    settings: Health,
+    machine: Machine,
+    pace: Pace,
+    silence: Silence,
+    /// Its booking in [`HealthTable::probes`].
+    probe: Option<Instant>,
+    /// Its booking in [`HealthTable::turns`].
+    turn: Option<Instant>,
+    configured: bool,
+    holds: u32,
+    /// Attempts that wait for a first response.
+    waiting: Vec<u64>,
+}
+
+/// What was sent to a candidate that is up since anything was heard from it.
+#[derive(Copy, Clone, Default, Debug)]
+struct Silence {
+    calls: u32,
+    /// When the call was sent that made it [`SILENT_CALLS`], or when to look again.
+    since: Option<Instant>,
+    /// When the first of them was sent.
+    began: Option<Instant>,
+}
+
+impl HealthTable {
+    /// One that knows nobody.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The place of a candidate. A new one starts up, and its first probe falls somewhere within
+    /// its interval, so that a start does not probe everybody at once. A known one keeps its
+    /// state and takes the new settings.
+    pub fn intern(&mut self, peer: Peer, settings: Health, now: Instant) -> PeerIx {
+        let ix = self
+            .lookup(&peer)
+            .unwrap_or_else(|| self.insert(peer, settings));
+        let entry = self.entry_mut(ix);
+        let probe = match entry.probe {
+            _ if entry.machine.is_paused() => None,
+            Some(booked) if entry.settings.probe_interval == settings.probe_interval => {
+                Some(booked)
+            }
+            Some(booked) => entry
+                .pace
+                .regular(&settings, now)
+                .map(|regular| booked.min(regular)),
+            None => entry.pace.first(&settings, now),
+        };
+        entry.settings = settings;
+        entry.configured = true;
+        self.book_probe(ix, probe);
+        self.book_turn(ix);
+        ix
+    }
+
+    /// The place of a candidate that is known.
+    pub fn lookup(&self, peer: &Peer) -> Option<PeerIx> {
+        self.index.get(peer).copied()
+    }
+
+    /// The candidate at a place.
+    pub fn peer(&self, ix: PeerIx) -> Peer {
+        self.entry(ix).peer
+    }
+
+    /// Its state.
+    pub fn state(&self, ix: PeerIx) -> HealthState {
+        self.entry(ix).machine.state()
+    }
+
+    /// How many candidates are known.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// An attempt uses the place: it stays even if the candidate leaves the configuration.
+    pub fn hold(&mut self, ix: PeerIx) {
+        self.entry_mut(ix).holds += 1;
+    }
+
+    /// The attempt is over. When it was the last one, no trial can be running any more, however
+    /// it ended; and a candidate that nobody configures is forgotten.
+    pub fn release(&mut self, ix: PeerIx) {
+        let entry = self.entry_mut(ix);
+        debug_assert!(entry.holds > 0, "released more often than held");
+        entry.holds = entry.holds.saturating_sub(1);
+        if entry.holds == 0 {
+            entry.machine.end_trial();
+            self.forget_if_unused(ix);
+        }
+    }
+
+    /// Tells who is configured now. The others are probed no more, and forgotten once released.
+    pub fn retain_configured(&mut self, configured: &dyn Fn(&Peer) -> bool) {
+        for at in 0..self.entries.len() as u32 {
+            let ix = PeerIx(at);
+            if self.is_live(ix) && !configured(&self.entry(ix).peer) {
+                self.entry_mut(ix).configured = false;
+                self.book_probe(ix, None);
+                self.forget_if_unused(ix);
+            }
+        }
+    }
+
+    /// How good a candidate is for a call that is placed now.
+    pub fn class(&self, ix: PeerIx, now: Instant) -> Class {
+        let entry = self.entry(ix);
+        entry.machine.class(&entry.settings, now)
+    }
+
+    /// A walk has chosen this candidate. If it is half-open, others stay away until the call has
+    /// its verdict, is released, or has taken [`TRIAL_MAX`].
+    pub fn begin_trial(&mut self, ix: PeerIx, now: Instant) {
+        self.entry_mut(ix).machine.begin_trial(now);
+    }
+
+    /// Takes evidence in; says what it changed.
+    pub fn observe(&mut self, now: Instant, ix: PeerIx, evidence: Evidence) -> Option<Change> {
+        match evidence {
+            Evidence::Alive | Evidence::Pause(_) => self.heard(now, ix),
+            // A failure may be an answer as well, but that is for the caller to know.
+            Evidence::Failed(_) | Evidence::ProbeFailed(_) => {}
+        }
+        let entry = self.entry_mut(ix);
+        let was = entry.machine.state();
+        let why = entry.machine.observe(&entry.settings, now, evidence);
+        self.settle(now, ix, was, why)
+    }
+
+    /// Takes over what another shard has learned; says what it changed.
+    ///
+    /// A pause that this shard was told of itself is kept to its end.
+    pub fn impose(&mut self, now: Instant, ix: PeerIx, is: HealthState) -> Option<Change> {
+        let entry = self.entry_mut(ix);
+        let was = entry.machine.state();
+        entry.machine.impose(&entry.settings, now, is);
+        self.settle(now, ix, was, "learned from another shard")
+    }
+
+    /// A request was sent to it: once for each attempt, not for its retransmissions.
+    pub fn sent(&mut self, now: Instant, ix: PeerIx) {
+        let entry = self.entry_mut(ix);
+        if entry.machine.state() != HealthState::Up {
+            // Nothing is left to suspect.
+            return;
+        }
+        let first = entry.silence.calls == 0;
+        entry.silence.calls = entry.silence.calls.saturating_add(1);
+        if first {
+            entry.silence.began = Some(now);
+        }
+        let enough = entry.silence.calls == SILENT_CALLS;
+        if enough {
+            entry.silence.since = Some(now);
+        }
+        self.silent += u32::from(first);
+        if enough {
+            self.book_turn(ix);
+        }
+    }
+
+    /// Any response at all came from it, 100 included. It is not silent; whether it is well is
+    /// for [`observe`](Self::observe).
+    pub fn heard(&mut self, now: Instant, ix: PeerIx) {
+        self.heard = Some(now);
+        self.end_silence(ix);
+    }
+
+    /// Applies what time alone changes: suspicion, the ends of pauses and rests. To be called at
+    /// [`next_deadline`](Self::next_deadline).
+    pub fn sweep(&mut self, now: Instant, changes: &mut Vec<Change>) {
+        while let Some(at) = self.turns.due(now) {
+            let ix = PeerIx(at);
+            // The booking is used up; what follows books the next.
+            self.unbook_turn(ix);
+            let was = self.entry(ix).machine.state();
+            let why = if self.is_suspicious(ix, now) {
+                self.entry_mut(ix).machine.suspect(now);
+                "no answer to several calls"
+            } else {
+                let entry = self.entry_mut(ix);
+                entry.machine.pass_time(&entry.settings, now)
+            };
+            changes.extend(self.settle(now, ix, was, why));
+        }
+    }
+
+    /// Those to be probed now; each gets its next time. To be called at
+    /// [`next_deadline`](Self::next_deadline), after [`sweep`](Self::sweep).
+    pub fn due_probes(&mut self, now: Instant, due: &mut Vec<PeerIx>) {
+        while let Some(at) = self.probes.due(now) {
+            let ix = PeerIx(at);
+            let entry = self.entry_mut(ix);
+            let next = entry
+                .pace
+                .probed(&entry.settings, entry.machine.state(), now);
+            self.book_probe(ix, next);
+            due.push(ix);
+        }
+    }
+
+    /// When [`sweep`](Self::sweep) and [`due_probes`](Self::due_probes) have something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match (self.probes.next(), self.turns.next()) {
+            (Some(probe), Some(turn)) => Some(probe.min(turn)),
+            (probe, turn) => probe.or(turn),
+        }
+    }
+
+    /// An attempt waits for its first response; returns its place in the waiting list.
+    pub fn attach(&mut self, ix: PeerIx, waiter: u64) -> u32 {
+        let waiting = &mut self.entry_mut(ix).waiting;
+        waiting.push(waiter);
+        waiting.len() as u32 - 1
+    }
+
+    /// The attempt at this place waits no more. The last one of the list takes its place; returns
+    /// that one, so that it can be told.
+    pub fn detach(&mut self, ix: PeerIx, index: u32) -> Option<u64> {
+        let waiting = &mut self.entry_mut(ix).waiting;
+        let index = index as usize;
+        if index >= waiting.len() {
+            return None;
+        }
+        waiting.swap_remove(index);
+        let moved = waiting.get(index).copied();
+        let room = waiting.capacity();
+        if room > WAITING_SHRINK_ABOVE && waiting.len() < room / 8 {
+            waiting.shrink_to(room / 4);
+        }
+        moved
+    }
+
+    /// Takes all that wait, to move them on: the candidate is down.
+    pub fn take_waiting(&mut self, ix: PeerIx) -> Vec<u64> {
+        std::mem::take(&mut self.entry_mut(ix).waiting)
+    }
+
+    /// All candidates, in the order of their places.
+    pub fn iter(&self) -> impl Iterator<Item = (PeerIx, Peer, HealthState)> + '_ {
+        (0..self.entries.len() as u32)
+            .map(PeerIx)
+            .filter(|ix| self.is_live(*ix))
+            .map(|ix| (ix, self.peer(ix), self.state(ix)))
+    }
+
+    /// What a candidate gets of its share, per mille: less than 1000 for `slow_start` after it
+    /// came back from down or paused.
+    pub fn slow_start_share(&self, ix: PeerIx, now: Instant) -> u16 {
+        let entry = self.entry(ix);
+        let Some(back) = entry.machine.back_since() else {
+            return 1000;
+        };
+        let whole = entry.settings.slow_start.as_nanos();
+        let passed = now.saturating_duration_since(back).as_nanos();
+        if passed >= whole {
+            return 1000;
+        }
+        let ramp = u128::from(1000 - SLOW_START_FLOOR) * passed / whole;
+        SLOW_START_FLOOR + ramp as u16
+    }
+
+    /// After anything that may have changed a state: silence starts anew, the next probe and the
+    /// next turn are booked, and the change is told if there was one.
+    fn settle(
+        &mut self,
+        now: Instant,
+        ix: PeerIx,
+        was: HealthState,
+        why: &'static str,
+    ) -> Option<Change> {
+        let is = self.state(ix);
+        if is != was {
+            self.end_silence(ix);
+            let entry = self.entry_mut(ix);
+            let probe = entry
+                .pace
+                .changed(&entry.settings, is, entry.probe, now)
+                .filter(|_| entry.configured);
+            self.book_probe(ix, probe);
+        }
+        self.book_turn(ix);
+        (is != was).then_some(Change { ix, was, is, why })
+    }
+
+    /// Whether a candidate that is up has been silent for too long.
+    ///
+    /// When others that were asked are silent too and nobody at all was heard, our own link is
+    /// the likelier fault, and calling everybody suspect would only cut the calls' patience short.
+    fn is_suspicious(&mut self, ix: PeerIx, now: Instant) -> bool {
+        let entry = self.entry(ix);
+        if entry.silent_until().is_none_or(|until| now < until) {
+            return false;
+        }
+        let others_answer = self.heard >= entry.silence.began;
+        let alone = self.silent == 1;
+        if others_answer || alone {
+            return true;
+        }
+        self.entry_mut(ix).silence.since = Some(now);
+        false
+    }
+
+    fn end_silence(&mut self, ix: PeerIx) {
+        let entry = self.entry_mut(ix);
+        let was_silent = entry.silence.calls > 0;
+        entry.silence = Silence::default();
+        self.silent = self.silent.saturating_sub(u32::from(was_silent));
+    }
+
+    fn insert(&mut self, peer: Peer, settings: Health) -> PeerIx {
+        let entry = Entry {
+            peer,
+            settings,
+            machine: Machine::new(),
+            pace: Pace::new(&peer),
+            silence: Silence::default(),
+            probe: None,
+            turn: None,
+            configured: true,
+            holds: 0,
+            waiting: Vec::new(),
+        };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.entries[at as usize] = entry;
+                at
+            }
+            None => {
+                self.entries.push(entry);
+                self.entries.len() as u32 - 1
+            }
+        };
+        self.index.insert(peer, PeerIx(at));
+        PeerIx(at)
+    }
+
+    fn forget_if_unused(&mut self, ix: PeerIx) {
+        let entry = self.entry(ix);
+        if entry.configured || entry.holds > 0 || !entry.waiting.is_empty() {
+            return;
+        }
+        let peer = entry.peer;
+        self.end_silence(ix);
+        self.book_probe(ix, None);
+        self.unbook_turn(ix);
+        self.index.remove(&peer);
+        self.free.push(ix.0);
+    }
+
+    fn book_probe(&mut self, ix: PeerIx, want: Option<Instant>) {
+        let has = &mut self.entries[ix.0 as usize].probe;
+        self.probes.book(ix.0, has, want);
+    }
+
+    fn book_turn(&mut self, ix: PeerIx) {
+        let entry = &mut self.entries[ix.0 as usize];
+        let machine = entry.machine.next_turn(&entry.settings);
+        let want = match (machine, entry.silent_until()) {
+            (Some(machine), Some(silence)) => Some(machine.min(silence)),
+            (machine, silence) => machine.or(silence),
+        };
+        self.turns.book_lazily(ix.0, &mut entry.turn, want);
+    }
+
+    fn unbook_turn(&mut self, ix: PeerIx) {
+        let has = &mut self.entries[ix.0 as usize].turn;
+        self.turns.book(ix.0, has, None);
+    }
+
+    /// A place that was forgotten keeps its last entry until it is used again.
+    fn is_live(&self, ix: PeerIx) -> bool {
+        self.index.get(&self.entry(ix).peer) == Some(&ix)
+    }
+
+    fn entry(&self, ix: PeerIx) -> &Entry {
+        &self.entries[ix.0 as usize]
+    }
+
+    fn entry_mut(&mut self, ix: PeerIx) -> &mut Entry {
+        debug_assert!(self.is_live(ix), "a place that was forgotten");
+        &mut self.entries[ix.0 as usize]
+    }
+}
+
+impl Entry {
+    /// When its silence becomes suspicious.
+    fn silent_until(&self) -> Option<Instant> {
+        let patience = self.settings.suspect_after.filter(|after| !after.is_zero());
+        later(self.silence.since?, patience?)
+    }
+}
+
+/// `None`, which means never, where the clock cannot count that far.
+fn later(at: Instant, after: Duration) -> Option<Instant> {
+    at.checked_add(after)
+}

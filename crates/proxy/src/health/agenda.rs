@@ -1,0 +1,52 @@
+//! Who is next, and when.
+
+use std::{collections::BTreeSet, time::Instant};
+
+/// Moments in order, at most one for each member.
+///
+/// A member's moment is remembered with the member, so that moving it needs no search.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    moments: BTreeSet<(Instant, u32)>,
+}
+
+impl Agenda {
+    /// Moves `member` from the moment it has to the one it should have.
+    pub(super) fn book(&mut self, member: u32, has: &mut Option<Instant>, want: Option<Instant>) {
+        if *has == want {
+            return;
+        }
+        if let Some(at) = *has {
+            self.moments.remove(&(at, member));
+        }
+        if let Some(at) = want {
+            self.moments.insert((at, member));
+        }
+        *has = want;
+    }
+
+    /// Like [`book`](Self::book), but leaves a booking alone that comes too early: whoever is
+    /// woken looks again. So what happens for every packet moves nothing.
+    pub(super) fn book_lazily(
+        &mut self,
+        member: u32,
+        has: &mut Option<Instant>,
+        want: Option<Instant>,
+    ) {
+        let early = has.zip(want).is_some_and(|(has, want)| has <= want);
+        if !early && want.is_some() {
+            self.book(member, has, want);
+        }
+    }
+
+    /// The member whose moment came first, if it has come. It stays booked.
+    pub(super) fn due(&self, now: Instant) -> Option<u32> {
+        let (at, member) = self.moments.first()?;
+        (*at <= now).then_some(*member)
+    }
+
+    /// The first moment.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.moments.first().map(|(at, _)| *at)
+    }
+}

@@ -1,0 +1,256 @@
+//! One candidate's state: the table at the top of [`health`](super), row by row.
+
+use std::time::{Duration, Instant};
+
+use super::{Class, Evidence, IMPOSED_PAUSE, PAUSE_MAX, REST_MAX, REST_MIN, TRIAL_MAX, later};
+use crate::{event::HealthState, settings::Health};
+
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Machine {
+    phase: Phase,
+    /// In a row, whatever showed them.
+    failures: u16,
+    /// When it last came back from down or paused.
+    back: Option<Instant>,
+}
+
+#[derive(Copy, Clone, Debug)]
+enum Phase {
+    Up,
+    Suspect {
+        since: Instant,
+    },
+    Down(Rest),
+    Paused {
+        until: Option<Instant>,
+        /// Another shard was told, and tells us when it is over.
+        imposed: bool,
+    },
+}
+
+/// A down candidate's rest before a real call may try it.
+#[derive(Copy, Clone, Debug)]
+struct Rest {
+    length: Duration,
+    until: Option<Instant>,
+    /// Others may not try before then: a trial runs.
+    trial: Option<Instant>,
+}
+
+impl Rest {
+    fn begin(now: Instant, length: Duration) -> Rest {
+        Rest {
+            length,
+            until: later(now, length),
+            trial: None,
+        }
+    }
+
+    fn is_half_open(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now) && self.trial.is_none_or(|trial| trial <= now)
+    }
+}
+
+impl Machine {
+    pub(super) fn new() -> Self {
+        Machine {
+            phase: Phase::Up,
+            failures: 0,
+            back: None,
+        }
+    }
+
+    pub(super) fn state(&self) -> HealthState {
+        match self.phase {
+            Phase::Up => HealthState::Up,
+            Phase::Suspect { .. } => HealthState::Suspect,
+            Phase::Down(_) => HealthState::Down,
+            Phase::Paused { .. } => HealthState::Paused,
+        }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.state() == HealthState::Paused
+    }
+
+    pub(super) fn back_since(&self) -> Option<Instant> {
+        self.back
+    }
+
+    pub(super) fn class(&self, settings: &Health, now: Instant) -> Class {
+        match self.phase {
+            Phase::Up => Class::Usable,
+            Phase::Suspect { .. } => Class::Suspect,
+            Phase::Down(rest) if rest.is_half_open(now) => match settings.probe_interval {
+                Some(_) => Class::Suspect,
+                None => Class::Usable,
+            },
+            Phase::Down(_) | Phase::Paused { .. } => Class::Down,
+        }
+    }
+
+    pub(super) fn begin_trial(&mut self, now: Instant) {
+        if let Phase::Down(rest) = &mut self.phase
+            && rest.is_half_open(now)
+        {
+            rest.trial = later(now, TRIAL_MAX);
+        }
+    }
+
+    pub(super) fn end_trial(&mut self) {
+        if let Phase::Down(rest) = &mut self.phase {
+            rest.trial = None;
+        }
+    }
+
+    /// Applies evidence; says why, for a person, should the state be another now.
+    pub(super) fn observe(
+        &mut self,
+        settings: &Health,
+        now: Instant,
+        evidence: Evidence,
+    ) -> &'static str {
+        match evidence {
+            Evidence::Alive => {
+                if !self.is_paused() {
+                    self.come_up(now);
+                }
+                "answered"
+            }
+            Evidence::Failed(why) => {
+                self.fail(settings, now, false);
+                why
+            }
+            Evidence::ProbeFailed(why) => {
+                self.fail(settings, now, true);
+                why
+            }
+            Evidence::Pause(rest) if rest.is_zero() => {
+                self.fail(settings, now, false);
+                "503 with Retry-After: 0"
+            }
+            Evidence::Pause(rest) => {
+                self.pause(now, rest.min(PAUSE_MAX));
+                "asked for a pause (503 with Retry-After)"
+            }
+        }
+    }
+
+    /// Takes over another shard's verdict.
+    pub(super) fn impose(&mut self, settings: &Health, now: Instant, is: HealthState) {
+        if let Phase::Paused { imposed: false, .. } = self.phase {
+            return;
+        }
+        match is {
+            HealthState::Up => self.come_up(now),
+            HealthState::Suspect => self.suspect(now),
+            HealthState::Down => {
+                if self.state() != HealthState::Down {
+                    self.failures = self.failures.max(settings.fail_after);
+                    self.phase = Phase::Down(Rest::begin(now, REST_MIN));
+                }
+            }
+            HealthState::Paused => {
+                self.phase = Phase::Paused {
+                    until: later(now, IMPOSED_PAUSE),
+                    imposed: true,
+                };
+            }
+        }
+    }
+
+    /// Silence, or another shard, makes it suspect. What is known to be worse stays.
+    pub(super) fn suspect(&mut self, now: Instant) {
+        if self.state() == HealthState::Up {
+            self.phase = Phase::Suspect { since: now };
+        }
+    }
+
+    /// When time alone may change the state.
+    pub(super) fn next_turn(&self, settings: &Health) -> Option<Instant> {
+        match self.phase {
+            Phase::Suspect { since } if settings.probe_interval.is_none() => later(since, REST_MIN),
+            Phase::Paused { until, .. } => until,
+            // A down one's rest changes its class, which is asked for, not its state.
+            Phase::Up | Phase::Suspect { .. } | Phase::Down(_) => None,
+        }
+    }
+
+    /// Applies what time alone changes; says why, for a person.
+    pub(super) fn pass_time(&mut self, settings: &Health, now: Instant) -> &'static str {
+        if self.next_turn(settings).is_none_or(|turn| now < turn) {
+            return "";
+        }
+        match self.phase {
+            Phase::Suspect { .. } => {
+                // Nothing will clear it but calls. The failures stay counted: one more counts on.
+                self.phase = Phase::Up;
+                "not probed: given another chance"
+            }
+            Phase::Paused { .. } => {
+                self.back = Some(now);
+                if self.failures == 0 {
+                    self.phase = Phase::Up;
+                } else if self.failures < settings.fail_after {
+                    self.phase = Phase::Suspect { since: now };
+                } else {
+                    // It has rested.
+                    self.phase = Phase::Down(Rest {
+                        until: Some(now),
+                        ..Rest::begin(now, REST_MIN)
+                    });
+                }
+                "its pause is over"
+            }
+            Phase::Up | Phase::Down(_) => "",
+        }
+    }
+
+    fn come_up(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Down(_) | Phase::Paused { .. } => self.back = Some(now),
+            Phase::Up | Phase::Suspect { .. } => {}
+        }
+        self.failures = 0;
+        self.phase = Phase::Up;
+    }
+
+    fn fail(&mut self, settings: &Health, now: Instant, probe: bool) {
+        self.failures = self.failures.saturating_add(1);
+        let enough = self.failures >= settings.fail_after;
+        match &mut self.phase {
+            Phase::Up | Phase::Suspect { .. } if enough => self.go_down(now),
+            Phase::Up => self.phase = Phase::Suspect { since: now },
+            Phase::Suspect { .. } if probe => self.go_down(now),
+            Phase::Suspect { .. } => {}
+            // Only a trial lost makes the rest longer: failures of calls that were on their way
+            // when it went down say nothing new.
+            Phase::Down(rest) if rest.trial.is_some() && !probe => {
+                *rest = Rest::begin(now, (rest.length * 2).min(REST_MAX));
+            }
+            Phase::Down(_) | Phase::Paused { .. } => {}
+        }
+    }
+
+    fn go_down(&mut self, now: Instant) {
+        self.phase = Phase::Down(Rest::begin(now, REST_MIN));
+    }
+
+    fn pause(&mut self, now: Instant, rest: Duration) {
+        let end = later(now, rest);
+        let until = match self.phase {
+            Phase::Paused {
+                until,
+                imposed: false,
+            } => until.max(end),
+            Phase::Paused { imposed: true, .. }
+            | Phase::Up
+            | Phase::Suspect { .. }
+            | Phase::Down(_) => end,
+        };
+        self.phase = Phase::Paused {
+            until,
+            imposed: false,
+        };
+    }
+}
