@@ -1,1 +1,528 @@
-//! (being written)
+//! Memory of established calls: for endpoints that ignore Record-Route, for counts of active
+//! calls, and for the BYE that ends one.
+//!
+//! A long call must cost little: one table entry and one boxed run of bytes, which for usual sizes
+//! are at most 512 bytes together. What is not looked at per packet is therefore kept as text and
+//! read again when it is needed.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    time::Instant,
+};
+
+use trunkline_sip::Transport;
+
+use crate::{
+    event::Direction,
+    health::PeerIx,
+    hop::{ConnectionId, Hop, ListenerId},
+    settings::TrunkId,
+};
+
+/// A call whose text is longer than this is not remembered: its endpoints still reach each other
+/// by our Record-Route, and nobody can fill the memory with one call.
+pub const CALL_BYTES_MAX: usize = 4096;
+
+/// Below so many calls the table is not worth shrinking.
+const SHRINK_FROM: usize = 1024;
+
+/// Names a call whichever side speaks: a keyed hash over Call-ID and both tags.
+///
+/// The hash must be keyed with a secret, so that nobody can aim at another's call.
+pub fn key(hash: impl Fn(&[&[u8]]) -> u128, call_id: &[u8], tag_a: &[u8], tag_b: &[u8]) -> u128 {
+    let (first, second) = if tag_a <= tag_b {
+        (tag_a, tag_b)
+    } else {
+        (tag_b, tag_a)
+    };
+    hash(&[call_id, first, second])
+}
+
+/// One of the two who talk.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Party {
+    /// Who sent the INVITE.
+    Caller,
+    /// Who answered it.
+    Callee,
+}
+
+impl Party {
+    /// The other one.
+    pub const fn other(self) -> Party {
+        match self {
+            Party::Caller => Party::Callee,
+            Party::Callee => Party::Caller,
+        }
+    }
+}
+
+/// How one side is reached, as it is handed in.
+#[derive(Copy, Clone, Debug)]
+pub struct NewSide<'a> {
+    /// Where its messages came from.
+    pub hop: Hop,
+    /// The URI of its Contact; empty if none.
+    pub contact: &'a [u8],
+    /// The Route values between us and it, closest first.
+    pub routes: &'a [&'a [u8]],
+    /// Its tag; empty if none (RFC 2543).
+    pub tag: &'a [u8],
+}
+
+/// A call that was just answered.
+#[derive(Copy, Clone, Debug)]
+pub struct NewCall<'a> {
+    /// The trunk it uses.
+    pub trunk: TrunkId,
+    /// Which way.
+    pub direction: Direction,
+    /// The origination target that took it.
+    pub target: Option<u16>,
+    /// The candidate that took it.
+    pub peer: PeerIx,
+    /// When the 2xx came.
+    pub began: Instant,
+    /// As on the wire.
+    pub call_id: &'a [u8],
+    /// Who sent the INVITE.
+    pub caller: NewSide<'a>,
+    /// Who answered it.
+    pub callee: NewSide<'a>,
+}
+
+/// A remembered call.
+#[derive(Copy, Clone, Debug)]
+pub struct Call<'c> {
+    /// The trunk it uses.
+    pub trunk: TrunkId,
+    /// Which way.
+    pub direction: Direction,
+    /// The origination target that took it.
+    pub target: Option<u16>,
+    /// The candidate that took it.
+    pub peer: PeerIx,
+    /// When the 2xx came.
+    pub began: Instant,
+    /// As on the wire.
+    pub call_id: &'c [u8],
+    /// Who sent the INVITE.
+    pub caller: Side<'c>,
+    /// Who answered it.
+    pub callee: Side<'c>,
+}
+
+impl<'c> Call<'c> {
+    /// One of its sides.
+    pub fn side(&self, party: Party) -> &Side<'c> {
+        match party {
+            Party::Caller => &self.caller,
+            Party::Callee => &self.callee,
+        }
+    }
+}
+
+/// How one side of a remembered call is reached.
+#[derive(Copy, Clone, Debug)]
+pub struct Side<'c> {
+    /// Where its messages came from.
+    pub hop: Hop,
+    /// The URI of its Contact; empty if none.
+    pub contact: &'c [u8],
+    /// Its tag; empty if none.
+    pub tag: &'c [u8],
+    routes: &'c [u8],
+}
+
+impl<'c> Side<'c> {
+    /// The Route values between us and it, closest first.
+    pub fn routes(&self) -> impl Iterator<Item = &'c [u8]> + use<'c> {
+        let mut rest = Reader(self.routes);
+        std::iter::from_fn(move || (!rest.0.is_empty()).then(|| rest.text())?)
+    }
+}
+
+/// What is left of a call that was forgotten.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EndedCall {
+    /// The trunk it used.
+    pub trunk: TrunkId,
+    /// Which way.
+    pub direction: Direction,
+    /// The origination target that had taken it.
+    pub target: Option<u16>,
+    /// The candidate that had taken it.
+    pub peer: PeerIx,
+    /// When the 2xx came.
+    pub began: Instant,
+    /// As on the wire, not UTF-8 replaced.
+    pub call_id: Box<str>,
+}
+
+/// The table: one for each shard.
+#[derive(Debug)]
+pub struct Calls {
+    table: HashMap<u128, Entry, BuildHasherDefault<Keyed>>,
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    began: Instant,
+    /// See [`write_blob`].
+    blob: Box<[u8]>,
+    peer: PeerIx,
+    trunk: TrunkId,
+    target: Option<u16>,
+    direction: Direction,
+}
+
+impl Calls {
+    /// Room for `capacity` calls; none is taken ahead of need.
+    pub fn new(capacity: u32) -> Self {
+        Calls {
+            table: HashMap::default(),
+            capacity: capacity as usize,
+        }
+    }
+
+    /// Remembers a call; one of the same key is replaced. `false` when there is no room for it, or
+    /// when its text is longer than [`CALL_BYTES_MAX`].
+    pub fn remember(&mut self, key: u128, facts: NewCall<'_>) -> bool {
+        if self.table.len() >= self.capacity && !self.table.contains_key(&key) {
+            return false;
+        }
+        let Some(blob) = write_blob(facts.call_id, facts.caller.into(), facts.callee.into()) else {
+            return false;
+        };
+        let NewCall {
+            trunk,
+            direction,
+            target,
+            peer,
+            began,
+            ..
+        } = facts;
+        self.table.insert(
+            key,
+            Entry {
+                began,
+                blob,
+                peer,
+                trunk,
+                target,
+                direction,
+            },
+        );
+        true
+    }
+
+    /// A call, if it is remembered.
+    pub fn get(&self, key: u128) -> Option<Call<'_>> {
+        let entry = self.table.get(&key)?;
+        let mut blob = Reader(&entry.blob);
+        Some(Call {
+            trunk: entry.trunk,
+            direction: entry.direction,
+            target: entry.target,
+            peer: entry.peer,
+            began: entry.began,
+            call_id: blob.text()?,
+            caller: blob.side()?,
+            callee: blob.side()?,
+        })
+    }
+
+    /// Who speaks, by the tag of From. The other tag is the callee's: [`key`] saw both.
+    pub fn side_of(call: &Call<'_>, from_tag: &[u8]) -> Party {
+        if from_tag == call.caller.tag {
+            Party::Caller
+        } else {
+            Party::Callee
+        }
+    }
+
+    /// A target refresh (RFC 3261 §12.2.1.2): that side's Contact is another one now. `false`
+    /// when the call is not remembered or its text would grow too long; it is then left as it was.
+    pub fn update_contact(&mut self, key: u128, party: Party, contact: &[u8]) -> bool {
+        let Some(call) = self.get(key) else {
+            return false;
+        };
+        if call.side(party).contact == contact {
+            return true;
+        }
+        let (mut caller, mut callee) = (call.caller, call.callee);
+        match party {
+            Party::Caller => caller.contact = contact,
+            Party::Callee => callee.contact = contact,
+        }
+        let blob = write_blob(call.call_id, caller.into(), callee.into());
+        match (blob, self.table.get_mut(&key)) {
+            (Some(blob), Some(entry)) => {
+                entry.blob = blob;
+                true
+            }
+            (None, _) | (_, None) => false,
+        }
+    }
+
+    /// Forgets a call and gives memory back when a peak has passed.
+    pub fn forget(&mut self, key: u128) -> Option<EndedCall> {
+        let entry = self.table.remove(&key)?;
+        // A quarter full and not half, so that a load that swings a little does not copy the
+        // table with every call.
+        if self.table.capacity() > SHRINK_FROM && self.table.len() < self.table.capacity() / 4 {
+            self.table.shrink_to(self.table.len() * 2);
+        }
+        let Entry {
+            began,
+            blob,
+            peer,
+            trunk,
+            target,
+            direction,
+        } = entry;
+        let call_id = Reader(&blob).text().unwrap_or_default();
+        let call_id = String::from_utf8_lossy(call_id).into();
+        Some(EndedCall {
+            trunk,
+            direction,
+            target,
+            peer,
+            began,
+            call_id,
+        })
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+}
+
+/// The keys are keyed hashes already; half of one serves as well as another hash of it.
+#[derive(Debug, Default)]
+struct Keyed(u64);
+
+impl Hasher for Keyed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not reached for u128; right all the same.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
+}
+
+/// Either kind of side, for the writer: routes as a list, or as they are in a blob already.
+struct SideText<'a> {
+    hop: Hop,
+    contact: &'a [u8],
+    tag: &'a [u8],
+    routes: Routes<'a>,
+}
+
+enum Routes<'a> {
+    List(&'a [&'a [u8]]),
+    Written(&'a [u8]),
+}
+
+impl<'a> From<NewSide<'a>> for SideText<'a> {
+    fn from(side: NewSide<'a>) -> Self {
+        let NewSide {
+            hop,
+            contact,
+            routes,
+            tag,
+        } = side;
+        SideText {
+            hop,
+            contact,
+            tag,
+            routes: Routes::List(routes),
+        }
+    }
+}
+
+impl<'a> From<Side<'a>> for SideText<'a> {
+    fn from(side: Side<'a>) -> Self {
+        let Side {
+            hop,
+            contact,
+            tag,
+            routes,
+        } = side;
+        SideText {
+            hop,
+            contact,
+            tag,
+            routes: Routes::Written(routes),
+        }
+    }
+}
+
+/// Call-ID, caller, callee. A text is its length in two bytes and itself; a side is its hop, tag,
+/// contact and, as one text, all its routes as texts. `None` when it would be too long.
+fn write_blob(call_id: &[u8], caller: SideText<'_>, callee: SideText<'_>) -> Option<Box<[u8]>> {
+    // The length is found first: a box that was grown and cut would cost twice.
+    let len = 2 + call_id.len() + caller.len() + callee.len();
+    if len > CALL_BYTES_MAX {
+        return None;
+    }
+    let mut blob = Vec::with_capacity(len);
+    put_text(&mut blob, call_id);
+    caller.write(&mut blob);
+    callee.write(&mut blob);
+    debug_assert_eq!(blob.len(), len);
+    Some(blob.into_boxed_slice())
+}
+
+impl SideText<'_> {
+    fn len(&self) -> usize {
+        let connection = if self.hop.connection.is_some() { 8 } else { 0 };
+        let address = match self.hop.remote {
+            SocketAddr::V4(_) => 4,
+            SocketAddr::V6(_) => 20,
+        };
+        // Flags, listener, port, and the lengths of three texts.
+        1 + 2
+            + 2
+            + 6
+            + connection
+            + address
+            + self.tag.len()
+            + self.contact.len()
+            + self.routes.len()
+    }
+
+    fn write(&self, blob: &mut Vec<u8>) {
+        put_hop(blob, &self.hop);
+        put_text(blob, self.tag);
+        put_text(blob, self.contact);
+        blob.extend_from_slice(&(self.routes.len() as u16).to_be_bytes());
+        match self.routes {
+            Routes::List(values) => values.iter().for_each(|value| put_text(blob, value)),
+            Routes::Written(bytes) => blob.extend_from_slice(bytes),
+        }
+    }
+}
+
+impl Routes<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Routes::List(values) => values.iter().map(|value| 2 + value.len()).sum(),
+            Routes::Written(bytes) => bytes.len(),
+        }
+    }
+}
+
+const HOP_V6: u8 = 0x10;
+const HOP_CONNECTION: u8 = 0x20;
+
+fn put_text(blob: &mut Vec<u8>, text: &[u8]) {
+    // At most `CALL_BYTES_MAX`, which fits.
+    blob.extend_from_slice(&(text.len() as u16).to_be_bytes());
+    blob.extend_from_slice(text);
+}
+
+fn put_hop(blob: &mut Vec<u8>, hop: &Hop) {
+    let transport = match hop.transport {
+        Transport::Udp => 0,
+        Transport::Tcp => 1,
+        Transport::Tls => 2,
+        Transport::Ws => 3,
+        Transport::Wss => 4,
+    };
+    let v6 = if hop.remote.is_ipv6() { HOP_V6 } else { 0 };
+    let connection = if hop.connection.is_some() {
+        HOP_CONNECTION
+    } else {
+        0
+    };
+    blob.push(transport | v6 | connection);
+    blob.extend_from_slice(&hop.listener.0.to_be_bytes());
+    blob.extend_from_slice(&hop.remote.port().to_be_bytes());
+    match hop.remote {
+        SocketAddr::V4(address) => blob.extend_from_slice(&address.ip().octets()),
+        SocketAddr::V6(address) => {
+            blob.extend_from_slice(&address.ip().octets());
+            // fe80:: addresses mean nothing without it.
+            blob.extend_from_slice(&address.scope_id().to_be_bytes());
+        }
+    }
+    if let Some(ConnectionId(number)) = hop.connection {
+        blob.extend_from_slice(&number.to_be_bytes());
+    }
+}
+
+/// Reads what [`write_blob`] wrote. `None` cannot happen then; it is an `Option` all the same, so
+/// that a mistake here loses one call and not the process.
+struct Reader<'c>(&'c [u8]);
+
+impl<'c> Reader<'c> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn text(&mut self) -> Option<&'c [u8]> {
+        let len = u16::from_be_bytes(self.array()?);
+        let (text, rest) = self.0.split_at_checked(usize::from(len))?;
+        self.0 = rest;
+        Some(text)
+    }
+
+    fn side(&mut self) -> Option<Side<'c>> {
+        Some(Side {
+            hop: self.hop()?,
+            tag: self.text()?,
+            contact: self.text()?,
+            routes: self.text()?,
+        })
+    }
+
+    fn hop(&mut self) -> Option<Hop> {
+        let [flags] = self.array()?;
+        let listener = ListenerId(u16::from_be_bytes(self.array()?));
+        let port = u16::from_be_bytes(self.array()?);
+        let remote = if flags & HOP_V6 == 0 {
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::from(self.array::<4>()?)), port)
+        } else {
+            let ip = Ipv6Addr::from(self.array::<16>()?);
+            SocketAddrV6::new(ip, port, 0, u32::from_be_bytes(self.array()?)).into()
+        };
+        let connection = match flags & HOP_CONNECTION {
+            0 => None,
+            _ => Some(ConnectionId(u64::from_be_bytes(self.array()?))),
+        };
+        let transport = match flags & 0x0f {
+            0 => Transport::Udp,
+            1 => Transport::Tcp,
+            2 => Transport::Tls,
+            3 => Transport::Ws,
+            4 => Transport::Wss,
+            _ => return None,
+        };
+        Some(Hop {
+            transport,
+            listener,
+            remote,
+            connection,
+        })
+    }
+}

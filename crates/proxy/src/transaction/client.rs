@@ -104,22 +104,68 @@ mod tests {
 
     /// Every pair that does something; every pair that is not here must do nothing.
     fn table(reliable: bool) -> Vec<(State, Event, State, Actions, &'static str)> {
-        let resend = if reliable { Do::NONE } else { Do::RESEND | Do::ARM_E };
+        let resend = if reliable {
+            Do::NONE
+        } else {
+            Do::RESEND | Do::ARM_E
+        };
         let failed = Do::FAILED | Do::TERMINATE;
         vec![
             (Trying, TimerE, Trying, resend, "RFC 3261 figure 6, Timer E"),
             (Trying, TimerF, Terminated, failed, "figure 6, Timer F"),
-            (Trying, GiveUp, Terminated, failed, "BEHAVIOUR 5, response_timeout"),
+            (
+                Trying,
+                GiveUp,
+                Terminated,
+                failed,
+                "BEHAVIOUR 5, response_timeout",
+            ),
             (Trying, Lost, Terminated, failed, "figure 6, Transport Err."),
             (Trying, Provisional, Proceeding, Do::PASS, "figure 6, 1xx"),
-            (Trying, Final, Completed, Do::PASS | Do::ARM_K, "figure 6, 200-699"),
+            (
+                Trying,
+                Final,
+                Completed,
+                Do::PASS | Do::ARM_K,
+                "figure 6, 200-699",
+            ),
             (Proceeding, TimerE, Proceeding, resend, "figure 6, Timer E"),
             (Proceeding, TimerF, Terminated, failed, "figure 6, Timer F"),
-            (Proceeding, GiveUp, Terminated, failed, "BEHAVIOUR 5, progress_timeout"),
-            (Proceeding, Lost, Terminated, failed, "figure 6, Transport Err."),
-            (Proceeding, Provisional, Proceeding, Do::PASS, "figure 6, 1xx"),
-            (Proceeding, Final, Completed, Do::PASS | Do::ARM_K, "figure 6, 200-699"),
-            (Completed, TimerK, Terminated, Do::TERMINATE, "figure 6, Timer K"),
+            (
+                Proceeding,
+                GiveUp,
+                Terminated,
+                failed,
+                "BEHAVIOUR 5, progress_timeout",
+            ),
+            (
+                Proceeding,
+                Lost,
+                Terminated,
+                failed,
+                "figure 6, Transport Err.",
+            ),
+            (
+                Proceeding,
+                Provisional,
+                Proceeding,
+                Do::PASS,
+                "figure 6, 1xx",
+            ),
+            (
+                Proceeding,
+                Final,
+                Completed,
+                Do::PASS | Do::ARM_K,
+                "figure 6, 200-699",
+            ),
+            (
+                Completed,
+                TimerK,
+                Terminated,
+                Do::TERMINATE,
+                "figure 6, Timer K",
+            ),
         ]
     }
 
@@ -130,12 +176,16 @@ mod tests {
             for state in STATES {
                 for event in EVENTS {
                     let row = table.iter().find(|row| row.0 == state && row.1 == event);
-                    let (next, actions, why) = row.map_or(
-                        (state, Do::NONE, "does not belong here"),
-                        |row| (row.2, row.3, row.4),
-                    );
+                    let (next, actions, why) = row
+                        .map_or((state, Do::NONE, "does not belong here"), |row| {
+                            (row.2, row.3, row.4)
+                        });
                     let got = step(state, event, reliable);
-                    assert_eq!(got, (next, actions), "{state:?} {event:?} {reliable}: {why}");
+                    assert_eq!(
+                        got,
+                        (next, actions),
+                        "{state:?} {event:?} {reliable}: {why}"
+                    );
                 }
             }
         }
@@ -143,7 +193,11 @@ mod tests {
 
     #[test]
     fn timers_last_as_long_as_the_rfc_says() {
-        let pauses = |state| (1..=5).map(|n| timer_e(state, n).as_millis()).collect::<Vec<_>>();
+        let pauses = |state| {
+            (1..=5)
+                .map(|n| timer_e(state, n).as_millis())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(pauses(Trying), [500, 1000, 2000, 4000, 4000]);
         assert_eq!(pauses(Proceeding), [4000; 5]);
         assert_eq!(timer_k(false), T4);

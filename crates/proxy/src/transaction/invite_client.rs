@@ -87,26 +87,32 @@ pub const fn step(state: State, event: Event, reliable: bool) -> (State, Actions
             Event::TimerDone => (state, Do::NONE),
         },
         State::Proceeding => match event {
-            Event::GiveUp => {
-                (State::Abandoned, Do::CANCEL.and(Do::FAILED).and(Do::ARM_LINGER))
-            }
+            Event::GiveUp => (
+                State::Abandoned,
+                Do::CANCEL.and(Do::FAILED).and(Do::ARM_LINGER),
+            ),
             Event::Cancel => (State::Abandoned, Do::CANCEL.and(Do::ARM_LINGER)),
             Event::Provisional => (state, Do::PASS),
             Event::Success => (State::Accepted, Do::PASS.and(Do::ARM_DONE)),
             Event::Failure => (State::Completed, Do::PASS.and(Do::ACK).and(Do::ARM_DONE)),
             // The callee has the INVITE and may ring: a lost connection is no reason to leave it
             // ringing, so the CANCEL tries a new one, and a late 2xx still finds its attempt.
-            Event::Lost => (State::Abandoned, Do::CANCEL.and(Do::FAILED).and(Do::ARM_LINGER)),
+            Event::Lost => (
+                State::Abandoned,
+                Do::CANCEL.and(Do::FAILED).and(Do::ARM_LINGER),
+            ),
             Event::TimerA | Event::TimerDone => (state, Do::NONE),
         },
         State::Abandoned => match event {
-            Event::Provisional => {
-                (state, Do::LATE_PROVISIONAL.and(Do::CANCEL).and(Do::ARM_LINGER))
-            }
+            Event::Provisional => (
+                state,
+                Do::LATE_PROVISIONAL.and(Do::CANCEL).and(Do::ARM_LINGER),
+            ),
             Event::Success => (State::Accepted, Do::LATE_SUCCESS.and(Do::ARM_DONE)),
-            Event::Failure => {
-                (State::Completed, Do::LATE_FAILURE.and(Do::ACK).and(Do::ARM_DONE))
-            }
+            Event::Failure => (
+                State::Completed,
+                Do::LATE_FAILURE.and(Do::ACK).and(Do::ARM_DONE),
+            ),
             Event::TimerDone => (State::Terminated, Do::TERMINATE),
             // Lost: the verdict is in already, and the callee may yet answer by another way.
             Event::TimerA | Event::GiveUp | Event::Lost | Event::Cancel => (state, Do::NONE),
@@ -118,9 +124,7 @@ pub const fn step(state: State, event: Event, reliable: bool) -> (State, Actions
             Event::Success => (State::Accepted, Do::LATE_SUCCESS.and(Do::ARM_DONE)),
             // Figure 5, "Transport Err.": the ACK could not be sent.
             Event::Lost | Event::TimerDone => (State::Terminated, Do::TERMINATE),
-            Event::TimerA | Event::GiveUp | Event::Provisional | Event::Cancel => {
-                (state, Do::NONE)
-            }
+            Event::TimerA | Event::GiveUp | Event::Provisional | Event::Cancel => (state, Do::NONE),
         },
         State::Accepted => match event {
             Event::Success => (state, Do::PASS),
@@ -159,26 +163,102 @@ pub const fn done_after(state: State, reliable: bool) -> Duration {
 mod tests {
     use super::{Actions as Do, Event::*, State::*, *};
 
-    const STATES: [State; 6] = [Calling, Proceeding, Abandoned, Completed, Accepted, Terminated];
-    const EVENTS: [Event; 8] =
-        [TimerA, GiveUp, Provisional, Success, Failure, Lost, Cancel, TimerDone];
+    const STATES: [State; 6] = [
+        Calling, Proceeding, Abandoned, Completed, Accepted, Terminated,
+    ];
+    const EVENTS: [Event; 8] = [
+        TimerA,
+        GiveUp,
+        Provisional,
+        Success,
+        Failure,
+        Lost,
+        Cancel,
+        TimerDone,
+    ];
 
     /// Every pair that does something; every pair that is not here must do nothing.
     fn table() -> Vec<(State, Event, State, Actions, &'static str)> {
         vec![
-            (Calling, TimerA, Calling, Do::RESEND | Do::ARM_A, "RFC 3261 figure 5, Timer A"),
-            (Calling, GiveUp, Abandoned, Do::FAILED | Do::ARM_LINGER, "§9.1, §17.1.1.2 Timer B"),
+            (
+                Calling,
+                TimerA,
+                Calling,
+                Do::RESEND | Do::ARM_A,
+                "RFC 3261 figure 5, Timer A",
+            ),
+            (
+                Calling,
+                GiveUp,
+                Abandoned,
+                Do::FAILED | Do::ARM_LINGER,
+                "§9.1, §17.1.1.2 Timer B",
+            ),
             (Calling, Cancel, Abandoned, Do::ARM_LINGER, "§9.1"),
             (Calling, Provisional, Proceeding, Do::PASS, "figure 5, 1xx"),
-            (Calling, Success, Accepted, Do::PASS | Do::ARM_DONE, "RFC 6026 §8.4"),
-            (Calling, Failure, Completed, Do::PASS | Do::ACK | Do::ARM_DONE, "figure 5, 300-699"),
-            (Calling, Lost, Terminated, Do::FAILED | Do::TERMINATE, "figure 5, Transport Err."),
-            (Proceeding, GiveUp, Abandoned, Do::CANCEL | Do::FAILED | Do::ARM_LINGER, "§16.8"),
-            (Proceeding, Cancel, Abandoned, Do::CANCEL | Do::ARM_LINGER, "§9.1, §16.10"),
-            (Proceeding, Provisional, Proceeding, Do::PASS, "figure 5, 1xx"),
-            (Proceeding, Success, Accepted, Do::PASS | Do::ARM_DONE, "RFC 6026 §8.4"),
-            (Proceeding, Failure, Completed, Do::PASS | Do::ACK | Do::ARM_DONE, "figure 5"),
-            (Proceeding, Lost, Abandoned, Do::CANCEL | Do::FAILED | Do::ARM_LINGER, "ours"),
+            (
+                Calling,
+                Success,
+                Accepted,
+                Do::PASS | Do::ARM_DONE,
+                "RFC 6026 §8.4",
+            ),
+            (
+                Calling,
+                Failure,
+                Completed,
+                Do::PASS | Do::ACK | Do::ARM_DONE,
+                "figure 5, 300-699",
+            ),
+            (
+                Calling,
+                Lost,
+                Terminated,
+                Do::FAILED | Do::TERMINATE,
+                "figure 5, Transport Err.",
+            ),
+            (
+                Proceeding,
+                GiveUp,
+                Abandoned,
+                Do::CANCEL | Do::FAILED | Do::ARM_LINGER,
+                "§16.8",
+            ),
+            (
+                Proceeding,
+                Cancel,
+                Abandoned,
+                Do::CANCEL | Do::ARM_LINGER,
+                "§9.1, §16.10",
+            ),
+            (
+                Proceeding,
+                Provisional,
+                Proceeding,
+                Do::PASS,
+                "figure 5, 1xx",
+            ),
+            (
+                Proceeding,
+                Success,
+                Accepted,
+                Do::PASS | Do::ARM_DONE,
+                "RFC 6026 §8.4",
+            ),
+            (
+                Proceeding,
+                Failure,
+                Completed,
+                Do::PASS | Do::ACK | Do::ARM_DONE,
+                "figure 5",
+            ),
+            (
+                Proceeding,
+                Lost,
+                Abandoned,
+                Do::CANCEL | Do::FAILED | Do::ARM_LINGER,
+                "ours",
+            ),
             (
                 Abandoned,
                 Provisional,
@@ -186,7 +266,13 @@ mod tests {
                 Do::LATE_PROVISIONAL | Do::CANCEL | Do::ARM_LINGER,
                 "BEHAVIOUR 5, late answers",
             ),
-            (Abandoned, Success, Accepted, Do::LATE_SUCCESS | Do::ARM_DONE, "BEHAVIOUR 5"),
+            (
+                Abandoned,
+                Success,
+                Accepted,
+                Do::LATE_SUCCESS | Do::ARM_DONE,
+                "BEHAVIOUR 5",
+            ),
             (
                 Abandoned,
                 Failure,
@@ -194,13 +280,55 @@ mod tests {
                 Do::LATE_FAILURE | Do::ACK | Do::ARM_DONE,
                 "§17.1.1.3",
             ),
-            (Abandoned, TimerDone, Terminated, Do::TERMINATE, "64*T1 after its last message"),
-            (Completed, Failure, Completed, Do::ACK, "figure 5, 300-699 in Completed"),
-            (Completed, Success, Accepted, Do::LATE_SUCCESS | Do::ARM_DONE, "BEHAVIOUR 5"),
-            (Completed, Lost, Terminated, Do::TERMINATE, "figure 5, Transport Err."),
-            (Completed, TimerDone, Terminated, Do::TERMINATE, "figure 5, Timer D"),
-            (Accepted, Success, Accepted, Do::PASS, "RFC 6026 §8.4: every copy goes on"),
-            (Accepted, TimerDone, Terminated, Do::TERMINATE, "RFC 6026 §8.4, Timer M"),
+            (
+                Abandoned,
+                TimerDone,
+                Terminated,
+                Do::TERMINATE,
+                "64*T1 after its last message",
+            ),
+            (
+                Completed,
+                Failure,
+                Completed,
+                Do::ACK,
+                "figure 5, 300-699 in Completed",
+            ),
+            (
+                Completed,
+                Success,
+                Accepted,
+                Do::LATE_SUCCESS | Do::ARM_DONE,
+                "BEHAVIOUR 5",
+            ),
+            (
+                Completed,
+                Lost,
+                Terminated,
+                Do::TERMINATE,
+                "figure 5, Transport Err.",
+            ),
+            (
+                Completed,
+                TimerDone,
+                Terminated,
+                Do::TERMINATE,
+                "figure 5, Timer D",
+            ),
+            (
+                Accepted,
+                Success,
+                Accepted,
+                Do::PASS,
+                "RFC 6026 §8.4: every copy goes on",
+            ),
+            (
+                Accepted,
+                TimerDone,
+                Terminated,
+                Do::TERMINATE,
+                "RFC 6026 §8.4, Timer M",
+            ),
         ]
     }
 
@@ -209,7 +337,9 @@ mod tests {
         for reliable in [false, true] {
             for state in STATES {
                 for event in EVENTS {
-                    let row = table().into_iter().find(|row| row.0 == state && row.1 == event);
+                    let row = table()
+                        .into_iter()
+                        .find(|row| row.0 == state && row.1 == event);
                     let (next, actions, why) = match row {
                         // Figure 5: Timer A is for unreliable transports only.
                         Some(_) if reliable && event == TimerA => (state, Do::NONE, "reliable"),
@@ -217,7 +347,11 @@ mod tests {
                         None => (state, Do::NONE, "does not belong here"),
                     };
                     let got = step(state, event, reliable);
-                    assert_eq!(got, (next, actions), "{state:?} {event:?} {reliable}: {why}");
+                    assert_eq!(
+                        got,
+                        (next, actions),
+                        "{state:?} {event:?} {reliable}: {why}"
+                    );
                 }
             }
         }
@@ -269,7 +403,10 @@ mod tests {
             Some(*at)
         });
         // RFC 3261 §17.1.1.2: copies at 0.5, 1.5, 3.5, 7.5, 15.5 and 31.5 s; Timer B comes at 32 s.
-        assert_eq!(sent_at.collect::<Vec<_>>()[..6], [500, 1500, 3500, 7500, 15_500, 31_500]);
+        assert_eq!(
+            sent_at.collect::<Vec<_>>()[..6],
+            [500, 1500, 3500, 7500, 15_500, 31_500]
+        );
         assert_eq!(done_after(Completed, false), TIMER_D);
         assert_eq!(done_after(Completed, true), Duration::ZERO);
         assert_eq!(done_after(Accepted, true), LINGER);

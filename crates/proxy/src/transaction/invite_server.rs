@@ -73,9 +73,7 @@ pub const fn step(state: State, event: Event, reliable: bool) -> (State, Actions
             Event::SendProvisional => (state, Do::SEND),
             Event::SendSuccess => (State::Accepted, Do::SEND.and(Do::ARM_L)),
             Event::SendFailure if reliable => (State::Completed, Do::SEND.and(Do::ARM_H)),
-            Event::SendFailure => {
-                (State::Completed, Do::SEND.and(Do::ARM_G).and(Do::ARM_H))
-            }
+            Event::SendFailure => (State::Completed, Do::SEND.and(Do::ARM_G).and(Do::ARM_H)),
             Event::Ack | Event::TimerG | Event::TimerH | Event::TimerI | Event::TimerL => {
                 (state, Do::NONE)
             }
@@ -155,13 +153,47 @@ mod tests {
     /// Every pair that does something; every pair that is not here must do nothing.
     fn table(reliable: bool) -> Vec<(State, Event, State, Actions, &'static str)> {
         let g = if reliable { Do::NONE } else { Do::ARM_G };
-        let resend = if reliable { Do::NONE } else { Do::REPLAY | Do::ARM_G };
+        let resend = if reliable {
+            Do::NONE
+        } else {
+            Do::REPLAY | Do::ARM_G
+        };
         vec![
-            (Proceeding, Request, Proceeding, Do::REPLAY, "RFC 3261 figure 7, INVITE"),
-            (Proceeding, SendProvisional, Proceeding, Do::SEND, "figure 7, 101-199 from TU"),
-            (Proceeding, SendSuccess, Accepted, Do::SEND | Do::ARM_L, "RFC 6026 §8.5"),
-            (Proceeding, SendFailure, Completed, Do::SEND | g | Do::ARM_H, "figure 7, 300-699"),
-            (Completed, Request, Completed, Do::REPLAY, "figure 7, INVITE"),
+            (
+                Proceeding,
+                Request,
+                Proceeding,
+                Do::REPLAY,
+                "RFC 3261 figure 7, INVITE",
+            ),
+            (
+                Proceeding,
+                SendProvisional,
+                Proceeding,
+                Do::SEND,
+                "figure 7, 101-199 from TU",
+            ),
+            (
+                Proceeding,
+                SendSuccess,
+                Accepted,
+                Do::SEND | Do::ARM_L,
+                "RFC 6026 §8.5",
+            ),
+            (
+                Proceeding,
+                SendFailure,
+                Completed,
+                Do::SEND | g | Do::ARM_H,
+                "figure 7, 300-699",
+            ),
+            (
+                Completed,
+                Request,
+                Completed,
+                Do::REPLAY,
+                "figure 7, INVITE",
+            ),
             (Completed, TimerG, Completed, resend, "figure 7, Timer G"),
             (Completed, Ack, Confirmed, Do::ARM_I, "figure 7, ACK"),
             (
@@ -171,10 +203,34 @@ mod tests {
                 Do::UNACKNOWLEDGED | Do::TERMINATE,
                 "figure 7, Timer H",
             ),
-            (Confirmed, TimerI, Terminated, Do::TERMINATE, "figure 7, Timer I"),
-            (Accepted, SendSuccess, Accepted, Do::SEND, "RFC 6026 §8.5, 2xx from TU"),
-            (Accepted, Ack, Accepted, Do::PASS_ACK, "RFC 6026 §8.5, ACK to TU"),
-            (Accepted, TimerL, Terminated, Do::TERMINATE, "RFC 6026 §8.5, Timer L"),
+            (
+                Confirmed,
+                TimerI,
+                Terminated,
+                Do::TERMINATE,
+                "figure 7, Timer I",
+            ),
+            (
+                Accepted,
+                SendSuccess,
+                Accepted,
+                Do::SEND,
+                "RFC 6026 §8.5, 2xx from TU",
+            ),
+            (
+                Accepted,
+                Ack,
+                Accepted,
+                Do::PASS_ACK,
+                "RFC 6026 §8.5, ACK to TU",
+            ),
+            (
+                Accepted,
+                TimerL,
+                Terminated,
+                Do::TERMINATE,
+                "RFC 6026 §8.5, Timer L",
+            ),
         ]
     }
 
@@ -185,12 +241,16 @@ mod tests {
             for state in STATES {
                 for event in EVENTS {
                     let row = table.iter().find(|row| row.0 == state && row.1 == event);
-                    let (next, actions, why) = row.map_or(
-                        (state, Do::NONE, "does not belong here"),
-                        |row| (row.2, row.3, row.4),
-                    );
+                    let (next, actions, why) = row
+                        .map_or((state, Do::NONE, "does not belong here"), |row| {
+                            (row.2, row.3, row.4)
+                        });
                     let got = step(state, event, reliable);
-                    assert_eq!(got, (next, actions), "{state:?} {event:?} {reliable}: {why}");
+                    assert_eq!(
+                        got,
+                        (next, actions),
+                        "{state:?} {event:?} {reliable}: {why}"
+                    );
                 }
             }
         }
@@ -207,7 +267,10 @@ mod tests {
                 let (next, actions) = step(state, event, false);
                 let mut now = sent;
                 if actions.has(Do::SEND) && event != SendProvisional {
-                    assert!(sent.is_none_or(|sent| sent == event), "{sent:?} then {event:?}");
+                    assert!(
+                        sent.is_none_or(|sent| sent == event),
+                        "{sent:?} then {event:?}"
+                    );
                     assert!(sent != Some(SendFailure), "a failure went out twice");
                     now = Some(event);
                 }
@@ -220,7 +283,9 @@ mod tests {
 
     #[test]
     fn timers_last_as_long_as_the_rfc_says() {
-        let pauses = (1..=5).map(|sends| timer_g(sends).as_millis()).collect::<Vec<_>>();
+        let pauses = (1..=5)
+            .map(|sends| timer_g(sends).as_millis())
+            .collect::<Vec<_>>();
         assert_eq!(pauses, [500, 1000, 2000, 4000, 4000]);
         assert_eq!(timer_i(false), T4);
         assert_eq!(timer_i(true), Duration::ZERO);

@@ -97,11 +97,18 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest() {
-        let pauses = |most| (1..=8).map(|sends| doubled(sends, most).as_millis()).collect::<Vec<_>>();
+        let pauses = |most| {
+            (1..=8)
+                .map(|sends| doubled(sends, most).as_millis())
+                .collect::<Vec<_>>()
+        };
         // RFC 3261 §17.1.2.2: "500 ms, 1 s, 2 s, 4 s, 4 s, 4 s, etc."
         assert_eq!(pauses(T2), [500, 1000, 2000, 4000, 4000, 4000, 4000, 4000]);
         // RFC 3261 §17.1.1.2: Timer A doubles without a bound of its own; B ends it.
-        assert_eq!(pauses(LINGER), [500, 1000, 2000, 4000, 8000, 16000, 32000, 32000]);
+        assert_eq!(
+            pauses(LINGER),
+            [500, 1000, 2000, 4000, 8000, 16000, 32000, 32000]
+        );
         assert_eq!(doubled(u8::MAX, LINGER), LINGER);
         assert_eq!(doubled(0, T2), T1);
     }

@@ -101,18 +101,67 @@ mod tests {
     use super::{Actions as Do, Event::*, State::*, *};
 
     const STATES: [State; 4] = [Trying, Proceeding, Completed, Terminated];
-    const EVENTS: [Event; 6] = [Request, TryingDue, SendProvisional, SendFinal, Expired, TimerJ];
+    const EVENTS: [Event; 6] = [
+        Request,
+        TryingDue,
+        SendProvisional,
+        SendFinal,
+        Expired,
+        TimerJ,
+    ];
 
     /// Every pair that does something; every pair that is not here must do nothing.
     const TABLE: [(State, Event, State, Actions, &str); 8] = [
-        (Trying, TryingDue, Proceeding, Do::SEND_TRYING, "RFC 4320 §4.1"),
-        (Trying, SendFinal, Completed, Do::SEND.and(Do::ARM_J), "figure 8, 200-699 from TU"),
+        (
+            Trying,
+            TryingDue,
+            Proceeding,
+            Do::SEND_TRYING,
+            "RFC 4320 §4.1",
+        ),
+        (
+            Trying,
+            SendFinal,
+            Completed,
+            Do::SEND.and(Do::ARM_J),
+            "figure 8, 200-699 from TU",
+        ),
         (Trying, Expired, Terminated, Do::TERMINATE, "RFC 4320 §4.2"),
-        (Proceeding, Request, Proceeding, Do::REPLAY, "RFC 3261 figure 8, request"),
-        (Proceeding, SendFinal, Completed, Do::SEND.and(Do::ARM_J), "figure 8, 200-699"),
-        (Proceeding, Expired, Terminated, Do::TERMINATE, "RFC 4320 §4.2"),
-        (Completed, Request, Completed, Do::REPLAY, "figure 8, request"),
-        (Completed, TimerJ, Terminated, Do::TERMINATE, "figure 8, Timer J"),
+        (
+            Proceeding,
+            Request,
+            Proceeding,
+            Do::REPLAY,
+            "RFC 3261 figure 8, request",
+        ),
+        (
+            Proceeding,
+            SendFinal,
+            Completed,
+            Do::SEND.and(Do::ARM_J),
+            "figure 8, 200-699",
+        ),
+        (
+            Proceeding,
+            Expired,
+            Terminated,
+            Do::TERMINATE,
+            "RFC 4320 §4.2",
+        ),
+        (
+            Completed,
+            Request,
+            Completed,
+            Do::REPLAY,
+            "figure 8, request",
+        ),
+        (
+            Completed,
+            TimerJ,
+            Terminated,
+            Do::TERMINATE,
+            "figure 8, Timer J",
+        ),
     ];
 
     #[test]
@@ -121,8 +170,14 @@ mod tests {
             for event in EVENTS {
                 let row = TABLE.iter().find(|row| row.0 == state && row.1 == event);
                 let (next, actions, why) = row
-                    .map_or((state, Do::NONE, "does not belong here"), |row| (row.2, row.3, row.4));
-                assert_eq!(step(state, event), (next, actions), "{state:?} {event:?}: {why}");
+                    .map_or((state, Do::NONE, "does not belong here"), |row| {
+                        (row.2, row.3, row.4)
+                    });
+                assert_eq!(
+                    step(state, event),
+                    (next, actions),
+                    "{state:?} {event:?}: {why}"
+                );
             }
         }
     }
