@@ -1,0 +1,144 @@
+//! From the walked file to [`Settings`]: one module for each kind of table.
+
+mod attempts;
+mod health;
+mod listen;
+mod node;
+mod place;
+mod recovery;
+mod route;
+mod sources;
+mod trunk;
+
+use std::path::{Path, PathBuf};
+
+use trunkline_proxy::{
+    Settings,
+    settings::{Access, Capacity, Listener, UnknownSource},
+};
+
+use crate::{
+    control::ControlFile,
+    environment::Environment,
+    source::Span,
+    walk::{Section, Value},
+};
+
+pub(crate) use self::{place::Places, sources::Allowed};
+
+/// What all readers share.
+pub(crate) struct Context<'e> {
+    /// The machine.
+    pub environment: &'e dyn Environment,
+    /// Relative file names start here.
+    pub folder: &'e Path,
+    /// `node.presets_dir`.
+    pub presets: Option<PathBuf>,
+    /// All listeners, for `from` and for what can be reached at all.
+    pub listeners: Vec<Listener>,
+    /// `[health]`.
+    pub health: health::Defaults,
+    /// Everything that must be resolved.
+    pub places: Places,
+}
+
+impl Context<'_> {
+    /// Where a file that the configuration names is.
+    pub fn resolve(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+/// Where things stand in the file, for what can only be judged once all is read.
+#[derive(Default)]
+pub(crate) struct Notes {
+    /// `pbx.allow`.
+    pub pbx_allow: Vec<Allowed>,
+    /// Of each trunk.
+    pub trunks: Vec<TrunkNotes>,
+    /// Of each route: its header, and its key.
+    pub routes: Vec<(Span, String)>,
+}
+
+/// Where a trunk's parts stand.
+pub(crate) struct TrunkNotes {
+    /// Its header.
+    pub at: Span,
+    /// Its key.
+    pub path: String,
+    /// `allow`, presets expanded.
+    pub allow: Vec<Allowed>,
+}
+
+/// Reads the whole file. What is faulty is noted and replaced by something harmless.
+pub(crate) fn file(
+    root: &Section<'_>,
+    folder: &Path,
+    environment: &dyn Environment,
+) -> (Settings, ControlFile, Notes) {
+    let node = node::read(root, folder, environment);
+    let mut context = Context {
+        environment,
+        folder,
+        presets: node.presets,
+        listeners: listen::read(root, environment),
+        health: health::defaults(root),
+        places: Places::default(),
+    };
+    let pbx_allow = match root.section("pbx") {
+        Some(pbx) => sources::read(&pbx, &context, false).allowed,
+        None => Vec::new(),
+    };
+    let (trunks, trunk_notes) = trunk::read(root, &mut context);
+    let (routes, route_notes) = route::read(root, &trunks);
+    let settings = Settings {
+        node: node.control.name.as_str().into(),
+        listeners: context.listeners,
+        access: access(root),
+        pbx_allow: pbx_allow.iter().map(|allowed| allowed.net).collect(),
+        trunks,
+        routes,
+        places: context.places.into_all(),
+        drain_timeout: node.control.drain_timeout,
+        capacity: Capacity::default(),
+    };
+    let notes = Notes {
+        pbx_allow,
+        trunks: trunk_notes,
+        routes: route_notes,
+    };
+    (settings, node.control, notes)
+}
+
+fn access(root: &Section<'_>) -> Access {
+    let section = root.section_or_empty("access");
+    Access {
+        unknown_source: match section.word("unknown_source") {
+            "reject" => UnknownSource::Reject,
+            _ => UnknownSource::Drop,
+        },
+        rate: section.number_u32("rate"),
+    }
+}
+
+/// Whether a name can stand in logs and metrics. A fault when not.
+fn fit_name(value: &Value<'_>, name: &str) -> bool {
+    const NAME_BYTES_MAX: usize = 64;
+    let fit = !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && !name
+            .chars()
+            .any(|c| c.is_control() || c.is_whitespace() || c == '"');
+    if !fit {
+        let message = format!(
+            "{} = {:?} is no usable name",
+            value.name(),
+            crate::walk::shorten(name)
+        );
+        value.fault(
+            message,
+            format!("write 1 to {NAME_BYTES_MAX} bytes without spaces and quotes"),
+        );
+    }
+    fit
+}

@@ -1,0 +1,222 @@
+//! The file's text, and the faults found in it so far.
+
+use std::{cell::RefCell, ops::Range, path::Path};
+
+use crate::report::{Diagnostic, Excerpt, Report, Severity};
+
+/// A source line longer than this is not repeated under a message.
+const EXCERPT_CHARS_MAX: usize = 160;
+
+/// Bytes of the file, `start..end`.
+pub(crate) type Span = Range<usize>;
+
+/// The text, with a way from byte offsets to lines and columns.
+pub(crate) struct Source<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Source<'t> {
+    pub fn new(text: &'t str) -> Self {
+        let after_each = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let starts = std::iter::once(0)
+            .chain(after_each.map(|(at, _)| at + 1))
+            .collect();
+        Source { text, starts }
+    }
+
+    /// Line and column of an offset, both from 1; the column in characters.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let offset = offset.min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self
+            .starts
+            .get(line.saturating_sub(1))
+            .copied()
+            .unwrap_or(0);
+        let before = self.text.as_bytes().get(start..offset).unwrap_or_default();
+        (line, String::from_utf8_lossy(before).chars().count() + 1)
+    }
+
+    fn excerpt(&self, span: &Span) -> Option<Excerpt> {
+        let (line, column) = self.position(span.start);
+        let start = *self.starts.get(line.checked_sub(1)?)?;
+        let raw = self.text.get(start..)?.lines().next().unwrap_or_default();
+        if raw.chars().count() > EXCERPT_CHARS_MAX {
+            return None;
+        }
+        let length = self
+            .text
+            .get(span.clone())
+            .map_or(1, |text| text.chars().count());
+        let rest = raw.chars().count().saturating_sub(column - 1);
+        // What a file says must not be able to steer the terminal it is shown on.
+        let text = raw.chars().map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        });
+        Some(Excerpt {
+            text: text.collect(),
+            marked: length.min(rest).max(1),
+        })
+    }
+}
+
+/// Everything found so far. Shared by all readers of one file, so it is filled through `&self`.
+pub(crate) struct Faults<'t> {
+    source: Source<'t>,
+    found: RefCell<Vec<(usize, Diagnostic)>>,
+    /// The syntax is broken: what seems to be missing may stand in what could not be read.
+    pub torn: bool,
+}
+
+impl<'t> Faults<'t> {
+    pub fn new(text: &'t str) -> Self {
+        Faults {
+            source: Source::new(text),
+            found: RefCell::default(),
+            torn: false,
+        }
+    }
+
+    pub fn source(&self) -> &Source<'t> {
+        &self.source
+    }
+
+    /// Adds an error.
+    pub fn error(
+        &self,
+        at: &Span,
+        key: &str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let excerpt = self.source.excerpt(at);
+        self.add(
+            Severity::Error,
+            at,
+            key,
+            message.into(),
+            remedy.into(),
+            excerpt,
+        );
+    }
+
+    /// Adds an error about a line that may hold a secret: the line is not repeated.
+    pub fn error_unquoted(
+        &self,
+        at: &Span,
+        key: &str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.add(
+            Severity::Error,
+            at,
+            key,
+            message.into(),
+            remedy.into(),
+            None,
+        );
+    }
+
+    /// Adds an error about something that is missing inside `at`.
+    pub fn missing(
+        &self,
+        at: &Span,
+        key: &str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        if !self.torn {
+            self.error(at, key, message, remedy);
+        }
+    }
+
+    /// Adds an error about something that is missing in the file as a whole.
+    pub fn absent(&self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
+        if !self.torn {
+            let diagnostic = Diagnostic {
+                severity: Severity::Error,
+                line: 0,
+                column: 0,
+                message: message.into(),
+                remedy: remedy.into(),
+                key: key.to_owned(),
+                excerpt: None,
+            };
+            self.found.borrow_mut().push((0, diagnostic));
+        }
+    }
+
+    /// Adds a warning.
+    pub fn warning(
+        &self,
+        at: &Span,
+        key: &str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let excerpt = self.source.excerpt(at);
+        self.add(
+            Severity::Warning,
+            at,
+            key,
+            message.into(),
+            remedy.into(),
+            excerpt,
+        );
+    }
+
+    fn add(
+        &self,
+        severity: Severity,
+        at: &Span,
+        key: &str,
+        message: String,
+        remedy: String,
+        excerpt: Option<Excerpt>,
+    ) {
+        let (line, column) = self.source.position(at.start);
+        let key = key.to_owned();
+        let diagnostic = Diagnostic {
+            severity,
+            line,
+            column,
+            message,
+            remedy,
+            key,
+            excerpt,
+        };
+        self.found.borrow_mut().push((at.start, diagnostic));
+    }
+
+    /// Whether the file cannot be used.
+    pub fn any_error(&self) -> bool {
+        self.found
+            .borrow()
+            .iter()
+            .any(|(_, found)| found.severity == Severity::Error)
+    }
+
+    /// All findings, in file order.
+    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|(offset, diagnostic)| (*offset, diagnostic.severity));
+        found
+            .into_iter()
+            .map(|(_, diagnostic)| diagnostic)
+            .collect()
+    }
+
+    /// All findings as the reason why the file cannot be used.
+    pub fn into_report(self, path: &Path) -> Report {
+        Report {
+            path: path.to_owned(),
+            diagnostics: self.into_diagnostics(),
+        }
+    }
+}
