@@ -97,3 +97,114 @@ fn attempts(attempts: &[AttemptRecord]) -> String {
     json.push(']');
     json
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use trunkline_sip::Transport;
+
+    use super::*;
+    use crate::{
+        event::{Outcome, Peer},
+        hop::ListenerId,
+        recovery::{sid, tests::facts},
+        settings::TrunkId,
+    };
+
+    fn get<'f>(form: &'f [(String, String)], name: &str) -> Option<&'f str> {
+        form.iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn the_form_has_every_parameter_that_a_proxy_knows() {
+        let form = call(&facts());
+        let expected = [
+            ("CallSid", sid("CA", b"call-1").as_str()),
+            ("AccountSid", &sid("AC", b"acme")),
+            ("From", "+15550100"),
+            ("To", "+15550199"),
+            ("Called", "+15550199"),
+            ("Caller", "+15550100"),
+            ("CallStatus", "ringing"),
+            ("Direction", "inbound"),
+            ("ApiVersion", "2010-04-01"),
+            ("TrunkSid", &sid("TK", b"acme")),
+            ("SipCallId", "call-1@192.0.2.1"),
+            ("SipResponseCode", "408"),
+            ("SipSourceIp", "192.0.2.1"),
+            ("SipHeader_X-Foo", "bar"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(form, expected);
+    }
+
+    #[test]
+    fn only_x_headers_of_a_bearable_size_and_number_are_passed_on() {
+        let header = |name: &str, len: usize| (name.to_owned(), "v".repeat(len));
+        let mut facts = facts();
+        facts.x_headers = vec![
+            header("x-small", 1),
+            header("X-Long", 1025),
+            header("Via", 1),
+            header("é", 1),
+            header("X", 1),
+        ];
+        let names: Vec<String> = call(&facts)
+            .into_iter()
+            .map(|(name, _)| name)
+            .skip(13)
+            .collect();
+        assert_eq!(names, ["SipHeader_x-small"]);
+        facts.x_headers = (0..1000).map(|n| header(&format!("X-{n}"), 1024)).collect();
+        assert_eq!(call(&facts).len(), 13 + SIP_HEADERS_MAX);
+    }
+
+    #[test]
+    fn the_attempts_are_told_as_json() {
+        let attempt = |port: u16, outcome| AttemptRecord {
+            trunk: TrunkId(0),
+            peer: Peer {
+                transport: Transport::Udp,
+                addr: ([192, 0, 2, 9], port).into(),
+                listener: ListenerId(0),
+            },
+            outcome,
+            began: Duration::ZERO,
+            took: Duration::from_millis(4000),
+        };
+        let mut facts = facts();
+        facts.attempts = vec![
+            attempt(1, Some(Outcome::Silent)),
+            attempt(2, Some(Outcome::Final(503))),
+            attempt(3, None),
+        ];
+        assert_eq!(
+            get(&call(&facts), "TrunklineAttempts"),
+            Some(
+                "[{\"to\":\"udp:192.0.2.9:1\",\"outcome\":\"silent\",\"ms\":4000},\
+                 {\"to\":\"udp:192.0.2.9:2\",\"outcome\":\"503\",\"ms\":4000},\
+                 {\"to\":\"udp:192.0.2.9:3\",\"outcome\":null,\"ms\":4000}]"
+            )
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_dial_is_told_in_twilios_words() {
+        for (code, status, told) in [
+            (486, "busy", "486"),
+            (600, "busy", "600"),
+            (0, "no-answer", "408"),
+            (408, "no-answer", "408"),
+            (480, "no-answer", "480"),
+            (404, "failed", "404"),
+            (503, "failed", "503"),
+        ] {
+            let form = dial_ended(code);
+            assert_eq!(get(&form, "DialCallStatus"), Some(status), "{code}");
+            assert_eq!(get(&form, "DialSipResponseCode"), Some(told), "{code}");
+        }
+    }
+}

@@ -227,7 +227,7 @@ impl RecoveryCall {
             }
         };
         request.charge(Some(failure), took);
-        let (shown, words) = (request.url().shown(), failure.words());
+        let (shown, words) = (request.url().shown().to_owned(), failure.words());
         if let Some(pause) = request.repeat(failure) {
             self.say(
                 "failed",
@@ -245,7 +245,7 @@ impl RecoveryCall {
     }
 
     fn read(&mut self, request: Request, content_type: &str, body: &[u8]) -> Step {
-        let shown = request.url().shown();
+        let shown = request.url().shown().to_owned();
         match twiml::read(content_type, body, request.url()) {
             Ok(Document { verbs, notes }) => {
                 let said = notes
@@ -291,7 +291,7 @@ impl RecoveryCall {
                     return Step::Respond { status, reason };
                 }
                 Verb::Redirect(redirect) => {
-                    self.say("redirect", redirect.url.shown());
+                    self.say("redirect", redirect.url.shown().to_owned());
                     return self.next_document(redirect.url, redirect.method, Vec::new());
                 }
                 Verb::Hangup => {
@@ -388,7 +388,7 @@ impl RecoveryCall {
         };
         match Url::parse(&fallback) {
             Ok(fallback) => {
-                self.say("fallback", fallback.shown());
+                self.say("fallback", fallback.shown().to_owned());
                 let method = self.settings.method;
                 self.request(fallback, method, form::failure(code, url).into())
             }

@@ -172,11 +172,17 @@ impl Request {
         }
         let connect = self.limits.connect.min(exchange);
         self.granted = Granted { connect, exchange };
+        let mut headers = vec![("I-Twilio-Idempotency-Token".to_owned(), self.token.clone())];
+        headers.extend(
+            self.url
+                .authorization()
+                .map(|value| ("Authorization".to_owned(), value)),
+        );
         Some(HttpRequest {
             url: self.url.as_str().into(),
             method: self.method,
             form: self.form.clone(),
-            headers: vec![("I-Twilio-Idempotency-Token".into(), self.token.clone())],
+            headers,
             auth_token: settings.auth_token.clone(),
             connect_timeout: connect,
             timeout: exchange,
@@ -207,5 +213,203 @@ impl Request {
         self.limits.repeats -= 1;
         self.left -= pause;
         Some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// The example configuration's: 1 s to connect, 5 s in all, one repeat after 1 s.
+    fn settings() -> Recovery {
+        Recovery {
+            url: "https://dr.example.net/voice".into(),
+            fallback_url: None,
+            method: HttpMethod::Post,
+            connect_timeout: ms(1000),
+            timeout: ms(5000),
+            retries: 1,
+            retry_after: ms(1000),
+            auth_token: None,
+        }
+    }
+
+    fn request(url: &str, left: Duration) -> Request {
+        let url = Url::parse(url).unwrap();
+        let settings = settings();
+        Request::new(
+            &settings,
+            url,
+            settings.method,
+            vec![],
+            "token".into(),
+            left,
+        )
+        .0
+    }
+
+    /// Asks until it gives up: (timeout of each exchange, pause after it).
+    fn run(mut request: Request, failure: Failure) -> Vec<(Duration, Option<Duration>)> {
+        let mut seen = Vec::new();
+        while let Some(exchange) = request.ask(&settings()) {
+            request.charge(Some(failure), None);
+            let pause = request.repeat(failure);
+            seen.push((exchange.timeout, pause));
+            if pause.is_none() {
+                break;
+            }
+        }
+        seen
+    }
+
+    const TIMEOUT: Failure = Failure::Http(HttpFailure::Timeout);
+    const CONNECT: Failure = Failure::Http(HttpFailure::Connect);
+
+    #[test]
+    fn exchanges_and_pauses_of_one_url_fit_into_its_time() {
+        let second = Some(ms(1000));
+        type Seen = Vec<(Duration, Option<Duration>)>;
+        let cases: [(&str, u64, Failure, Seen); 8] = [
+            (
+                "https://h/",
+                15_000,
+                TIMEOUT,
+                vec![(ms(5000), second), (ms(5000), None)],
+            ),
+            (
+                "https://h/",
+                10_000,
+                TIMEOUT,
+                vec![(ms(5000), second), (ms(4000), None)],
+            ),
+            ("https://h/", 6_050, TIMEOUT, vec![(ms(5000), None)]),
+            (
+                "https://h/",
+                3_000,
+                CONNECT,
+                vec![(ms(3000), second), (ms(1000), None)],
+            ),
+            ("https://h/", 50, TIMEOUT, vec![]),
+            ("https://h/#rc=0", 15_000, TIMEOUT, vec![(ms(5000), None)]),
+            (
+                "https://h/#tt=2000&rc=5",
+                15_000,
+                TIMEOUT,
+                vec![(ms(2000), None)],
+            ),
+            (
+                "https://h/#ct=200&rt=300&rc=2",
+                15_000,
+                TIMEOUT,
+                vec![(ms(500), second), (ms(500), second), (ms(500), None)],
+            ),
+        ];
+        for (url, left, failure, expected) in cases {
+            assert_eq!(
+                run(request(url, ms(left)), failure),
+                expected,
+                "{url} in {left} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_is_what_rp_says() {
+        let status = Failure::Status;
+        let http = Failure::Http;
+        let cases: [(&str, &[Failure], &[Failure]); 5] = [
+            (
+                "",
+                &[
+                    TIMEOUT,
+                    CONNECT,
+                    http(HttpFailure::Broken),
+                    http(HttpFailure::Busy),
+                    status(404),
+                    status(503),
+                    status(302),
+                ],
+                &[http(HttpFailure::TooLarge)],
+            ),
+            (
+                "#rp=ct",
+                &[CONNECT, http(HttpFailure::Tls)],
+                &[TIMEOUT, status(404), status(503)],
+            ),
+            (
+                "#rp=4xx",
+                &[status(400), status(499)],
+                &[CONNECT, TIMEOUT, status(500)],
+            ),
+            (
+                "#rp=5xx,rt",
+                &[status(500), TIMEOUT],
+                &[CONNECT, status(404), http(HttpFailure::Broken)],
+            ),
+            (
+                "#rp=all",
+                &[TIMEOUT, CONNECT, status(404)],
+                &[http(HttpFailure::TooLarge)],
+            ),
+        ];
+        for (fragment, repeated, not) in cases {
+            let url = format!("https://h/{fragment}");
+            for failure in repeated {
+                assert_eq!(
+                    run(request(&url, ALL_MAX), *failure).len(),
+                    2,
+                    "{fragment} {failure:?}"
+                );
+            }
+            for failure in not {
+                assert_eq!(
+                    run(request(&url, ALL_MAX), *failure).len(),
+                    1,
+                    "{fragment} {failure:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_known_duration_is_charged_instead_of_the_longest() {
+        let mut request = request("https://h/", ms(10_000));
+        request.ask(&settings()).unwrap();
+        request.charge(Some(Failure::Status(503)), Some(ms(20)));
+        assert_eq!(request.left(), ms(9980));
+    }
+
+    #[test]
+    fn the_fragment_and_the_password_never_reach_the_server() {
+        let exchange = request("https://u:p@h/a?b=c#rc=2", ALL_MAX)
+            .ask(&settings())
+            .unwrap();
+        assert_eq!(&*exchange.url, "https://h/a?b=c");
+        let headers: Vec<&str> = exchange
+            .headers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(headers, ["I-Twilio-Idempotency-Token", "Authorization"]);
+    }
+
+    #[test]
+    fn every_failure_has_twilios_code() {
+        let cases = [
+            (CONNECT, 11205),
+            (Failure::Http(HttpFailure::Tls), 11220),
+            (TIMEOUT, 11200),
+            (Failure::Http(HttpFailure::Broken), 11200),
+            (Failure::Http(HttpFailure::TooLarge), 11200),
+            (Failure::Http(HttpFailure::Busy), 11200),
+            (Failure::Status(500), 11200),
+        ];
+        for (failure, code) in cases {
+            assert_eq!(failure.code(), code, "{failure:?}");
+        }
     }
 }

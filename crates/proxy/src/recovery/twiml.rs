@@ -128,6 +128,22 @@ impl Notes {
 pub fn read(content_type: &str, body: &[u8], base: &Url) -> Result<Document, Refusal> {
     check_content_type(content_type)?;
     let text = text(body)?;
+    // Blanks before an XML declaration are a common slip of templates, and no reason to lose a
+    // call; the lines they take still count in what is said.
+    let trimmed = text.trim_start();
+    let skipped = text[..text.len() - trimmed.len()].matches('\n').count() as u32;
+    let below = |refusal: Refusal| Refusal {
+        line: refusal.line + skipped,
+        ..refusal
+    };
+    let Document { verbs, notes } = parse(trimmed, base).map_err(below)?;
+    Ok(Document {
+        verbs,
+        notes: notes.into_iter().map(below).collect(),
+    })
+}
+
+fn parse(text: &str, base: &Url) -> Result<Document, Refusal> {
     guard(text)?;
     let options = ParsingOptions {
         allow_dtd: false,
@@ -136,7 +152,12 @@ pub fn read(content_type: &str, body: &[u8], base: &Url) -> Result<Document, Ref
     };
     let xml = Xml::parse_with_options(text, options).map_err(|error| {
         let TextPos { row, col } = error.pos();
-        let what = format!("not well-formed XML: {error}");
+        let words = error.to_string();
+        // The place is said once, in front.
+        let words = words
+            .strip_suffix(&format!(" at {row}:{col}"))
+            .unwrap_or(&words);
+        let what = format!("not well-formed XML: {words}");
         Refusal {
             line: row,
             column: col,
@@ -230,8 +251,7 @@ fn text(body: &[u8]) -> Result<&str, Refusal> {
             "the document is empty; write <Response/> to hang up",
         ));
     }
-    // Blanks before an XML declaration are a common slip of templates.
-    Ok(text.trim_start())
+    Ok(text)
 }
 
 /// Counts what would make the parser slow or deep, in one pass over the raw text. It knows tags,
@@ -303,3 +323,6 @@ fn tag(bytes: &[u8]) -> (usize, usize) {
     }
     (attributes, bytes.len())
 }
+
+#[cfg(test)]
+mod tests;

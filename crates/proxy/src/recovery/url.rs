@@ -1,7 +1,13 @@
 //! Webhook addresses: absolute http and https URLs, and references against them (RFC 3986 §5).
 //!
 //! Only what a webhook needs: no file URLs, no repair of what is not a URL. What a person writes
-//! in a TwiML document ends up here, so every refusal says what to write instead.
+//! in a TwiML document ends up here, so every refusal says what to write instead. A name and
+//! password before the host (`https://user:password@host/`) are taken out of the text: they
+//! travel as HTTP Basic authentication, and no log or other server ever sees them.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+
+use crate::question::Secret;
 
 /// Bytes of a URL, fragment included.
 pub const URL_BYTES_MAX: usize = 2048;
@@ -9,8 +15,10 @@ pub const URL_BYTES_MAX: usize = 2048;
 /// An absolute http or https URL.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Url {
-    /// Without the fragment.
+    /// Without name and password, without the fragment.
     text: String,
+    /// "name:password", decoded.
+    credentials: Option<Secret>,
     /// What stood after `#`; never sent.
     fragment: Option<String>,
     /// Where the authority begins: after `://`.
@@ -59,20 +67,28 @@ impl Url {
         let rest = after.strip_prefix("//").ok_or(UrlFault::Host)?;
         let (rest, fragment) = split_fragment(rest);
         let authority_len = rest.find(['/', '?']).unwrap_or(rest.len());
-        check_authority(&rest[..authority_len])?;
+        let (authority, after) = rest.split_at(authority_len);
+        let (user, host_port) = match authority.rsplit_once('@') {
+            Some((user, host_port)) => (Some(user), host_port),
+            None => (None, authority),
+        };
+        check_host_port(host_port)?;
 
         let scheme = scheme.to_ascii_lowercase();
         let authority = scheme.len() + "://".len();
-        let path = authority + authority_len;
-        let mut text = format!("{scheme}://{rest}");
+        let path = authority + host_port.len();
+        let mut text = format!("{scheme}://{host_port}{after}");
         if !text[path..].starts_with('/') {
             // RFC 3986 §6.2.3: an empty path is "/".
             text.insert(path, '/');
         }
         let query = text[path..].find('?').map_or(text.len(), |at| path + at);
+        let credentials = user.map(|user| Secret(percent_decoded(user).into()));
+        let fragment = fragment.map(str::to_owned);
         Ok(Url {
             text,
-            fragment: fragment.map(str::to_owned),
+            credentials,
+            fragment,
             authority,
             path,
             query,
@@ -80,7 +96,8 @@ impl Url {
     }
 
     /// Reads a URL as it stands in a document that came from `self`: absolute, or relative to it
-    /// (RFC 3986 §5.2). A fragment is the reference's own, never inherited.
+    /// (RFC 3986 §5.2). A fragment is the reference's own, never inherited; name and password stay
+    /// for the same host only.
     pub fn resolve(&self, reference: &str) -> Result<Url, UrlFault> {
         let reference = checked(reference)?;
         if scheme_of(reference).is_some() {
@@ -111,13 +128,15 @@ impl Url {
         let fragment = fragment
             .map(|fragment| format!("#{fragment}"))
             .unwrap_or_default();
-        Url::parse(&format!(
-            "{}{merged}{query}{fragment}",
-            &self.text[..self.path]
-        ))
+        let authority = &self.text[..self.path];
+        let url = Url::parse(&format!("{authority}{merged}{query}{fragment}"))?;
+        Ok(Url {
+            credentials: self.credentials.clone(),
+            ..url
+        })
     }
 
-    /// What is requested and signed: everything but the fragment.
+    /// What is requested and signed: everything but the fragment, name and password.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -127,17 +146,16 @@ impl Url {
         self.fragment.as_deref().unwrap_or("")
     }
 
-    /// For logs: without the user's name and password, without the query, which may hold secrets.
-    pub fn shown(&self) -> String {
-        let authority = &self.text[self.authority..self.path];
-        let host = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, host)| host);
-        format!(
-            "{}{host}{}",
-            &self.text[..self.authority],
-            &self.text[self.path..self.query]
-        )
+    /// The `Authorization` header's value, when the URL had a name and password.
+    pub fn authorization(&self) -> Option<String> {
+        self.credentials
+            .as_ref()
+            .map(|Secret(pair)| format!("Basic {}", BASE64.encode(pair)))
+    }
+
+    /// For logs: without the query, which may hold secrets.
+    pub fn shown(&self) -> &str {
+        &self.text[..self.query]
     }
 }
 
@@ -174,10 +192,32 @@ fn split_fragment(text: &str) -> (&str, Option<&str>) {
         .map_or((text, None), |(text, fragment)| (text, Some(fragment)))
 }
 
-fn check_authority(authority: &str) -> Result<(), UrlFault> {
-    let host_port = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
+/// RFC 3986 §2.1; a lone "%" stands for itself.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let hex = |at: usize| {
+        bytes
+            .get(at)
+            .and_then(|&digit| char::from(digit).to_digit(16))
+    };
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match (byte, hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+fn check_host_port(host_port: &str) -> Result<(), UrlFault> {
     let (host, port) = match host_port.strip_prefix('[') {
         Some(v6) => {
             let (address, after) = v6.split_once(']').ok_or(UrlFault::Host)?;
@@ -247,10 +287,7 @@ mod tests {
             ("http://[::1]:8080/a", Ok("http://[::1]:8080/a")),
             ("http://host:/a", Ok("http://host:/a")),
             ("http://host?a=b", Ok("http://host/?a=b")),
-            (
-                "https://user:secret@host/a",
-                Ok("https://user:secret@host/a"),
-            ),
+            ("https://user:secret@host/a", Ok("https://host/a")),
             ("", Err(UrlFault::Empty)),
             ("ftp://host/a", Err(UrlFault::Scheme)),
             ("javascript:alert(1)", Err(UrlFault::Scheme)),
@@ -331,7 +368,30 @@ mod tests {
 
     #[test]
     fn a_log_never_shows_a_password_or_a_query() {
-        let url = Url::parse("https://user:secret@host:8443/voice?key=secret#rc=1").unwrap();
+        let url = Url::parse("https://user:p4%3Ass@host:8443/voice?key=k#rc=1").unwrap();
         assert_eq!(url.shown(), "https://host:8443/voice");
+        assert!(!format!("{url:?}").contains("p4"), "{url:?}");
+    }
+
+    #[test]
+    fn a_name_and_password_become_basic_authentication_for_that_host_only() {
+        // RFC 7617 §2: "Aladdin" and "open sesame".
+        let url = Url::parse("https://Aladdin:open%20sesame@host/voice").unwrap();
+        let basic = Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(url.authorization().as_deref(), basic);
+        assert_eq!(
+            url.resolve("next").unwrap().authorization().as_deref(),
+            basic
+        );
+        assert_eq!(url.resolve("//other/next").unwrap().authorization(), None);
+        assert_eq!(
+            url.resolve("https://other/next").unwrap().authorization(),
+            None
+        );
+        let odd = Url::parse("https://a%:%zz%4@host/").unwrap();
+        assert_eq!(
+            odd.authorization(),
+            Some(format!("Basic {}", BASE64.encode("a%:%zz%4")))
+        );
     }
 }
