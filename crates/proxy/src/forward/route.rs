@@ -1,0 +1,180 @@
+//! Route sets: our own values leave, strict routers get what they expect.
+
+use std::iter::Peekable;
+
+use smallvec::SmallVec;
+use trunkline_sip::{Fault, Malformed, Message, Name, NameAddr, message::Values};
+
+use super::splice::Splice;
+
+/// Route values for a request of our own, closest hop first, each as written ("<sip:...;lr>").
+pub type RouteSlice<'r> = &'r [&'r [u8]];
+
+/// What routers of RFC 2543 before or behind us make necessary.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Strict {
+    /// Loose routing throughout.
+    #[default]
+    None,
+    /// RFC 3261 §16.4: the Request-URI was ours, so the last Route value becomes the Request-URI
+    /// and leaves the Route set.
+    TakeLastRoute,
+    /// RFC 3261 §16.6 step 6: the first Route value that remains has no `lr`. It becomes the
+    /// Request-URI, and the Request-URI goes to the end of the Route set.
+    SwapNext,
+    /// Both: strict routers on either side of us.
+    TakeLastThenSwap,
+}
+
+impl Strict {
+    const fn takes_last(self) -> bool {
+        matches!(self, Strict::TakeLastRoute | Strict::TakeLastThenSwap)
+    }
+
+    const fn swaps(self) -> bool {
+        matches!(self, Strict::SwapNext | Strict::TakeLastThenSwap)
+    }
+}
+
+/// Which Route values of one request stay, and what the Request-URI becomes.
+pub(super) struct RouteChange<'a> {
+    total: usize,
+    drop: usize,
+    takes_last: bool,
+    /// The Request-URI of a strict router behind us.
+    next: Option<&'a [u8]>,
+    /// The Request-URI from the end of the Route set.
+    last: Option<&'a [u8]>,
+}
+
+impl<'a> RouteChange<'a> {
+    /// Fails when a value that becomes a Request-URI is missing or cannot be read.
+    pub fn new(message: &Message<'a>, drop: usize, strict: Strict) -> Result<Self, Malformed> {
+        if drop == 0 && strict == Strict::None {
+            return Ok(RouteChange {
+                total: 0,
+                drop,
+                takes_last: false,
+                next: None,
+                last: None,
+            });
+        }
+        let total = message.values(Name::Route).count();
+        let last = match strict.takes_last() {
+            true => Some(nth_uri(message, total.wrapping_sub(1))?),
+            false => None,
+        };
+        let left = total - usize::from(last.is_some());
+        let drop = drop.min(left);
+        let next = match strict.swaps() && drop < left {
+            true => Some(nth_uri(message, drop)?),
+            false => None,
+        };
+        Ok(RouteChange {
+            total,
+            drop,
+            takes_last: last.is_some(),
+            next,
+            last,
+        })
+    }
+
+    /// The Request-URI to write, and the one to put at the end of the Route set, if any.
+    pub fn uris<'u>(
+        &self,
+        original: &'u [u8],
+        rewritten: Option<&'u [u8]>,
+    ) -> (&'u [u8], Option<&'u [u8]>)
+    where
+        'a: 'u,
+    {
+        let target = rewritten.or(self.last).unwrap_or(original);
+        match self.next {
+            Some(next) => (next, Some(target)),
+            None => (target, None),
+        }
+    }
+
+    fn removes(&self, index: usize) -> bool {
+        index < self.drop
+            || (self.next.is_some() && index == self.drop)
+            || (self.takes_last && index + 1 == self.total)
+    }
+
+    /// Whether every Route header stays as it is.
+    pub fn is_identity(&self) -> bool {
+        self.drop == 0 && self.next.is_none() && !self.takes_last
+    }
+}
+
+fn nth_uri<'a>(message: &Message<'a>, index: usize) -> Result<&'a [u8], Malformed> {
+    let missing = Malformed {
+        fault: Fault::Missing(Name::Route),
+        at: 0,
+    };
+    let route: NameAddr<'a> = message.routes().nth(index).ok_or(missing)??;
+    Ok(route.uri)
+}
+
+/// Goes over the Route headers of a message one by one.
+pub(super) struct RouteLines<'a, 'm> {
+    change: &'m RouteChange<'a>,
+    values: Peekable<Values<'a, 'm>>,
+    index: usize,
+}
+
+impl<'a, 'm> RouteLines<'a, 'm> {
+    pub fn new(message: &'m Message<'a>, change: &'m RouteChange<'a>) -> Self {
+        RouteLines {
+            change,
+            values: message.values(Name::Route).peekable(),
+            index: 0,
+        }
+    }
+
+    /// Copies the next Route header, whose whole line is `line`, less the values that leave. With
+    /// none left, nothing of it is written.
+    pub fn copy(&mut self, splice: &mut Splice<'_, '_>, line: (u32, u32)) {
+        splice.until(line.0);
+        let mut first = None;
+        let mut kept = false;
+        while let Some(value) = self.values.next_if(|value| value.line == line) {
+            let first = *first.get_or_insert(value.at.0);
+            let stays = !self.change.removes(self.index);
+            self.index += 1;
+            if stays && !kept {
+                // Up to the first value, name and colon; what left in between took its comma along.
+                splice.until(first);
+                splice.skip(value.at.0);
+            }
+            if stays {
+                splice.until(value.at.1);
+            } else if kept {
+                // The comma before it leaves with it.
+                splice.skip(value.at.1);
+            }
+            kept |= stays;
+        }
+        if first.is_some() && !kept {
+            splice.skip(line.1);
+        } else {
+            splice.until(line.1);
+        }
+    }
+}
+
+/// The Record-Route values above ours, in reverse: the Route set between us and who answered,
+/// closest first (RFC 3261 §12.1.2). All of them when none is ours.
+pub fn routes_above<'a>(
+    response: &Message<'a>,
+    is_ours: impl Fn(&NameAddr<'a>) -> bool,
+) -> SmallVec<[&'a [u8]; 4]> {
+    let mut above: SmallVec<[&'a [u8]; 4]> = response
+        .values(Name::RecordRoute)
+        .zip(response.record_routes())
+        .take_while(|(_, parsed)| !parsed.as_ref().is_ok_and(&is_ours))
+        .map(|(value, _)| value.bytes)
+        .collect();
+    above.reverse();
+    above
+}

@@ -1,0 +1,87 @@
+//! Copying with changes on the way.
+
+use std::io::Write;
+
+use trunkline_sip::{Header, Message};
+
+/// Copies a message into the arena front to back; whoever drives it names where it stops to leave
+/// something out or to put something in. Offsets must not go back.
+pub(super) struct Splice<'a, 'o> {
+    bytes: &'a [u8],
+    at: usize,
+    out: &'o mut Vec<u8>,
+}
+
+/// What forwarding adds at most in the usual case: a Via, two Record-Routes with tokens, a new
+/// Request-URI. Reserved at once, so that the arena grows once or not at all.
+const USUAL_GROWTH: usize = 768;
+
+impl<'a, 'o> Splice<'a, 'o> {
+    pub fn new(message: &Message<'a>, out: &'o mut Vec<u8>) -> Self {
+        let bytes = message.bytes();
+        out.reserve(bytes.len() + USUAL_GROWTH);
+        Splice { bytes, at: 0, out }
+    }
+
+    /// Copies everything before `offset`.
+    pub fn until(&mut self, offset: u32) {
+        let end = offset as usize;
+        debug_assert!(self.at <= end, "changes are made in order");
+        self.out
+            .extend_from_slice(self.bytes.get(self.at..end).unwrap_or_default());
+        self.at = end.max(self.at);
+    }
+
+    /// Leaves out everything before `offset` that is not copied yet.
+    pub fn skip(&mut self, offset: u32) {
+        self.at = self.at.max(offset as usize);
+    }
+
+    /// Writes something new.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Writes something new that has a textual form.
+    pub fn put_fmt(&mut self, text: std::fmt::Arguments<'_>) {
+        put_fmt(self.out, text);
+    }
+
+    /// The arena, for what writes whole lines.
+    pub fn out(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
+    /// The original bytes of a span.
+    pub fn original(&self, at: (u32, u32)) -> &'a [u8] {
+        self.bytes
+            .get(at.0 as usize..at.1 as usize)
+            .unwrap_or_default()
+    }
+
+    /// Where a part of the message stands in it.
+    pub fn span(&self, part: &[u8]) -> Option<(u32, u32)> {
+        let start = (part.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
+        let end = start.checked_add(part.len())?;
+        (end <= self.bytes.len()).then_some((start as u32, end as u32))
+    }
+
+    /// Copies the rest.
+    pub fn finish(mut self) {
+        self.until(self.bytes.len() as u32);
+    }
+}
+
+/// Writes formatted text without a String in between.
+pub(super) fn put_fmt(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // Writing to a Vec does not fail.
+    let _ = out.write_fmt(text);
+}
+
+/// Writes one header of a message as it stands there, folds included. The line end is ours: that
+/// of a message which is not well-formed may be missing.
+pub(super) fn put_header(out: &mut Vec<u8>, message: &Message<'_>, header: &Header<'_>) {
+    let line = header.line.0 as usize..header.value_at.1 as usize;
+    out.extend_from_slice(message.bytes().get(line).unwrap_or_default());
+    out.extend_from_slice(b"\r\n");
+}

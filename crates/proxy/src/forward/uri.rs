@@ -1,0 +1,61 @@
+//! What a Request-URI becomes on its way to an edge or a target.
+
+use smallvec::SmallVec;
+use trunkline_sip::{Params, Scheme, Uri};
+
+use crate::settings::RequestAddress;
+
+/// Parameters that speak of the hop that lies behind us (RFC 3261 §16.5, §19.1.1).
+const OF_THE_HOP: [&str; 4] = ["transport", "maddr", "ttl", "lr"];
+
+/// Parameters of a tel URI that decide where a call goes or whom it reaches (RFC 3966 §5.4,
+/// RFC 4694): they move into the user part (RFC 3261 §19.1.6). Others mean nothing to a carrier.
+const OF_THE_NUMBER: [&str; 6] = ["phone-context", "ext", "isub", "npdi", "rn", "cic"];
+
+/// Appends the Request-URI for `to`: the user part is kept unless `to` has one, the host becomes
+/// `to`'s, parameters stay but for those of the last hop, headers (`?...`) leave.
+/// `tel:+15550100` becomes `sip:+15550100@host;user=phone`.
+pub fn request_uri(old: &Uri<'_>, to: &RequestAddress, out: &mut SmallVec<[u8; 128]>) {
+    out.extend_from_slice(to.scheme.as_bytes());
+    out.push(b':');
+    let is_number = old.scheme == Scheme::Tel && to.user.is_none();
+    if let Some(user) = to.user.as_deref().map(str::as_bytes).or(old.user) {
+        out.extend_from_slice(user);
+        if is_number {
+            let known = |name: &[u8]| OF_THE_NUMBER.iter().any(|known| is(name, known));
+            put_params(old.params, known, out);
+        }
+        out.push(b'@');
+    }
+    out.extend_from_slice(to.authority.as_bytes());
+    let new = Params(to.params.as_bytes());
+    match old.scheme {
+        Scheme::Sip | Scheme::Sips => {
+            let stays = |name: &[u8]| {
+                let replaced = new
+                    .iter()
+                    .any(|(theirs, _)| name.eq_ignore_ascii_case(theirs));
+                !replaced && !OF_THE_HOP.iter().any(|hop| is(name, hop))
+            };
+            put_params(old.params, stays, out);
+        }
+        Scheme::Tel if is_number && !new.has("user") => out.extend_from_slice(b";user=phone"),
+        Scheme::Tel | Scheme::Other => {}
+    }
+    out.extend_from_slice(to.params.as_bytes());
+}
+
+fn is(name: &[u8], known: &str) -> bool {
+    name.eq_ignore_ascii_case(known.as_bytes())
+}
+
+fn put_params(params: Params<'_>, stays: impl Fn(&[u8]) -> bool, out: &mut SmallVec<[u8; 128]>) {
+    for (name, value) in params.iter().filter(|(name, _)| stays(name)) {
+        out.push(b';');
+        out.extend_from_slice(name);
+        if let Some(value) = value {
+            out.push(b'=');
+            out.extend_from_slice(value);
+        }
+    }
+}

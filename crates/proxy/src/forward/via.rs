@@ -1,0 +1,86 @@
+//! Our own Via, and what we note in the one below it.
+
+use std::net::SocketAddr;
+
+use trunkline_sip::{Transport, Via};
+
+use super::splice::{Splice, put_fmt};
+
+/// The Via of one attempt.
+#[derive(Copy, Clone, Debug)]
+pub struct ViaPlan<'p> {
+    /// What it is sent over.
+    pub transport: Transport,
+    /// "host:port" of the listener, as others see it.
+    pub sent_by: &'p str,
+    /// The whole branch, cookie included.
+    pub branch: &'p [u8],
+    /// Offer to take requests over the same connection (RFC 5923 §4).
+    pub alias: bool,
+}
+
+impl ViaPlan<'_> {
+    /// Writes the whole header line.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let ViaPlan {
+            transport,
+            sent_by,
+            branch,
+            alias,
+        } = self;
+        put_fmt(
+            out,
+            format_args!("Via: SIP/2.0/{} {sent_by};branch=", transport.via_name()),
+        );
+        out.extend_from_slice(branch);
+        out.extend_from_slice(if *alias { b";alias\r\n" } else { b"\r\n" });
+    }
+}
+
+/// Copies up to the end of the top Via value and notes in it where the request really came from:
+/// `received` when sent-by is not that address or the client asked for `rport`, and `rport` when
+/// it asked (RFC 3261 §18.2.1, RFC 3581 §4).
+pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: SocketAddr) {
+    let ip = source.ip().to_canonical();
+    let asked = via.rport().is_some();
+    let differs = via.host.ip().map(|host| host.to_canonical()) != Some(ip);
+    let mut noted = false;
+    for (name, value) in via.params.iter() {
+        let is_received = name.eq_ignore_ascii_case(b"received");
+        let is_rport = name.eq_ignore_ascii_case(b"rport");
+        let Some((_, end)) = splice.span(name).filter(|_| is_received || is_rport) else {
+            continue;
+        };
+        splice.until(end);
+        if is_rport {
+            splice.put_fmt(format_args!("={}", source.port()));
+        } else {
+            // One that a client wrote itself is no evidence of anything.
+            splice.put_fmt(format_args!("={ip}"));
+            noted = true;
+        }
+        splice.skip(value_end(splice, end, value, via.at.1));
+    }
+    splice.until(via.at.1);
+    if !noted && (asked || differs) {
+        // RFC 5118 §4.5: an IPv6 address stands here without brackets.
+        splice.put_fmt(format_args!(";received={ip}"));
+    }
+}
+
+/// Where a parameter ends whose name ends at `name_end`.
+fn value_end(splice: &Splice<'_, '_>, name_end: u32, value: Option<&[u8]>, via_end: u32) -> u32 {
+    let Some(value) = value else {
+        return name_end;
+    };
+    if let Some((_, end)) = splice.span(value).filter(|(start, _)| *start > name_end) {
+        return end;
+    }
+    // "rport=" with nothing behind it: up to the next parameter.
+    let rest = splice.original((name_end, via_end));
+    let len = rest
+        .iter()
+        .position(|byte| *byte == b';')
+        .unwrap_or(rest.len());
+    name_end + len as u32
+}
