@@ -4,6 +4,10 @@
 //! connection and reads no clock, so a whole recovery can be replayed. Whatever the webhook does,
 //! every path ends in [`Step::Respond`], [`Step::Exhausted`] or a call that was taken: documents,
 //! verbs, repeats and waiting times all have limits.
+//!
+//! What [`Step::Ask`], [`Step::Dial`] and [`Step::Exhausted`] mean is told by whoever carries
+//! them out; what they cannot show ("answered", "failed", "fallback", "redirect", "reject",
+//! "hangup") is said from here.
 
 pub mod form;
 pub mod overrides;
@@ -91,6 +95,8 @@ pub struct RecoveryCall {
     /// Of the last Dial, when there was one.
     dial_code: Option<u16>,
     took: Option<Duration>,
+    /// What was wrong about the URL's overrides; said with how the request went.
+    asked_notes: String,
     said: Vec<(&'static str, String)>,
 }
 
@@ -133,6 +139,7 @@ impl RecoveryCall {
             pause_left: verb::pause::ALL_MAX,
             dial_code: None,
             took: None,
+            asked_notes: String::new(),
             said: Vec::new(),
         };
         let (url, method) = (call.settings.url.clone(), call.settings.method);
@@ -157,7 +164,7 @@ impl RecoveryCall {
     pub fn on_answer(
         &mut self,
         answer: Answer,
-        events: &mut impl FnMut(&'static str, String),
+        events: &mut (impl FnMut(&'static str, String) + ?Sized),
     ) -> Step {
         let step = self.answered(answer);
         self.flush(events);
@@ -177,7 +184,7 @@ impl RecoveryCall {
     pub fn on_dial_failed(
         &mut self,
         last_code: u16,
-        events: &mut impl FnMut(&'static str, String),
+        events: &mut (impl FnMut(&'static str, String) + ?Sized),
     ) -> Step {
         let step = match std::mem::replace(&mut self.state, State::Over) {
             State::Dialling { action, rest } => {
@@ -200,7 +207,7 @@ impl RecoveryCall {
 
     /// Says what happened since the last time. Wanted after [`begin`](Self::begin) and
     /// [`on_timer`](Self::on_timer); the others do it themselves.
-    pub fn flush(&mut self, events: &mut impl FnMut(&'static str, String)) {
+    pub fn flush(&mut self, events: &mut (impl FnMut(&'static str, String) + ?Sized)) {
         for (step, detail) in self.said.drain(..) {
             events(step, detail);
         }
@@ -273,12 +280,6 @@ impl RecoveryCall {
         while let Some(verb) = verbs.next() {
             match verb {
                 Verb::Dial(dial) => {
-                    let uris: Vec<&str> = dial
-                        .targets
-                        .iter()
-                        .map(|to| without_headers(&to.uri))
-                        .collect();
-                    self.say("dial", uris.join(" "));
                     self.state = State::Dialling {
                         action: dial.action,
                         rest: verbs,
@@ -353,11 +354,7 @@ impl RecoveryCall {
         let left = self.request_left.saturating_sub(reserve);
         let (request, notes) = Request::new(&self.settings, url, method, form, token, left);
         self.request_left -= request.left();
-        let notes = notes
-            .iter()
-            .map(|note| format!("; {note}"))
-            .collect::<String>();
-        self.say("asked", format!("{}{notes}", request.url().shown()));
+        self.asked_notes = notes.iter().map(|note| format!("; {note}")).collect();
         self.ask(request)
     }
 
@@ -383,7 +380,6 @@ impl RecoveryCall {
     fn failed(&mut self, code: u32, url: &str, words: String) -> Step {
         self.say("failed", format!("{words} (error {code})"));
         let Some(fallback) = self.fallback.take() else {
-            self.say("exhausted", "no valid answer came back".into());
             return Step::Exhausted;
         };
         match Url::parse(&fallback) {
@@ -394,7 +390,7 @@ impl RecoveryCall {
             }
             Err(fault) => {
                 self.say(
-                    "exhausted",
+                    "failed",
                     format!("the fallback URL cannot be asked: {fault}"),
                 );
                 Step::Exhausted
@@ -407,11 +403,12 @@ impl RecoveryCall {
     fn out_of_step(&mut self, what: &str) -> Step {
         debug_assert!(false, "recovery was told of {what} it did not wait for");
         self.state = State::Over;
-        self.say("exhausted", format!("{what} came that nothing waited for"));
+        self.say("failed", format!("{what} came that nothing waited for"));
         Step::Exhausted
     }
 
-    fn say(&mut self, step: &'static str, detail: String) {
+    fn say(&mut self, step: &'static str, mut detail: String) {
+        detail.push_str(&std::mem::take(&mut self.asked_notes));
         self.said.push((step, detail));
     }
 }
@@ -433,11 +430,6 @@ pub fn sid(prefix: &str, text: &[u8]) -> String {
     std::hash::Hasher::write(&mut hasher, text);
     let hash = hasher.finish128();
     format!("{prefix}{:016x}{:016x}", hash.h1, hash.h2)
-}
-
-/// A URI without what it adds to the INVITE, which may be anything.
-fn without_headers(uri: &str) -> &str {
-    uri.split('?').next().unwrap_or_default()
 }
 
 /// The final response that passes on what a Dial met. Codes that mean nothing without headers of

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use roxmltree::Node;
+use trunkline_sip::Uri;
 
 use super::{
     super::{
@@ -144,8 +145,7 @@ fn check_uri(uri: &str) -> Result<(), &'static str> {
         return Err("it must begin with sip: or sips:");
     }
     // A line end in here would be a header of the webhook's choice in our INVITE.
-    let fits = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\');
-    if !uri.bytes().all(fits) {
+    if !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("it has a character that a SIP URI cannot have; percent-encode it");
     }
     let (address, headers) = uri.split_once('?').unwrap_or((uri, ""));
@@ -155,12 +155,14 @@ fn check_uri(uri: &str) -> Result<(), &'static str> {
     if headers.len() > URI_HEADER_BYTES_MAX {
         return Err("its headers must be shorter than 1024 bytes");
     }
-    let rest = &address[scheme.len() + 1..];
-    let host = rest.split_once('@').map_or(rest, |(_, host)| host);
-    if host.split([';', ':']).next().unwrap_or_default().is_empty() {
-        return Err("it names no host");
+    // RFC 3261 §25.1 lets a user part hold "?"; then the address would end in its middle.
+    if headers.contains('@') {
+        return Err("its user part has a \"?\"; percent-encode it");
     }
-    Ok(())
+    match Uri::parse(address.as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err("it is not a SIP URI; write sip:user@host"),
+    }
 }
 
 fn timeout(node: Node<'_, '_>, notes: &mut Notes) -> Option<Duration> {
@@ -272,11 +274,13 @@ mod tests {
             ("<Sip/>", "must begin with sip:"),
             ("<Sip>+15550100</Sip>", "must begin with sip:"),
             ("<Sip>tel:+15550100</Sip>", "must begin with sip:"),
-            ("<Sip>sip:</Sip>", "names no host"),
-            ("<Sip>sip:a@</Sip>", "names no host"),
+            ("<Sip>sip:</Sip>", "is not a SIP URI"),
+            ("<Sip>sip:a@</Sip>", "is not a SIP URI"),
+            ("<Sip>sip:a@h:port</Sip>", "is not a SIP URI"),
+            ("<Sip>sip:a?b@h</Sip>", "percent-encode"),
             ("<Sip>sip:a@h x</Sip>", "cannot have"),
             ("<Sip>sip:a@h&#13;&#10;Route: sip:evil</Sip>", "cannot have"),
-            ("<Sip>sip:a@h&gt;;tag=1</Sip>", "cannot have"),
+            ("<Sip>sip:a@h&gt;;tag=1</Sip>", "is not a SIP URI"),
             ("<Sip>sip:ä@h</Sip>", "cannot have"),
         ];
         for (noun, why) in bad {
