@@ -16,6 +16,7 @@ use crate::{
 /// Whoever is probed this seldom is a carrier, and does not like to be probed much more often
 /// just because it is in trouble.
 const CARRIER_INTERVAL: Duration = Duration::from_secs(10);
+const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
 const SUSPECT_INTERVAL: Duration = Duration::from_secs(1);
 const DOWN_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -46,13 +47,13 @@ impl Pace {
 
     /// The first probe: anywhere within the interval.
     pub(super) fn first(&self, settings: &Health, now: Instant) -> Option<Instant> {
-        let interval = settings.probe_interval?;
+        let interval = interval(settings)?;
         later(now, interval.mul_f64(self.chance()))
     }
 
     /// One whole interval from now.
     pub(super) fn regular(&self, settings: &Health, now: Instant) -> Option<Instant> {
-        later(now, self.jittered(settings.probe_interval?))
+        later(now, self.jittered(interval(settings)?))
     }
 
     /// A probe is sent now; says when the next one is.
@@ -118,9 +119,14 @@ impl Pace {
     }
 }
 
+/// The configured interval; more than a day counts as a day.
+fn interval(settings: &Health) -> Option<Duration> {
+    Some(settings.probe_interval?.min(INTERVAL_MAX))
+}
+
 /// From one probe to the next in a state; `None`: not probed.
 fn gap(settings: &Health, state: HealthState) -> Option<Duration> {
-    let interval = settings.probe_interval?;
+    let interval = interval(settings)?;
     let hastened = |fast: Duration| {
         let fastest = if interval >= CARRIER_INTERVAL {
             CARRIER_INTERVAL
@@ -139,7 +145,7 @@ fn gap(settings: &Health, state: HealthState) -> Option<Duration> {
 
 /// The least there is between two probes: a second, unless the operator wants more.
 fn shortest(settings: &Health) -> Option<Duration> {
-    Some(settings.probe_interval?.min(SUSPECT_INTERVAL))
+    Some(interval(settings)?.min(SUSPECT_INTERVAL))
 }
 
 /// How long a candidate that dies can stay unnoticed when there are no calls to it at all, at
@@ -147,7 +153,7 @@ fn shortest(settings: &Health) -> Option<Duration> {
 /// when it is not probed.
 pub fn worst_detection(settings: &Health) -> Option<Duration> {
     let timeout = settings.probe_timeout;
-    let first = settings.probe_interval?.mul_f64(1.1);
+    let first = interval(settings)?.mul_f64(1.1);
     if settings.fail_after <= 1 {
         return Some(first + timeout);
     }
