@@ -523,3 +523,63 @@ fn identifiers_are_stable_and_shaped_as_webhooks_expect() {
     assert_ne!(one[2..], sid("AC", b"a84b4c76e66710@192.0.2.1")[2..]);
     assert_ne!(one, sid("CA", b"a84b4c76e66710@192.0.2.2"));
 }
+
+#[test]
+fn every_recovery_ends_whatever_the_webhook_does() {
+    // Documents are eleven and the fallback's one; each URL is asked at most six times.
+    const STEPS_MAX: u32 = 400;
+    let documents = [
+        "<Redirect>/x#rc=5</Redirect>",
+        "<Dial action='/y#tt=15000'><Sip>sip:a@h</Sip></Dial>",
+        "<Pause length='9'/><Dial><Sip>sip:a@h</Sip></Dial><Redirect>z</Redirect>",
+        "<Say>x</Say>",
+        "<Shout/>",
+        "<Pause/>",
+    ];
+    let mut state = 1_u64;
+    let mut dice = move |sides: usize| {
+        // The multiplier of Knuth's MMIX; its high bits are the good ones.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % sides
+    };
+    for _ in 0..500 {
+        let mut play = Play::begin(settings());
+        let (mut steps, mut waited, mut requests) = (0, Duration::ZERO, 0);
+        loop {
+            steps += 1;
+            assert!(steps < STEPS_MAX, "{:?}", play.said);
+            match play.step.clone() {
+                Step::Ask(request) => {
+                    requests += 1;
+                    assert!(request.timeout <= policy::ALL_MAX);
+                    assert!(request.connect_timeout <= request.timeout);
+                    match dice(8) {
+                        0 => play.status(503),
+                        1 => play.fails(HttpFailure::Timeout),
+                        2 => play.fails(HttpFailure::Busy),
+                        _ => play.twiml(documents[dice(documents.len())]),
+                    };
+                }
+                Step::Wait(pause) => {
+                    waited += pause;
+                    play.waits(pause);
+                }
+                Step::Dial(_) => {
+                    play.dials(&["sip:a@h"], [0, 486, 503, 302][dice(4)]);
+                }
+                Step::Respond { status, .. } => {
+                    assert!((400..700).contains(&status), "{status}");
+                    break;
+                }
+                Step::Exhausted => break,
+            }
+        }
+        assert!(requests <= 12 * 6, "{requests} requests");
+        assert!(
+            waited <= 12 * policy::ALL_MAX + verb::pause::ALL_MAX,
+            "{waited:?}"
+        );
+    }
+}
