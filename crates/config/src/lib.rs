@@ -11,9 +11,11 @@ mod duration;
 mod environment;
 mod host;
 mod keys;
+mod lint;
 mod nearest;
 mod preset;
 mod read;
+mod reference;
 mod report;
 mod shape;
 mod source;
@@ -27,6 +29,7 @@ use trunkline_proxy::Settings;
 pub use self::{
     control::{ControlFile, LogFormat, LogLevel},
     environment::{Environment, System},
+    reference::reference,
     report::{Diagnostic, Report, Severity},
 };
 
@@ -108,7 +111,8 @@ pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<L
     let folder = path.parent().unwrap_or(Path::new(""));
     let (settings, control) = {
         let root = walk::Section::new(&faults, table.get_ref(), String::new(), 0..0, &keys::ROOT);
-        let (settings, control, _notes) = read::file(&root, folder, environment);
+        let (settings, control, notes) = read::file(&root, folder, environment);
+        lint::judge(&root, &settings, &notes);
         (settings, control)
     };
     if faults.any_error() {

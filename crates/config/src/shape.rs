@@ -67,6 +67,8 @@ pub(crate) enum Given {
     Default(&'static str),
     /// Nothing, or what the note says; the reference shows this example commented out.
     Optional(&'static str),
+    /// Nothing, or what the note says; the reference shows this example in use.
+    Shown(&'static str),
     /// It must be written; the reference shows this example.
     Required(&'static str),
     /// A table: its own keys say.

@@ -12,7 +12,7 @@ use toml::{
 };
 
 use crate::{
-    duration,
+    duration, keys,
     nearest::nearest,
     shape::{Given, Key, Kind, Shape},
     source::{Faults, Span},
@@ -59,6 +59,7 @@ impl<'w> Section<'w> {
             shape,
         };
         section.note_unknown_keys();
+        section.note_weak_keys();
         section
     }
 
@@ -86,6 +87,28 @@ impl<'w> Section<'w> {
                 }
             };
             self.faults.error(&key.span(), &path, message, remedy);
+        }
+    }
+
+    /// Warns about keys that are written and do not have their full effect yet.
+    fn note_weak_keys(&self) {
+        let title = self.shape.title.trim_matches(['[', ']']);
+        for weak in keys::NOT_YET {
+            let Some(name) = weak
+                .key
+                .strip_prefix(title)
+                .and_then(|rest| rest.strip_prefix('.'))
+            else {
+                continue;
+            };
+            let Some(value) = self.written(name) else {
+                continue;
+            };
+            let written = self.faults.source().slice(&value.at);
+            if !weak.harmless.contains(&written) {
+                let message = format!("{name} = {} has no full effect", shorten(written));
+                value.warn(message, weak.instead);
+            }
         }
     }
 
@@ -127,7 +150,10 @@ impl<'w> Section<'w> {
         let written = self.written(name);
         if written.is_none() {
             let example = match self.key(name).given {
-                Given::Default(text) | Given::Optional(text) | Given::Required(text) => text,
+                Given::Default(text)
+                | Given::Optional(text)
+                | Given::Shown(text)
+                | Given::Required(text) => text,
                 Given::Nested => "...",
             };
             let example = example.lines().next().unwrap_or_default();

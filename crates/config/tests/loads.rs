@@ -133,3 +133,18 @@ fn every_key_of_the_contract_means_what_its_comment_says() {
     };
     assert!(route.pattern.matches(b"+15550100") && !route.pattern.matches(b"+44"));
 }
+
+/// Run with `TRUNKLINE_WRITE_REFERENCE=1` after a change to `keys`.
+#[test]
+fn the_reference_in_the_repository_is_the_one_the_program_prints() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/reference.toml");
+    let printed = trunkline_config::reference();
+    if std::env::var_os("TRUNKLINE_WRITE_REFERENCE").is_some() {
+        std::fs::write(file, &printed).unwrap();
+    }
+    let kept = std::fs::read_to_string(file).unwrap();
+    assert!(
+        kept == printed,
+        "config/reference.toml is old; repeat with TRUNKLINE_WRITE_REFERENCE=1 to print it anew"
+    );
+}

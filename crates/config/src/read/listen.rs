@@ -1,6 +1,9 @@
 //! `[[listen]]`.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use trunkline_proxy::settings::Listener;
 use trunkline_sip::Transport;
@@ -176,13 +179,20 @@ fn implied(
             Some(shown.to_string())
         }
         None => {
-            let message =
-                format!("{bind} is every address of this machine, and none of them leads outside");
-            value.fault(
+            let loopback: IpAddr = if bind.is_ipv6() {
+                Ipv6Addr::LOCALHOST.into()
+            } else {
+                Ipv4Addr::LOCALHOST.into()
+            };
+            let shown = SocketAddr::new(loopback, bind.port());
+            let message = format!(
+                "{bind} is every address of this machine, and none leads outside; peers will be shown {shown}"
+            );
+            value.warn(
                 message,
                 "write advertise = \"...\" with the address that peers reach this listener by",
             );
-            None
+            Some(shown.to_string())
         }
     }
 }
