@@ -20,7 +20,7 @@ mod sample;
 
 pub use local::{Sent, ack_failure, ack_success, bye, cancel, options};
 pub use reply::{Reply, reason_phrase, reply};
-pub use request::{MaxForwards, RecordRoute, RequestPlan, request, sent_uri};
+pub use request::{MaxForwards, RecordRoute, RequestPlan, request};
 pub use response::response;
 pub use route::{RouteSlice, Strict, routes_above};
 pub use uri::request_uri;

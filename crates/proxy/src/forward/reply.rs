@@ -98,7 +98,7 @@ fn is_timestamp(name: &[u8]) -> bool {
 }
 
 /// What RFC 3261 §21 and its extensions call a code that we may send; the class's name for others.
-pub fn reason_phrase(code: u16) -> &'static str {
+pub const fn reason_phrase(code: u16) -> &'static str {
     match code {
         100 => "Trying",
         180 => "Ringing",
@@ -164,5 +164,171 @@ pub fn reason_phrase(code: u16) -> &'static str {
         400..=499 => "Bad Request",
         500..=599 => "Server Internal Error",
         _ => "Global Failure",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_sip::Limits;
+
+    use super::*;
+    use crate::forward::sample::{lines, parse, written};
+
+    const TRYING: Reply<'static> = Reply {
+        code: 100,
+        reason: reason_phrase(100),
+        to_tag: b"ours",
+        received: None,
+        extra: &[],
+    };
+    const BUSY: Reply<'static> = Reply {
+        code: 486,
+        reason: reason_phrase(486),
+        ..TRYING
+    };
+
+    const INVITE: &str = "INVITE sip:b@b.test SIP/2.0\r\n\
+        Timestamp: 54.1\r\n\
+        v: SIP/2.0/UDP 10.0.0.1;rport;branch=z9hG4bKa,\r\n SIP/2.0/UDP z;branch=z9hG4bKz\r\n\
+        f:\"A\r\n B\" <sip:a@a.test>;tag=1\r\n\
+        Record-Route: <sip:p;lr>\r\n\
+        Via: SIP/2.0/UDP y\r\n\
+        To:   <sip:b@b.test> \r\n\
+        Call-ID: c\r\n\
+        CSEQ: 1  INVITE\r\n\
+        X: y\r\n\
+        Content-Length: 3\r\n\r\nabc";
+
+    #[test]
+    fn a_reply_repeats_what_names_the_request() {
+        // RFC 3261 §8.2.6.2, and §8.2.6.1 for Timestamp.
+        let vias =
+            "v: SIP/2.0/UDP 10.0.0.1;rport;branch=z9hG4bKa,\r\n SIP/2.0/UDP z;branch=z9hG4bKz\r\n";
+        let noted = "v: SIP/2.0/UDP 10.0.0.1;rport=5070;branch=z9hG4bKa;received=192.0.2.7,\r\n \
+                     SIP/2.0/UDP z;branch=z9hG4bKz\r\n";
+        let (from, below) = (
+            "f:\"A\r\n B\" <sip:a@a.test>;tag=1\r\n",
+            "Via: SIP/2.0/UDP y\r\n",
+        );
+        let end = "Call-ID: c\r\nCSEQ: 1  INVITE\r\n";
+        let empty = "Content-Length: 0\r\n\r\n";
+        let received = Some("192.0.2.7:5070".parse().expect("an address"));
+        let table: &[(Reply<'_>, String)] = &[
+            (
+                TRYING,
+                format!(
+                    "SIP/2.0 100 Trying\r\nTimestamp: 54.1\r\n{vias}{from}{below}\
+                     To:   <sip:b@b.test>\r\n{end}{empty}"
+                ),
+            ),
+            (
+                Reply { received, ..BUSY },
+                format!(
+                    "SIP/2.0 486 Busy Here\r\n{noted}{from}{below}\
+                     To:   <sip:b@b.test>;tag=ours\r\n{end}{empty}"
+                ),
+            ),
+            (
+                Reply {
+                    extra: &[("Retry-After", b"5"), ("Reason", b"SIP;cause=503")],
+                    ..BUSY
+                },
+                format!(
+                    "SIP/2.0 486 Busy Here\r\n{vias}{from}{below}\
+                     To:   <sip:b@b.test>;tag=ours\r\n{end}\
+                     Retry-After: 5\r\nReason: SIP;cause=503\r\n{empty}"
+                ),
+            ),
+        ];
+        for (with, expected) in table {
+            let got = written(|out| assert!(reply(&parse(INVITE.as_bytes()), with, out)));
+            assert_eq!(got, lines(expected.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_tag_that_is_there_stays_alone() {
+        // RFC 3261 §8.2.6.2; without brackets the parameters are the header's (§20.10).
+        let table: &[(&str, &str)] = &[
+            ("To: <sip:b@b.test>;tag=x", "To: <sip:b@b.test>;tag=x"),
+            ("t: <sip:b@b.test>;x;TAG=x", "t: <sip:b@b.test>;x;TAG=x"),
+            ("To: sip:b@b.test;tag=x", "To: sip:b@b.test;tag=x"),
+            (
+                "To: <sip:b@b.test;tag=x>",
+                "To: <sip:b@b.test;tag=x>;tag=ours",
+            ),
+            ("To: sip:b@b.test", "To: sip:b@b.test;tag=ours"),
+            (
+                "To: \"tag=1;tag=2\"\r\n <sip:b@b.test>\r\n ",
+                "To: \"tag=1;tag=2\"\r\n <sip:b@b.test>;tag=ours",
+            ),
+        ];
+        for (came, leaves) in table {
+            let text = format!("BYE sip:b SIP/2.0\r\nVia: SIP/2.0/UDP a\r\n{came}\r\n\r\n");
+            let got = written(|out| assert!(reply(&parse(text.as_bytes()), &BUSY, out)));
+            let expected = format!(
+                "SIP/2.0 486 Busy Here\r\nVia: SIP/2.0/UDP a\r\n{leaves}\r\nContent-Length: 0\r\n\r\n"
+            );
+            assert_eq!(got, lines(expected.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_message_that_could_not_be_parsed_still_gets_its_400() {
+        let bad = Reply {
+            code: 400,
+            reason: "Bad Request",
+            ..TRYING
+        };
+        let table: &[(&str, &str)] = &[
+            (
+                "INVITE sip:b SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nTo: <sip:b>\r\n\
+                 To: <sip:c>\r\nCall-ID: c\r\nContent-Length: 99\r\nCSeq: 1 INVITE\r\n\r\nabc",
+                "Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nTo: <sip:b>;tag=ours\r\nCall-ID: c\r\n\
+                 CSeq: 1 INVITE\r\n",
+            ),
+            (
+                "INVITE sip:b SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nTo: \"b <sip:b>\r\n\
+                 Content-Length: 99\r\n\r\n",
+                "Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nTo: \"b <sip:b>;tag=ours\r\n",
+            ),
+        ];
+        for (text, expected) in table {
+            assert!(Message::parse(text.as_bytes(), &Limits::default()).is_err());
+            let saved = Message::salvage(text.as_bytes(), &Limits::default());
+            let got = written(|out| assert!(reply(&saved.expect("it can be saved"), &bad, out)));
+            let expected =
+                format!("SIP/2.0 400 Bad Request\r\n{expected}Content-Length: 0\r\n\r\n");
+            assert_eq!(got, lines(expected.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn nobody_is_answered_without_a_via() {
+        for via in [
+            "",
+            "Via: \r\n",
+            "Via: nonsense\r\n",
+            "Via: SIP/2.0/UDP \r\n",
+        ] {
+            let text = format!("INVITE sip:b SIP/2.0\r\n{via}To: <sip:b>\r\n\r\n");
+            let mut out = Vec::new();
+            assert!(!reply(&parse(text.as_bytes()), &BUSY, &mut out), "{via}");
+            assert!(out.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_code_has_a_phrase() {
+        for code in 100..700 {
+            let phrase = reason_phrase(code);
+            assert!(!phrase.is_empty() && phrase.is_ascii(), "{code}");
+        }
+        assert_eq!(reason_phrase(487), "Request Terminated");
+        assert_eq!(
+            reason_phrase(499),
+            "Bad Request",
+            "RFC 3261 §8.1.3.2: as x00 of its class"
+        );
     }
 }

@@ -42,3 +42,61 @@ pub fn response(message: &Message<'_>, stream: bool, out: &mut Vec<u8>) -> Resul
     splice.finish();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::sample::{lines, parse, written};
+
+    #[test]
+    fn our_via_leaves_and_all_else_stays() {
+        // The response after its status line as it came, and as it leaves; over a stream or not.
+        let table: &[(&str, &str, bool)] = &[
+            (
+                "Via: SIP/2.0/UDP us;branch=1\r\nVia: SIP/2.0/UDP a\r\nX:\r\n y\r\n\r\nabc",
+                "Via: SIP/2.0/UDP a\r\nX:\r\n y\r\n\r\nabc",
+                false,
+            ),
+            (
+                "v :  SIP/2.0/UDP us;branch=1 ,\r\n SIP/2.0/UDP a ,SIP/2.0/UDP b\r\n\r\n",
+                "v :  SIP/2.0/UDP a ,SIP/2.0/UDP b\r\n\r\n",
+                false,
+            ),
+            (
+                "X: y\r\nVia: SIP/2.0/UDP us;a=\"x,y\",SIP/2.0/UDP a\r\nv: SIP/2.0/UDP b\r\n\r\n",
+                "X: y\r\nVia: SIP/2.0/UDP a\r\nv: SIP/2.0/UDP b\r\n\r\n",
+                false,
+            ),
+            ("Via: SIP/2.0/UDP us\r\nX: y\r\n\r\n", "X: y\r\n\r\n", false),
+            (
+                "Via: SIP/2.0/UDP us\r\nv: SIP/2.0/TCP a\r\n\r\nabc",
+                "v: SIP/2.0/TCP a\r\nContent-Length: 3\r\n\r\nabc",
+                true,
+            ),
+            (
+                "l: 2\r\nVia: SIP/2.0/UDP us\r\nv: SIP/2.0/TCP a\r\n\r\nabc",
+                "l: 2\r\nv: SIP/2.0/TCP a\r\n\r\nab",
+                true,
+            ),
+        ];
+        for (came, leaves, stream) in table {
+            let status = "SIP/2.0 200 Jó napot\r\n";
+            let got = written(|out| {
+                let bytes = format!("{status}{came}");
+                response(&parse(bytes.as_bytes()), *stream, out).expect("it has a Via");
+            });
+            assert_eq!(got, lines(format!("{status}{leaves}").as_bytes()), "{came}");
+        }
+    }
+
+    #[test]
+    fn a_response_without_via_goes_nowhere() {
+        let mut out = Vec::new();
+        let error = response(&parse(b"SIP/2.0 200 OK\r\nX: y\r\n\r\n"), false, &mut out);
+        assert_eq!(
+            error.map_err(|error| error.fault),
+            Err(Fault::Missing(Name::Via))
+        );
+        assert!(out.is_empty());
+    }
+}

@@ -178,3 +178,37 @@ pub fn routes_above<'a>(
     above.reverse();
     above
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::sample::parse;
+
+    #[test]
+    fn the_route_set_of_who_answered_stands_above_ours() {
+        let table: &[(&str, &[&str])] = &[
+            ("", &[]),
+            ("Record-Route: <sip:us;lr>, <sip:before;lr>\r\n", &[]),
+            (
+                "Record-Route: <sip:far;lr>,<sip:near;lr>\r\nRecord-Route: <sip:us;lr>\r\n",
+                &["<sip:near;lr>", "<sip:far;lr>"],
+            ),
+            (
+                "Record-Route: \"F\" <sip:far;lr>;x, <sip:us;lr>,<sip:us;lr>,<sip:y;lr>\r\n",
+                &["\"F\" <sip:far;lr>;x"],
+            ),
+            // An answer that lost ours: all of it lies between us and who answered.
+            ("Record-Route: <sip:far;lr>\r\n", &["<sip:far;lr>"]),
+        ];
+        for (lines, expected) in table {
+            let text = format!("SIP/2.0 200 OK\r\n{lines}\r\n");
+            let message = parse(text.as_bytes());
+            let above = routes_above(&message, |route| route.uri.starts_with(b"sip:us"));
+            let above: Vec<_> = above
+                .iter()
+                .map(|route| String::from_utf8_lossy(route))
+                .collect();
+            assert_eq!(above, *expected, "{lines}");
+        }
+    }
+}

@@ -59,3 +59,82 @@ fn put_params(params: Params<'_>, stays: impl Fn(&[u8]) -> bool, out: &mut Small
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(user: &str, authority: &str, params: &str) -> RequestAddress {
+        RequestAddress {
+            written: "".into(),
+            scheme: "sip".into(),
+            user: (!user.is_empty()).then(|| user.into()),
+            host: authority.into(),
+            authority: authority.into(),
+            params: params.into(),
+        }
+    }
+
+    #[test]
+    fn a_request_uri_keeps_its_user_and_gets_the_next_hops_host() {
+        // The Request-URI as it came, the user, authority and parameters of the place, the result.
+        let table: &[(&str, [&str; 3], &str)] = &[
+            (
+                "sip:+15550100@us.test",
+                ["", "edge.test", ""],
+                "sip:+15550100@edge.test",
+            ),
+            (
+                "sips:b:pw@us.test:5061",
+                ["", "edge.test:5080", ""],
+                "sip:b:pw@edge.test:5080",
+            ),
+            (
+                "sip:b%40x@us.test",
+                ["", "[2001:db8::1]:5060", ""],
+                "sip:b%40x@[2001:db8::1]:5060",
+            ),
+            ("sip:b@us.test", ["op", "pbx.test", ""], "sip:op@pbx.test"),
+            ("sip:us.test", ["", "pbx.test", ""], "sip:pbx.test"),
+            ("sip:us.test", ["op", "pbx.test", ""], "sip:op@pbx.test"),
+            (
+                "sip:b@us.test;user=phone;transport=tcp;MADDR=1.2.3.4;ttl=1;lr;x=%41;flag?Subject=s",
+                ["", "pbx.test", ""],
+                "sip:b@pbx.test;user=phone;x=%41;flag",
+            ),
+            (
+                "sip:b@us.test;transport=tcp;USER=ip;x=1",
+                ["", "pbx.test", ";transport=tls;user=phone"],
+                "sip:b@pbx.test;x=1;transport=tls;user=phone",
+            ),
+            (
+                "tel:+15550100",
+                ["", "edge.test", ""],
+                "sip:+15550100@edge.test;user=phone",
+            ),
+            (
+                "tel:+1-555;x=y",
+                ["", "edge.test", ""],
+                "sip:+1-555@edge.test;user=phone",
+            ),
+            (
+                "tel:0100;phone-context=+1555;x=y;npdi",
+                ["", "edge.test", ";transport=tcp"],
+                "sip:0100;phone-context=+1555;npdi@edge.test;user=phone;transport=tcp",
+            ),
+            (
+                "tel:+1555",
+                ["", "edge.test", ";user=phone"],
+                "sip:+1555@edge.test;user=phone",
+            ),
+            ("tel:+1555", ["op", "pbx.test", ""], "sip:op@pbx.test"),
+        ];
+        for (came, [user, authority, params], expected) in table {
+            let mut out = SmallVec::new();
+            let old = Uri::parse(came.as_bytes()).expect(came);
+            request_uri(&old, &address(user, authority, params), &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), *expected, "{came}");
+            assert!(Uri::parse(&out).is_ok());
+        }
+    }
+}
