@@ -55,7 +55,7 @@ fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io
             level,
             name,
             (&raw const value).cast::<c_void>(),
-            mem::size_of::<c_int>() as libc::socklen_t,
+            size_of::<c_int>() as libc::socklen_t,
         )
     };
     if result == 0 {
@@ -82,7 +82,7 @@ pub(crate) fn next_report(socket: &impl AsFd) -> Option<Report> {
         iov_len: quoted.len(),
     };
     message.msg_name = (&raw mut peer).cast();
-    message.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
@@ -120,7 +120,7 @@ fn extended_error(message: &libc::msghdr) -> Option<libc::sock_extended_err> {
         );
         // SAFETY: CMSG_LEN only computes.
         let needed =
-            unsafe { libc::CMSG_LEN(mem::size_of::<libc::sock_extended_err>() as u32) } as usize;
+            unsafe { libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) } as usize;
         if ours && header.cmsg_len as usize >= needed {
             // SAFETY: the header says that the data is at least one sock_extended_err long; it may
             // be unaligned, so it is copied out.

@@ -2,7 +2,7 @@
 //!
 //! A [shard](spawn) is one thread that owns a [`Proxy`](trunkline_proxy::Proxy), its sockets and
 //! its connections, and shares nothing. It carries bytes in, carries effects out and decides
-//! nothing about a call; of a message it reads only whose it is.
+//! nothing about a call; of a message it reads only what [`owner`] needs.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 mod bind;
@@ -10,9 +10,12 @@ mod brain;
 mod clock;
 mod icmp;
 mod limits;
+pub mod owner;
 mod ready;
 mod shard;
+mod sockets;
 mod stats;
+mod stream;
 mod udp;
 
 pub use bind::{BindError, Bound};

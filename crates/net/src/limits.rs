@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use trunkline_sip::Limits;
+
 /// Limits of one shard. Reaching one is counted in [`NetStats`](crate::NetStats).
 #[derive(Clone, Debug)]
 pub struct NetLimits {
+    /// Of one message. On streams a longer one ends the connection.
+    pub message: Limits,
     /// Stream connections, accepted and dialled.
     pub connections: usize,
     /// Accepted connections from one address.
@@ -27,6 +31,7 @@ pub struct NetLimits {
 impl Default for NetLimits {
     fn default() -> Self {
         NetLimits {
+            message: Limits::default(),
             connections: 10_000,
             connections_per_source: 1_000,
             idle: Duration::from_secs(600),

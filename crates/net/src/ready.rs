@@ -41,19 +41,9 @@ impl ReadyList {
         ReadyList { sender, receiver }
     }
 
-    /// A bell that has already rung: the socket is polled once and arms its bell by that.
-    pub(crate) fn bell(&self, token: Token) -> Bell {
-        let wire = Arc::new(Wire {
-            token,
-            rang: AtomicBool::new(false),
-            list: self.sender.clone(),
-        });
-        let bell = Bell {
-            waker: Waker::from(Arc::clone(&wire)),
-            wire,
-        };
-        bell.ring();
-        bell
+    /// Makes the bells of this list.
+    pub(crate) fn bells(&self) -> Bells {
+        Bells(self.sender.clone())
     }
 
     /// The next token, if there is one.
@@ -76,6 +66,27 @@ impl ReadyList {
     }
 }
 
+/// Makes bells.
+#[derive(Clone)]
+pub(crate) struct Bells(UnboundedSender<Token>);
+
+impl Bells {
+    /// A bell that has already rung: the socket is polled once and arms its bell by that.
+    pub(crate) fn bell(&self, token: Token) -> Bell {
+        let wire = Arc::new(Wire {
+            token,
+            rang: AtomicBool::new(false),
+            list: self.0.clone(),
+        });
+        let bell = Bell {
+            waker: Waker::from(Arc::clone(&wire)),
+            wire,
+        };
+        bell.ring();
+        bell
+    }
+}
+
 /// One socket's way into the list.
 pub(crate) struct Bell {
     wire: Arc<Wire>,
@@ -86,6 +97,11 @@ impl Bell {
     /// Answers the bell: from here on it may ring again. Poll the socket with the context.
     pub(crate) fn answer(&self) -> Context<'_> {
         self.wire.rang.store(false, Ordering::Release);
+        self.context()
+    }
+
+    /// For polling out of turn: the bell stays as it is.
+    pub(crate) fn context(&self) -> Context<'_> {
         Context::from_waker(&self.waker)
     }
 

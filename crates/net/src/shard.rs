@@ -5,14 +5,14 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     ops::ControlFlow,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::{
@@ -20,33 +20,22 @@ use tokio::{
     time::Sleep,
 };
 use trunkline_proxy::{
-    Answer, AskId, Clock, Effect, Event, Hop, HopLoss, Input, ListenerId, Outbox, Question,
-    Routing, ShardId,
+    Answer, AskId, Clock, Effect, Event, Input, Outbox, Question, Routing, ShardId,
     event::{HealthState, Peer},
     question::HttpFailure,
 };
-use trunkline_sip::Transport;
 
 use crate::{
-    bind::{Bound, BoundListener, BoundSocket},
-    brain::Brain,
-    clock,
-    limits::NetLimits,
-    ready::{ReadyList, Token},
-    stats::NetStats,
-    udp::Udp,
+    bind::Bound, brain::Brain, clock, limits::NetLimits, owner::Owners, ready::Token,
+    sockets::Sockets, stats::NetStats,
 };
 
-/// Datagrams, or error queue entries, of one socket before the next has its turn.
-const DATAGRAMS_PER_VISIT: usize = 32;
 /// Sockets visited before the clock is read again.
 const VISITS_PER_TURN: usize = 16;
 /// Commands taken in one turn.
 const COMMANDS_PER_TURN: usize = 16;
-/// Inputs of our own making (lost hops, failed questions) in one turn.
-const LATER_PER_TURN: usize = 256;
-/// The largest datagram there is.
-const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// Lost hops, and failed questions, told in one turn.
+const LOSSES_PER_TURN: usize = 256;
 /// Commands that may wait for the shard.
 const COMMANDS_WAITING: usize = 4_096;
 
@@ -128,61 +117,30 @@ pub fn spawn<B: Brain + 'static>(
         events,
         stats: Arc::clone(&stats),
     };
-    let ready = ReadyList::new();
-    let endpoints = {
+    let sockets = {
         let _context = runtime.enter();
-        let open = |listener| Endpoint::open(listener, &ready, &limits);
-        bound
-            .listeners
-            .into_iter()
-            .map(open)
-            .collect::<io::Result<_>>()
-            .map_err(failed)?
+        Sockets::new(shard, bound, limits, Arc::clone(&stats)).map_err(failed)?
     };
     let thread = thread::Builder::new()
         .name(format!("shard-{}", shard.0))
         .spawn(move || {
             let shard = Shard {
+                id: shard,
+                owners: Owners::alone(),
                 brain: make(clock::both()),
                 out: Outbox::new(),
-                later: VecDeque::new(),
-                endpoints,
-                ready,
+                sockets,
+                unanswered: VecDeque::new(),
                 commands: Some(command_ends),
                 questions: question_ends,
                 events: event_ends,
                 stats,
-                buffer: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
                 draining: false,
             };
             // Unconstrained: the loop keeps budgets of its own, and yields by itself.
             runtime.block_on(tokio::task::unconstrained(shard.run()));
         });
     Ok((handles, thread.map_err(failed)?))
-}
-
-/// One listener at work.
-enum Endpoint {
-    Udp(Udp),
-    /// Stream listeners.
-    Tcp,
-}
-
-impl Endpoint {
-    fn open(listener: BoundListener, ready: &ReadyList, limits: &NetLimits) -> io::Result<Self> {
-        match listener.socket {
-            BoundSocket::Udp(socket) => {
-                Udp::new(listener.id, socket, ready, limits.datagram_queue).map(Endpoint::Udp)
-            }
-            BoundSocket::Tcp(_) => Ok(Endpoint::Tcp),
-        }
-    }
-}
-
-/// An input that the shard itself owes the brain.
-enum Later {
-    Lost(Hop, HopLoss),
-    Answer(AskId, Answer),
 }
 
 /// Why the loop woke up.
@@ -193,17 +151,18 @@ enum Woken {
 }
 
 struct Shard<B> {
+    id: ShardId,
+    owners: Owners,
     brain: B,
     out: Outbox,
-    later: VecDeque<Later>,
-    endpoints: Vec<Endpoint>,
-    ready: ReadyList,
+    sockets: Sockets,
+    /// Questions for which the slow side had no room.
+    unanswered: VecDeque<(AskId, Answer)>,
     /// `None` when the slow side is gone. Calls go on without it.
     commands: Option<mpsc::Receiver<Command>>,
     questions: mpsc::Sender<(AskId, Box<Question>)>,
     events: mpsc::Sender<Event>,
     stats: Arc<NetStats>,
-    buffer: Box<[u8]>,
     draining: bool,
 }
 
@@ -212,7 +171,7 @@ impl<B: Brain> Shard<B> {
         let mut alarm = Alarm::default();
         let mut woken = None;
         while self.turn(woken.take()).is_continue() {
-            if self.has_more() {
+            if self.sockets.has_more() || !self.unanswered.is_empty() {
                 // Lets the runtime look at the sockets again.
                 tokio::task::yield_now().await;
             } else {
@@ -254,31 +213,35 @@ impl<B: Brain> Shard<B> {
 
         // 3. Sockets that are ready.
         for _ in 0..VISITS_PER_TURN {
-            let Some(token) = token.take().or_else(|| self.ready.take()) else {
+            let Some(token) = token.take().or_else(|| self.sockets.take_ready()) else {
                 break;
             };
             self.visit(now, token);
             self.dispatch(now);
         }
 
-        // 4. Datagrams that found no room before.
-        self.retry_sends(now);
+        // 4. What is due at the sockets: datagrams that found no room, connections out of time.
+        self.sockets.tick(now);
 
-        // 5. What came out of 1 to 4 and is news to the brain.
-        for _ in 0..LATER_PER_TURN {
-            match self.later.pop_front() {
-                Some(Later::Lost(hop, why)) => {
-                    self.brain
-                        .handle(now, Input::HopLost { hop, why }, &mut self.out)
-                }
-                Some(Later::Answer(ask, answer)) => {
-                    self.brain
-                        .handle(now, Input::Answer { ask, answer }, &mut self.out);
-                }
-                None => break,
+        // 5. What 1 to 4 left to tell the brain.
+        for _ in 0..LOSSES_PER_TURN {
+            let input = match (self.sockets.next_loss(), self.unanswered.pop_front()) {
+                (None, None) => break,
+                lost => lost,
+            };
+            if let (Some((hop, why)), _) = input {
+                self.brain
+                    .handle(now, Input::HopLost { hop, why }, &mut self.out);
+            }
+            if let (_, Some((ask, answer))) = input {
+                self.brain
+                    .handle(now, Input::Answer { ask, answer }, &mut self.out);
             }
             self.dispatch(now);
         }
+
+        // 6. One write for all that a connection got in this turn.
+        self.sockets.flush(now);
 
         if self.draining && self.brain.is_idle() && self.is_flushed() {
             return ControlFlow::Break(());
@@ -303,58 +266,15 @@ impl<B: Brain> Shard<B> {
     }
 
     fn visit(&mut self, now: Instant, token: Token) {
-        match token {
-            Token::Datagrams(id) => self.receive(now, id),
-            Token::Errors(id) => self.read_errors(id),
-            Token::Accept(_) | Token::Connection(_) => {}
-        }
-    }
-
-    fn receive(&mut self, now: Instant, id: ListenerId) {
-        let Some(Endpoint::Udp(udp)) = self.endpoints.get_mut(usize::from(id.0)) else {
-            return;
-        };
-        let (brain, out) = (&mut self.brain, &mut self.out);
-        udp.receive(
-            &mut self.buffer,
-            DATAGRAMS_PER_VISIT,
-            &self.stats,
-            |remote, bytes| {
-                brain.handle(
-                    now,
-                    Input::Message {
-                        from: datagram_hop(id, remote),
-                        bytes,
-                    },
-                    out,
-                );
-            },
-        );
-    }
-
-    fn read_errors(&mut self, id: ListenerId) {
-        let Some(Endpoint::Udp(udp)) = self.endpoints.get_mut(usize::from(id.0)) else {
-            return;
-        };
-        let later = &mut self.later;
-        udp.read_errors(DATAGRAMS_PER_VISIT, &self.stats, |remote| {
-            later.push_back(Later::Lost(datagram_hop(id, remote), HopLoss::Unreachable));
+        self.sockets.visit(now, token, |from, bytes| {
+            if self.owners.of(bytes).is_none_or(|owner| owner == self.id) {
+                self.brain
+                    .handle(now, Input::Message { from, bytes }, &mut self.out);
+            } else {
+                // A mailbox to the owner goes here once there is more than one shard.
+                self.stats.misplaced.add(1);
+            }
         });
-    }
-
-    fn retry_sends(&mut self, now: Instant) {
-        for (index, endpoint) in self.endpoints.iter_mut().enumerate() {
-            let Endpoint::Udp(udp) = endpoint else {
-                continue;
-            };
-            let later = &mut self.later;
-            udp.retry(now, &self.stats, |remote, why| {
-                later.push_back(Later::Lost(
-                    datagram_hop(ListenerId(index as u16), remote),
-                    why,
-                ));
-            });
-        }
     }
 
     /// Carries out everything in the outbox.
@@ -373,24 +293,14 @@ impl<B: Brain> Shard<B> {
                     let bytes = arena
                         .get(bytes.start as usize..bytes.end as usize)
                         .unwrap_or_default();
-                    if let Err(why) = send(
-                        &mut self.endpoints,
-                        now,
-                        to,
-                        bytes,
-                        connect_within,
-                        &self.stats,
-                    ) {
-                        self.later.push_back(Later::Lost(to, why));
-                    }
+                    self.sockets.send(now, to, bytes, connect_within);
                 }
                 Effect::Ask { ask, question } => {
                     if let Err(error) = self.questions.try_send((ask, question)) {
                         let (TrySendError::Full((_, question))
                         | TrySendError::Closed((_, question))) = error;
                         self.stats.questions_failed.add(1);
-                        self.later
-                            .push_back(Later::Answer(ask, nobody_knows(&question)));
+                        self.unanswered.push_back((ask, nobody_knows(&question)));
                     }
                 }
                 // The telephone outranks the bookkeeping: a full channel costs an event, no call.
@@ -404,34 +314,21 @@ impl<B: Brain> Shard<B> {
         self.out.clear();
     }
 
-    /// Whether the next turn has something to do already.
-    fn has_more(&self) -> bool {
-        !self.later.is_empty() || !self.ready.is_empty()
-    }
-
-    /// Whether everything that was to be sent has left.
+    /// Whether nothing is left to be said, inside or outside.
     fn is_flushed(&self) -> bool {
-        self.later.is_empty()
-            && self.endpoints.iter().all(|endpoint| match endpoint {
-                Endpoint::Udp(udp) => udp.is_flushed(),
-                Endpoint::Tcp => true,
-            })
+        self.unanswered.is_empty() && !self.sockets.has_more() && self.sockets.is_flushed()
     }
 
-    /// The next moment at which something must be done without anything happening outside.
-    fn deadline(&self) -> Option<Instant> {
-        let retries = self.endpoints.iter().filter_map(|endpoint| match endpoint {
-            Endpoint::Udp(udp) => udp.retry_at(),
-            Endpoint::Tcp => None,
-        });
-        retries.chain(self.brain.next_deadline()).min()
-    }
-
-    /// 6. Sleeps until a socket, a command or a deadline.
+    /// Sleeps until a socket, a command or a deadline.
     async fn wait(&mut self, alarm: &mut Alarm) -> Woken {
-        let deadline = self.deadline();
+        let deadline = self
+            .brain
+            .next_deadline()
+            .into_iter()
+            .chain(self.sockets.deadline())
+            .min();
         poll_fn(|cx| {
-            if let Poll::Ready(token) = self.ready.poll_take(cx) {
+            if let Poll::Ready(token) = self.sockets.poll_ready(cx) {
                 return Poll::Ready(Woken::Socket(token));
             }
             if let Some(commands) = &mut self.commands {
@@ -444,33 +341,6 @@ impl<B: Brain> Shard<B> {
             alarm.poll(cx, deadline).map(|()| Woken::Alarm)
         })
         .await
-    }
-}
-
-/// The hop of a datagram.
-fn datagram_hop(listener: ListenerId, remote: std::net::SocketAddr) -> Hop {
-    Hop {
-        transport: Transport::Udp,
-        listener,
-        remote,
-        connection: None,
-    }
-}
-
-fn send(
-    endpoints: &mut [Endpoint],
-    now: Instant,
-    to: Hop,
-    bytes: &[u8],
-    _connect_within: Duration,
-    stats: &NetStats,
-) -> Result<(), HopLoss> {
-    match endpoints.get_mut(usize::from(to.listener.0)) {
-        Some(Endpoint::Udp(udp)) => udp.send(now, to.remote, bytes, stats),
-        Some(Endpoint::Tcp) | None => {
-            stats.sends_dropped.add(1);
-            Err(HopLoss::Unreachable)
-        }
     }
 }
 
@@ -502,6 +372,6 @@ impl Alarm {
         if sleep.is_elapsed() || deadline < sleep.deadline() {
             sleep.as_mut().reset(deadline);
         }
-        std::future::Future::poll(sleep.as_mut(), cx)
+        sleep.as_mut().poll(cx)
     }
 }

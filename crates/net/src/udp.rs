@@ -15,7 +15,7 @@ use trunkline_proxy::{HopLoss, ListenerId};
 
 use crate::{
     icmp::{self, Report},
-    ready::{Bell, ReadyList, Token},
+    ready::{Bell, Bells, Token},
     stats::NetStats,
 };
 
@@ -41,13 +41,13 @@ impl Udp {
     pub(crate) fn new(
         id: ListenerId,
         socket: std::net::UdpSocket,
-        ready: &ReadyList,
+        bells: &Bells,
         waiting_max: usize,
     ) -> io::Result<Self> {
         let socket = Arc::new(UdpSocket::from_std(socket)?);
         Ok(Udp {
-            readable: ready.bell(Token::Datagrams(id)),
-            failed: ready.bell(Token::Errors(id)),
+            readable: bells.bell(Token::Datagrams(id)),
+            failed: bells.bell(Token::Errors(id)),
             failure: Box::pin(failure(Arc::clone(&socket))),
             waiting: VecDeque::new(),
             waiting_max,

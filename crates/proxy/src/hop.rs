@@ -13,7 +13,7 @@ pub struct ShardId(pub u8);
 pub struct ListenerId(pub u16);
 
 /// One stream connection of the net layer. Numbers are not used again while the process lives.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnectionId(pub u64);
 
 /// One next or previous hop: a peer's address and the listener of ours that speaks with it.
