@@ -252,3 +252,6 @@ impl<'m, 'a> Edit<'m, 'a> {
         self.ops.insert(self.ops.len() - behind, op);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,7 @@ impl Framer {
             };
             return self.unfinished(buffer, scanned);
         };
-        let length = match body_len(&buffer[..headers_end], &self.limits) {
+        let length = match body_len(&buffer[..headers_end]) {
             Ok(length) => length,
             Err(error) => return Frame::Broken(error),
         };
@@ -151,7 +151,7 @@ fn end_of_headers(buffer: &[u8], from: usize) -> Option<usize> {
 
 /// The body's length by the headers, which end with the empty line. Headers that cannot be read for
 /// other reasons are passed over: the parser will tell the sender about them, and the stream lives.
-fn body_len(head: &[u8], limits: &Limits) -> Result<usize, Malformed> {
+fn body_len(head: &[u8]) -> Result<usize, Malformed> {
     let mut at = scan::line_end(head, 0)? + 2;
     let mut length = None;
     loop {
@@ -174,6 +174,8 @@ fn body_len(head: &[u8], limits: &Limits) -> Result<usize, Malformed> {
             Err(error) => return Err(error),
         }
     }
-    let _ = limits;
     length.ok_or(Malformed::new(Fault::Missing(Name::ContentLength), at))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! Built on the parser's own scanner, so that for every message that parses both say the same.
 
 use crate::lex;
-use crate::message::is_status_line;
+use crate::message::{comma, is_status_line};
 use crate::name::Name;
 use crate::scan::{self, Scanned};
 
@@ -21,7 +21,7 @@ pub fn call_id(bytes: &[u8]) -> Option<&[u8]> {
 /// The `branch` of the first Via value.
 pub fn top_branch(bytes: &[u8]) -> Option<&[u8]> {
     let value = first(bytes, Name::Via)?;
-    let end = memchr::memchr(b',', value).unwrap_or(value.len());
+    let end = comma(value, 0).unwrap_or(value.len());
     let params = memchr::memchr(b';', &value[..end])?;
     crate::header::Params(&value[params..end])
         .get("branch")
@@ -40,5 +40,40 @@ fn first(bytes: &[u8], name: Name) -> Option<&[u8]> {
             }
             Scanned::Header(line) => at = line.end,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peek_finds_what_the_parser_would() {
+        let text = b"\r\nSIP/2.0 200 OK\r\nX: y\r\nv: SIP/2.0/UDP a\r\n ;x=\",;branch=no\";Branch=z9hG4bK1, SIP/2.0/UDP b;branch=2\r\n\
+            Via: SIP/2.0/UDP c;branch=3\r\ni:\r\n abc@d \r\n\r\ni: body";
+        assert!(is_response(text));
+        assert_eq!(call_id(text), Some(&b"abc@d"[..]));
+        assert_eq!(top_branch(text), Some(&b"z9hG4bK1"[..]));
+    }
+
+    #[test]
+    fn a_peek_into_garbage_finds_nothing() {
+        for text in [
+            "",
+            "\r\n",
+            "SIP/",
+            "INVITE",
+            "INVITE x\r\n",
+            "INVITE x\r\n\r\ni: 1\r\n",
+            "A\r\nb\r\ni: 1\r\n",
+        ] {
+            assert_eq!(
+                (call_id(text.as_bytes()), top_branch(text.as_bytes())),
+                (None, None),
+                "{text:?}"
+            );
+        }
+        assert!(!is_response(b"INVITE sip:a SIP/2.0\r\n"));
+        assert!(is_response(b"sip/2.0 200"));
     }
 }

@@ -85,6 +85,9 @@ pub(crate) fn name(bytes: &[u8], at: usize) -> Result<(usize, usize), Malformed>
             Err(Malformed::new(Fault::HeaderName, at))
         }
         Some(b':') => Ok((name_end, colon)),
+        Some(b'\r') if colon + 1 == bytes.len() => {
+            Err(Malformed::new(Fault::NoEndOfHeaders, bytes.len()))
+        }
         Some(b'\r' | b'\n') => Err(Malformed::new(Fault::HeaderLine, at)),
         Some(_) => Err(Malformed::new(Fault::HeaderName, at)),
         None => Err(Malformed::new(Fault::NoEndOfHeaders, bytes.len())),

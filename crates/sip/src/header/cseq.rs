@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn a_cseq_is_a_number_and_a_method() {
-        let table: &[(&[u8], Option<(u32, &[u8])>)] = &[
+        type Row<'a> = (&'a [u8], Option<(u32, &'a [u8])>);
+        let table: &[Row<'_>] = &[
             (b"1 INVITE", Some((1, b"INVITE"))),
             (b"0009\r\n  INVITE", Some((9, b"INVITE"))),
             (b"0 ACK", Some((0, b"ACK"))),

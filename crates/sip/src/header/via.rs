@@ -129,7 +129,8 @@ mod tests {
     #[test]
     fn a_via_is_read_in_all_its_forms() {
         // value, transport, host as written, port, branch
-        let table: &[(&str, &str, &str, Option<u16>, Option<&str>)] = &[
+        type Row<'a> = (&'a str, &'a str, &'a str, Option<u16>, Option<&'a str>);
+        let table: &[Row<'_>] = &[
             ("SIP/2.0/UDP 10.0.0.1", "UDP", "10.0.0.1", None, None),
             (
                 "SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK1",
@@ -214,7 +215,8 @@ mod tests {
 
     #[test]
     fn where_to_answer_is_read_from_received_and_rport() {
-        let table: &[(&str, Option<&str>, Option<Option<u16>>)] = &[
+        type Row<'a> = (&'a str, Option<&'a str>, Option<Option<u16>>);
+        let table: &[Row<'_>] = &[
             ("SIP/2.0/UDP a", None, None),
             ("SIP/2.0/UDP a;rport", None, Some(None)),
             ("SIP/2.0/UDP a;rport=", None, Some(None)),

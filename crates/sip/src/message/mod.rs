@@ -21,7 +21,7 @@ mod salvage;
 mod values;
 
 pub(crate) use parse::{content_length, is_status_line};
-pub(crate) use values::Split;
+pub(crate) use values::{Split, comma};
 pub use values::{Value, Values};
 
 /// How much of a stranger's message is looked at.

@@ -100,7 +100,7 @@ impl<'a> Iterator for Split<'a> {
 
 /// The next comma from `from` on that separates values. Quotes or a bracket that never close hold
 /// all the rest.
-fn comma(value: &[u8], from: usize) -> Option<usize> {
+pub(crate) fn comma(value: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
         at += memchr::memchr3(b',', b'"', b'<', value.get(at..)?)?;
