@@ -4,6 +4,7 @@
 //! So nothing here knows of calls or health, and one failed call can spoil no name.
 
 mod client;
+mod keeper;
 mod listener;
 mod rfc3263;
 
@@ -20,6 +21,7 @@ use trunkline_proxy::{
 };
 
 use client::{Client, Reply};
+pub use keeper::{Keeper, LookupResult, News, Pace, PlaceStatus};
 
 /// Why there is no resolver.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,180 @@
+//! The admin server: health, metrics and status over HTTP/1.1, read only.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use crate::{metrics::Scrape, view::View};
+
+/// Connections at once; more of them wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+/// A request's head must be there in this time.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection lives no longer than this, whatever it does.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Headers of a request.
+const HEADERS_MAX: usize = 64;
+
+/// What there is, for whoever asks for something else.
+const PATHS: &str = "\
+/healthz  200 while the process lives
+/readyz   200 when calls can be taken and have somewhere to go, else 503 and why
+/metrics  Prometheus
+/targets  JSON: every edge and target, where it points now, and how it is
+/calls    JSON: the last calls, numbers masked
+";
+
+/// The admin address cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "[admin] address {addr}: {error}; is another process using it? Choose another address, or leave \
+     [admin] out"
+)]
+pub struct AdminError {
+    /// As configured.
+    pub addr: SocketAddr,
+    /// What the system says.
+    #[source]
+    pub error: io::Error,
+}
+
+/// The server, bound and not yet serving.
+pub struct Admin {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Admin {
+    /// Binds the address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(addr: SocketAddr) -> Result<Self, AdminError> {
+        let fault = |error| AdminError { addr, error };
+        let listener = TcpListener::bind(addr).await.map_err(fault)?;
+        let addr = listener.local_addr().map_err(fault)?;
+        Ok(Admin { listener, addr })
+    }
+
+    /// The address bound.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until dropped.
+    pub(crate) async fn serve(self, pages: Pages) {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(permit) = permits.clone().acquire_owned().await else {
+                return;
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let pages = pages.clone();
+                    tokio::spawn(async move {
+                        // An end by force is an end; there is nobody to tell.
+                        let _ = timeout(CONNECTION_TIMEOUT, serve_connection(stream, pages)).await;
+                        drop(permit);
+                    });
+                }
+                // Out of file descriptors, most likely: let others finish first.
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, pages: Pages) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = pages.answer(request.method(), request.uri().path());
+        async move { Ok::<_, Infallible>(response) }
+    });
+    // A request that cannot be read is answered by hyper; a peer that goes away is its own affair.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// What the pages are made from.
+#[derive(Clone)]
+pub(crate) struct Pages {
+    pub(crate) view: Arc<View>,
+    pub(crate) scrape: Scrape,
+}
+
+impl Pages {
+    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut response = text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("{method} is not for here; use GET\n"),
+            );
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => match self.view.readiness() {
+                Ok(()) => text(StatusCode::OK, "ready\n"),
+                Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+            },
+            "/metrics" => response(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                self.scrape.text(),
+            ),
+            "/targets" => json(&self.view.targets()),
+            "/calls" => json(&self.view.calls()),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                format!("nothing is here; there is\n{PATHS}"),
+            ),
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_string_pretty(value) {
+        Ok(body) => response(StatusCode::OK, "application/json", body + "\n"),
+        Err(error) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("cannot write JSON: {error}\n"),
+        ),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Response<Full<Bytes>> {
+    response(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

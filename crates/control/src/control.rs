@@ -1,0 +1,377 @@
+//! The control task: answers the shards' questions, listens to what they tell, and sends them
+//! new snapshots.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
+use trunkline_proxy::{
+    Event, Question, Routing, Settings, question::Answer, routing::Freshness, settings::Place,
+};
+
+use crate::{
+    admin::{Admin, AdminError, Pages},
+    http::HttpClient,
+    log::log,
+    lookups::{Lookups, Next},
+    metrics::{Metrics, NetCounts, Scrape},
+    resolve::{Keeper, Lookup, LookupResult, News, Pace, Resolver, ResolverError},
+    view::View,
+};
+
+/// Lookups for calls under way at once; more of them wait.
+const LOOKUPS_MAX: usize = 64;
+/// Answers of finished questions that may wait to be counted.
+const FINISHED_MAX: usize = 1024;
+/// Events taken before anything else gets its turn.
+const EVENTS_A_TURN: usize = 256;
+
+/// What the slow side needs to know beside the [`Settings`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ControlSettings {
+    /// `admin.address`; `None`: no admin server.
+    pub admin: Option<SocketAddr>,
+    /// `dns.servers`; empty: the system's.
+    pub dns_servers: Vec<SocketAddr>,
+    /// `dns.timeout`, for one question.
+    pub dns_timeout: Duration,
+    /// When names are asked for again.
+    pub pace: Pace,
+}
+
+impl Default for ControlSettings {
+    fn default() -> Self {
+        ControlSettings {
+            admin: None,
+            dns_servers: Vec::new(),
+            dns_timeout: Duration::from_secs(2),
+            pace: Pace::default(),
+        }
+    }
+}
+
+/// Why the slow side cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The admin address.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// DNS.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
+    /// TLS for webhooks.
+    #[error("cannot set up TLS for webhooks: {0}")]
+    Tls(#[from] rustls::Error),
+    /// Metrics.
+    #[error("cannot set up metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+}
+
+/// The slow side, started and not yet running.
+pub struct Control {
+    settings: ControlSettings,
+    resolver: Resolver,
+    http: HttpClient,
+    keeper: Keeper,
+    metrics: Metrics,
+    view: Arc<View>,
+    routing: Arc<Routing>,
+    admin: Option<Admin>,
+    commands: mpsc::Receiver<Command>,
+    command: mpsc::Sender<Command>,
+}
+
+/// Steers a running [`Control`] from elsewhere in the process. Cheap to clone.
+#[derive(Clone)]
+pub struct ControlHandle {
+    view: Arc<View>,
+    command: mpsc::Sender<Command>,
+}
+
+enum Command {
+    Reload(Arc<Settings>),
+}
+
+impl ControlHandle {
+    /// The listeners are open: `/readyz` may say so.
+    pub fn listening(&self) {
+        self.view.listening();
+    }
+
+    /// A drain has begun: `/readyz` says so from now on.
+    pub fn draining(&self) {
+        self.view.draining();
+    }
+
+    /// Takes new settings; a snapshot made from them follows as soon as their new names are
+    /// known, and at most two DNS timeouts later. False when the control task is gone.
+    pub async fn reload(&self, settings: Arc<Settings>) -> bool {
+        self.command.send(Command::Reload(settings)).await.is_ok()
+    }
+
+    /// What an operator may ask.
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+}
+
+/// A question that was answered.
+enum Finished {
+    Http { answer: Answer, took: Duration },
+    Lookup { place: Place, lookup: Lookup },
+}
+
+impl Control {
+    /// Binds the admin server and resolves what the settings name: literal addresses at once, and
+    /// names for at most two DNS timeouts. Gives the first snapshot.
+    ///
+    /// # Errors
+    /// When the admin address cannot be bound, or DNS, TLS or metrics cannot be set up. Names
+    /// that do not resolve are no error: they show in `/targets`, and are tried again.
+    pub async fn new(
+        settings: ControlSettings,
+        routed: Arc<Settings>,
+    ) -> Result<(Self, Arc<Routing>), ControlError> {
+        let admin = match settings.admin {
+            Some(addr) => Some(Admin::bind(addr).await?),
+            None => None,
+        };
+        let resolver = Resolver::new(&settings.dns_servers, settings.dns_timeout)?;
+        let http = HttpClient::new(resolver.clone())?;
+        let mut metrics = Metrics::new()?;
+        metrics.name_trunks(&routed);
+        let patience = settings.dns_timeout * 2;
+        let (keeper, routing) =
+            Keeper::start(routed, resolver.clone(), patience, settings.pace).await;
+        for status in keeper.status() {
+            if let Some(why) = &status.why {
+                let name = &status.place.host;
+                tracing::warn!(name = %name, why, "a name in the configuration has no addresses yet");
+            }
+        }
+        let view = Arc::new(View::new());
+        view.routing(routing.clone());
+        view.places(keeper.status());
+        let (command, commands) = mpsc::channel(8);
+        let control = Control {
+            settings,
+            resolver,
+            http,
+            keeper,
+            metrics,
+            view,
+            routing: routing.clone(),
+            admin,
+            commands,
+            command,
+        };
+        Ok((control, routing))
+    }
+
+    /// The admin server's address, when there is one.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::addr)
+    }
+
+    /// For the rest of the process.
+    pub fn handle(&self) -> ControlHandle {
+        ControlHandle {
+            view: self.view.clone(),
+            command: self.command.clone(),
+        }
+    }
+
+    /// Runs until both `questions` and `events` are closed. `K` names a question of a shard; the
+    /// answer goes to `answers` with the same name. Every new snapshot goes to `snapshots`; `net`
+    /// gives the sockets' own counters when somebody scrapes.
+    ///
+    /// Neither callback may block: they are called from the control task and its helpers.
+    pub async fn run<K: Copy + Send + 'static>(
+        self,
+        mut questions: mpsc::Receiver<(K, Box<Question>)>,
+        mut events: mpsc::Receiver<Event>,
+        answers: impl Fn(K, Answer) + Send + Sync + 'static,
+        snapshots: impl Fn(Arc<Routing>) + Send,
+        net: impl Fn() -> NetCounts + Send + Sync + 'static,
+    ) {
+        let (finish, mut finished) = mpsc::channel(FINISHED_MAX);
+        let admin = self.admin.map(|admin| {
+            let scrape = Scrape::new(self.metrics.exporter(), self.view.clone(), Arc::new(net));
+            AdminTask(tokio::spawn(admin.serve(Pages {
+                view: self.view.clone(),
+                scrape,
+            })))
+        });
+        let mut desk = Desk {
+            resolver: self.resolver,
+            http: self.http,
+            keeper: self.keeper,
+            metrics: self.metrics,
+            view: self.view,
+            routing: self.routing,
+            patience: self.settings.dns_timeout * 2,
+            lookups: Lookups::new(),
+            lookup_permits: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            answers: Arc::new(answers),
+            finish,
+        };
+        let mut commands = self.commands;
+        // The handles that steer us must not keep us alive.
+        drop(self.command);
+        let mut batch = Vec::with_capacity(EVENTS_A_TURN);
+        let (mut asking, mut telling) = (true, true);
+        while asking || telling {
+            tokio::select! {
+                question = questions.recv(), if asking => match question {
+                    Some((key, question)) => desk.question(key, *question),
+                    None => asking = false,
+                },
+                count = events.recv_many(&mut batch, EVENTS_A_TURN), if telling => {
+                    telling = count > 0;
+                    batch.drain(..).for_each(|event| desk.event(&event));
+                }
+                news = desk.keeper.next() => desk.news(news, &snapshots),
+                Some(done) = finished.recv() => desk.finished(done),
+                Some(command) = commands.recv() => desk.command(command).await,
+            }
+        }
+        drop(admin);
+    }
+}
+
+/// The admin server ends with the control task.
+struct AdminTask(JoinHandle<()>);
+
+impl Drop for AdminTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What the control task works with.
+struct Desk<K, A> {
+    resolver: Resolver,
+    http: HttpClient,
+    keeper: Keeper,
+    metrics: Metrics,
+    view: Arc<View>,
+    routing: Arc<Routing>,
+    patience: Duration,
+    lookups: Lookups<K>,
+    lookup_permits: Arc<Semaphore>,
+    answers: Arc<A>,
+    finish: mpsc::Sender<Finished>,
+}
+
+impl<K, A> Desk<K, A>
+where
+    K: Copy + Send + 'static,
+    A: Fn(K, Answer) + Send + Sync + 'static,
+{
+    fn question(&mut self, key: K, question: Question) {
+        match question {
+            Question::Http(request) => {
+                let (http, answers, finish) =
+                    (self.http.clone(), self.answers.clone(), self.finish.clone());
+                tokio::spawn(async move {
+                    let began = Instant::now();
+                    let answer = http.exchange(&request).await;
+                    let took = began.elapsed();
+                    answers(key, answer.clone());
+                    // Only the count is lost when the control task is gone.
+                    let _ = finish.send(Finished::Http { answer, took }).await;
+                });
+            }
+            Question::Resolve(place) => self.resolve(key, place),
+        }
+    }
+
+    fn resolve(&mut self, key: K, place: Place) {
+        if let Some(resolved) = self.keeper.known(&place) {
+            let answer = match resolved.freshness {
+                Freshness::Unknown => Answer::ResolveFailed,
+                Freshness::Fresh | Freshness::Stale | Freshness::Absent => Answer::Resolved {
+                    candidates: resolved.candidates.clone(),
+                    // The keeper knows more soon; nobody else should remember this.
+                    ttl: Duration::ZERO,
+                },
+            };
+            return (self.answers)(key, answer);
+        }
+        match self.lookups.ask(Instant::now(), key, &place) {
+            Next::Answer(answer) => (self.answers)(key, answer),
+            Next::Wait => {}
+            Next::Ask => {
+                let (resolver, finish) = (self.resolver.clone(), self.finish.clone());
+                let (permits, settings) =
+                    (self.lookup_permits.clone(), self.routing.settings().clone());
+                tokio::spawn(async move {
+                    let _permit = permits.acquire_owned().await;
+                    let lookup = resolver.place(&place, &settings.listeners).await;
+                    let _ = finish.send(Finished::Lookup { place, lookup }).await;
+                });
+            }
+        }
+    }
+
+    fn finished(&mut self, finished: Finished) {
+        match finished {
+            Finished::Http { answer, took } => self.metrics.record_webhook(&answer, took),
+            Finished::Lookup { place, lookup } => {
+                self.metrics.record_lookup(LookupResult::of(&lookup));
+                if let Lookup::Failed(why) = &lookup {
+                    tracing::warn!(name = %crate::mask::printable(&place.host), why, "DNS fails");
+                }
+                let (answer, askers) = self.lookups.answered(Instant::now(), &place, lookup);
+                for asker in askers {
+                    (self.answers)(asker, answer.clone());
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.metrics.record(event);
+        self.view.record(event);
+        log(event, self.routing.settings());
+    }
+
+    fn news(&mut self, news: News, snapshots: &impl Fn(Arc<Routing>)) {
+        let routing = match news {
+            News::Asked(result) => {
+                self.metrics.record_lookup(result);
+                None
+            }
+            News::Changed(result, routing) => {
+                self.metrics.record_lookup(result);
+                Some(routing)
+            }
+            News::Settled(routing) => {
+                self.metrics.name_trunks(routing.settings());
+                self.lookups.forget();
+                Some(routing)
+            }
+        };
+        if let Some(routing) = routing {
+            self.routing = routing.clone();
+            self.view.routing(routing.clone());
+            snapshots(routing);
+        }
+        // Until then, places are numbered as in settings that nobody works with yet.
+        if !self.keeper.is_settling() {
+            self.view.places(self.keeper.status());
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Reload(settings) => self.keeper.replace(settings, self.patience).await,
+        }
+    }
+}

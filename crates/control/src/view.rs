@@ -1,0 +1,413 @@
+//! What an operator asks: where names point now, how the candidates are, which calls there were.
+//!
+//! Written by the control task, read by the admin server. The lock is held for a copy or a
+//! change, never across a wait.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+use trunkline_proxy::{
+    Event, Routing, Settings,
+    event::{AttemptRecord, CallRecord, HealthState, Peer},
+    routing::{Candidate, Freshness},
+    settings::{PlaceId, TrunkId},
+};
+
+use crate::{mask, resolve::PlaceStatus};
+
+/// Calls remembered.
+const CALLS_MAX: usize = 100;
+
+/// The operator's view of the process.
+#[derive(Default)]
+pub struct View {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    routing: Option<Arc<Routing>>,
+    places: Vec<PlaceStatus>,
+    health: HashMap<Peer, (HealthState, &'static str)>,
+    calls: VecDeque<CallShown>,
+    listening: bool,
+    draining: bool,
+}
+
+/// One place as `/targets` shows it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct TargetShown {
+    /// The trunk it belongs to.
+    pub trunk: Box<str>,
+    /// "edge" or "target".
+    pub role: &'static str,
+    /// As written in the file.
+    pub written: Box<str>,
+    /// "fresh", "stale", "absent", "unknown".
+    pub freshness: &'static str,
+    /// Why it is not fresh, when it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What DNS gave and no listener of ours can reach.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+    /// Where calls can go.
+    pub candidates: Vec<CandidateShown>,
+}
+
+/// One candidate as `/targets` shows it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct CandidateShown {
+    /// "udp", "tcp", ...
+    pub transport: &'static str,
+    /// IP and port.
+    pub address: String,
+    /// SRV priority.
+    pub priority: u16,
+    /// SRV weight.
+    pub weight: u16,
+    /// "up", "suspect", "down", "paused".
+    pub health: &'static str,
+    /// The evidence.
+    pub why: &'static str,
+}
+
+/// One call as `/calls` shows it; numbers are masked.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct CallShown {
+    /// When the caller had its final answer, seconds since 1970.
+    pub ended_at: u64,
+    /// As on the wire, printable characters only.
+    pub call_id: String,
+    /// Who called, masked.
+    pub from: String,
+    /// Whom, masked.
+    pub to: String,
+    /// Where the INVITE came from.
+    pub source: String,
+    /// Which way.
+    pub direction: &'static str,
+    /// The trunk that took it, else the first tried.
+    pub trunk: Box<str>,
+    /// The final response.
+    pub status: u16,
+    /// Whether that response was ours.
+    pub own: bool,
+    /// What decided the end when it was not an attempt.
+    pub why: &'static str,
+    /// Seconds to the first ring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_ring: Option<f64>,
+    /// Seconds to the final response.
+    pub took: f64,
+    /// Where it was tried, in order.
+    pub attempts: Vec<AttemptShown>,
+}
+
+/// One attempt of a call as `/calls` shows it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct AttemptShown {
+    /// "udp:192.0.2.1:5060".
+    pub peer: String,
+    /// A status code, or a word such as "silent".
+    pub outcome: String,
+    /// Seconds from the INVITE.
+    pub began: f64,
+    /// Seconds to its verdict.
+    pub took: f64,
+}
+
+impl View {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A snapshot was applied.
+    pub(crate) fn routing(&self, routing: Arc<Routing>) {
+        let mut inner = self.lock();
+        // Health is kept for what is configured; the rest would pile up as DNS changes.
+        let now: Vec<Peer> = routing
+            .places()
+            .iter()
+            .flat_map(|place| &place.candidates)
+            .map(peer)
+            .collect();
+        inner.health.retain(|peer, _| now.contains(peer));
+        inner.routing = Some(routing);
+    }
+
+    /// The state of the names.
+    pub(crate) fn places(&self, places: Vec<PlaceStatus>) {
+        self.lock().places = places;
+    }
+
+    /// Something happened.
+    pub(crate) fn record(&self, event: &Event) {
+        match event {
+            Event::Health { peer, is, why, .. } => {
+                self.lock().health.insert(*peer, (*is, why));
+            }
+            Event::CallSetUp(call) => {
+                let mut inner = self.lock();
+                let settings = inner
+                    .routing
+                    .as_ref()
+                    .map(|routing| routing.settings().clone());
+                let shown = shown(call, settings.as_deref());
+                if inner.calls.len() == CALLS_MAX {
+                    inner.calls.pop_front();
+                }
+                inner.calls.push_back(shown);
+            }
+            Event::Rejected { .. }
+            | Event::Dropped { .. }
+            | Event::CallStarted { .. }
+            | Event::AttemptEnded { .. }
+            | Event::CallEnded { .. }
+            | Event::LateAnswer { .. }
+            | Event::Probe { .. }
+            | Event::Recovery { .. }
+            | Event::Retransmitted
+            | Event::OversizedDatagram
+            | Event::Parked
+            | Event::Load(_) => {}
+        }
+    }
+
+    /// The listeners take messages.
+    pub fn listening(&self) {
+        self.lock().listening = true;
+    }
+
+    /// No new calls are taken any more.
+    pub fn draining(&self) {
+        self.lock().draining = true;
+    }
+
+    /// Whether calls can be taken and have somewhere to go.
+    ///
+    /// # Errors
+    /// Why not, as a sentence.
+    pub fn readiness(&self) -> Result<(), String> {
+        let inner = self.lock();
+        if inner.draining {
+            return Err("draining: no new calls are taken".into());
+        }
+        let Some(routing) = &inner.routing else {
+            return Err("the names in the configuration are being resolved".into());
+        };
+        if !inner.listening {
+            return Err("the listeners are not open yet".into());
+        }
+        let settings = routing.settings();
+        let sides = settings.trunks.iter().map(|trunk| {
+            let edges = trunk
+                .termination
+                .iter()
+                .flat_map(|side| &side.edges)
+                .map(|edge| edge.place);
+            let targets = trunk
+                .origination
+                .iter()
+                .flat_map(|side| &side.targets)
+                .map(|target| target.place);
+            (edges.collect::<Vec<_>>(), targets.collect::<Vec<_>>())
+        });
+        let (edges, targets): (Vec<_>, Vec<_>) = sides.unzip();
+        inner.usable(
+            routing,
+            "termination: no candidate of any edge",
+            edges.concat(),
+        )?;
+        inner.usable(
+            routing,
+            "origination: no candidate of any target",
+            targets.concat(),
+        )
+    }
+
+    /// Every candidate once, with its health.
+    pub fn candidates(&self) -> Vec<(Peer, HealthState)> {
+        let inner = self.lock();
+        let Some(routing) = &inner.routing else {
+            return Vec::new();
+        };
+        let mut peers: Vec<Peer> = routing
+            .places()
+            .iter()
+            .flat_map(|place| &place.candidates)
+            .map(peer)
+            .collect();
+        peers.sort_unstable();
+        peers.dedup();
+        peers
+            .into_iter()
+            .map(|peer| (peer, inner.health_of(&peer).0))
+            .collect()
+    }
+
+    /// How good each place's answer is, in the settings' order.
+    pub fn freshness(&self) -> Vec<Freshness> {
+        let inner = self.lock();
+        let places = inner.routing.iter().flat_map(|routing| routing.places());
+        places.map(|place| place.freshness).collect()
+    }
+
+    /// Every edge and target, for `/targets`.
+    pub fn targets(&self) -> Vec<TargetShown> {
+        let inner = self.lock();
+        let Some(routing) = inner.routing.clone() else {
+            return Vec::new();
+        };
+        let mut shown = Vec::new();
+        for trunk in &routing.settings().trunks {
+            for edge in trunk.termination.iter().flat_map(|side| &side.edges) {
+                shown.push(inner.target(
+                    &routing,
+                    &trunk.name,
+                    "edge",
+                    &edge.address.written,
+                    edge.place,
+                ));
+            }
+            for target in trunk.origination.iter().flat_map(|side| &side.targets) {
+                let written = &target.address.written;
+                shown.push(inner.target(&routing, &trunk.name, "target", written, target.place));
+            }
+        }
+        shown
+    }
+
+    /// The last calls, newest first, for `/calls`.
+    pub fn calls(&self) -> Vec<CallShown> {
+        self.lock().calls.iter().rev().cloned().collect()
+    }
+
+    /// A view that a panicking thread left behind is still worth reading.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Nobody complained about a candidate that no event has named.
+    fn health_of(&self, peer: &Peer) -> (HealthState, &'static str) {
+        self.health
+            .get(peer)
+            .copied()
+            .unwrap_or((HealthState::Up, "no failure seen"))
+    }
+
+    fn usable(&self, routing: &Routing, what: &str, places: Vec<PlaceId>) -> Result<(), String> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let mut count = 0;
+        for candidate in places
+            .iter()
+            .flat_map(|place| &routing.resolved(*place).candidates)
+        {
+            match self.health_of(&peer(candidate)).0 {
+                HealthState::Up | HealthState::Suspect => return Ok(()),
+                HealthState::Down | HealthState::Paused => count += 1,
+            }
+        }
+        Err(match count {
+            0 => format!("{what} is known; see /targets"),
+            count => format!("{what} is usable, all {count} are down or paused; see /targets"),
+        })
+    }
+
+    fn target(
+        &self,
+        routing: &Routing,
+        trunk: &str,
+        role: &'static str,
+        written: &str,
+        place: PlaceId,
+    ) -> TargetShown {
+        let resolved = routing.resolved(place);
+        let status = self.places.get(place.0 as usize);
+        let candidate = |candidate: &Candidate| {
+            let (health, why) = self.health_of(&peer(candidate));
+            CandidateShown {
+                transport: candidate.transport.param(),
+                address: candidate.addr.to_string(),
+                priority: candidate.priority,
+                weight: candidate.weight,
+                health: health.word(),
+                why,
+            }
+        };
+        TargetShown {
+            trunk: trunk.into(),
+            role,
+            written: written.into(),
+            freshness: freshness_word(resolved.freshness),
+            why: status.and_then(|status| status.why.clone()),
+            left_out: status
+                .map(|status| status.left_out.clone())
+                .unwrap_or_default(),
+            candidates: resolved.candidates.iter().map(candidate).collect(),
+        }
+    }
+}
+
+/// The word for logs, metrics and status.
+pub const fn freshness_word(freshness: Freshness) -> &'static str {
+    match freshness {
+        Freshness::Unknown => "unknown",
+        Freshness::Fresh => "fresh",
+        Freshness::Stale => "stale",
+        Freshness::Absent => "absent",
+    }
+}
+
+/// A trunk's name, or "unknown" for one that a reload took away.
+pub(crate) fn trunk_name(settings: Option<&Settings>, id: TrunkId) -> &str {
+    settings
+        .and_then(|settings| settings.trunks.get(usize::from(id.0)))
+        .map_or("unknown", |trunk| &trunk.name)
+}
+
+fn peer(candidate: &Candidate) -> Peer {
+    Peer {
+        transport: candidate.transport,
+        addr: candidate.addr,
+        listener: candidate.listener,
+    }
+}
+
+fn shown(call: &CallRecord, settings: Option<&Settings>) -> CallShown {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let attempt = |attempt: &AttemptRecord| AttemptShown {
+        peer: attempt.peer.to_string(),
+        outcome: attempt
+            .outcome
+            .map_or_else(|| "running".into(), |outcome| outcome.to_string()),
+        began: attempt.began.as_secs_f64(),
+        took: attempt.took.as_secs_f64(),
+    };
+    CallShown {
+        ended_at: now,
+        call_id: mask::printable(&call.call_id),
+        from: mask::number(&call.from),
+        to: mask::number(&call.to),
+        source: call.source.to_string(),
+        direction: call.direction.word(),
+        trunk: trunk_name(settings, call.trunk).into(),
+        status: call.status,
+        own: call.own,
+        why: call.why,
+        first_ring: call.first_ring.map(|ring| ring.as_secs_f64()),
+        took: call.took.as_secs_f64(),
+        attempts: call.attempts.iter().map(attempt).collect(),
+    }
+}
