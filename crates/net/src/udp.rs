@@ -272,4 +272,46 @@ mod tests {
             assert_eq!(is_keep_alive(bytes), expected, "{bytes:?}");
         }
     }
+
+    /// Before the runtime has looked at a new socket once, it counts as full: the same path as a
+    /// send buffer that is.
+    #[test]
+    fn a_full_socket_keeps_some_datagrams_in_order_and_drops_the_rest() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let ready = crate::ready::ReadyList::new();
+        let stats = NetStats::default();
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound");
+        peer.set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("a timeout can be set");
+        let to = peer.local_addr().expect("bound");
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound");
+        socket.set_nonblocking(true).expect("an option can be set");
+        let mut udp = {
+            let _context = runtime.enter();
+            Udp::new(ListenerId(0), socket, &ready.bells(), 3).expect("it is registered")
+        };
+
+        let start = Instant::now();
+        for number in 0..5 {
+            assert_eq!(udp.send(start, to, &[number], &stats), Ok(()));
+        }
+        assert!(!udp.is_flushed());
+        assert_eq!(stats.sends_dropped.get(), 2);
+        assert_eq!(udp.retry_at(), Some(start + RETRY_PAUSE));
+
+        runtime.block_on(async { udp.socket.writable().await.expect("it has room") });
+        udp.retry(start, &stats, |_, _| {});
+        assert!(!udp.is_flushed(), "too early");
+        udp.retry(start + RETRY_PAUSE, &stats, |_, _| {});
+        assert!(udp.is_flushed());
+        assert_eq!(udp.retry_at(), None);
+        let mut buffer = [0; 8];
+        for number in 0..3 {
+            assert_eq!(peer.recv(&mut buffer).expect("a datagram comes"), 1);
+            assert_eq!(buffer[0], number);
+        }
+    }
 }

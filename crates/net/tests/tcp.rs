@@ -152,6 +152,20 @@ fn a_double_crlf_is_answered_by_one_and_the_brain_hears_nothing() {
 }
 
 #[test]
+fn a_peer_that_only_pings_and_never_reads_takes_no_memory() {
+    let world = tcp(NetLimits::default(), echo);
+    let mut peer = connect(world.addrs[0]);
+    // More pings than sockets and queue hold pongs; all of them are read nevertheless.
+    let pings = b"\r\n\r\n".repeat(256 * 1024);
+    for _ in 0..8 {
+        peer.write_all(&pings).expect("the shard goes on reading");
+    }
+    let sent = (pings.len() * 8) as u64;
+    wait_until(|| world.handles.stats.bytes_in.get() == sent);
+    assert_eq!(world.handles.stats.connections.get(), 1);
+}
+
+#[test]
 fn what_is_no_sip_is_handed_over_once_answered_and_closed() {
     // Two different lengths: nobody can tell where the next message starts.
     let broken = b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!";

@@ -20,6 +20,8 @@ use crate::{limits::NetLimits, stats::NetStats};
 const READS_PER_VISIT: usize = 4;
 /// A queue that was larger than this gives its memory back when it is empty.
 const QUEUE_BYTES_KEPT: usize = 4 * 1024;
+/// The answer to a keep-alive.
+const PONG: &[u8] = b"\r\n";
 /// How long a connection that we end may take to read our last words. Without it our close would
 /// reset the connection and the system throw those words away.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -325,8 +327,10 @@ impl Connection {
             match self.framer.next(rest) {
                 Frame::NeedMore => return Some(used),
                 Frame::KeepAlive { consumed, pings } => {
-                    // RFC 5626 §4.4.1: a double CRLF is a ping, a single one its pong.
-                    (0..pings).for_each(|_| self.queue.extend_from_slice(b"\r\n"));
+                    // RFC 5626 §4.4.1: a double CRLF is a ping, a single one its pong. Who reads
+                    // none of them gets no more of them.
+                    let room = QUEUE_BYTES_KEPT.saturating_sub(self.queue.len()) / PONG.len();
+                    (0..pings.min(room)).for_each(|_| self.queue.extend_from_slice(PONG));
                     stats.keep_alives.add(pings as u64);
                     used += consumed;
                 }

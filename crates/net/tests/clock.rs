@@ -1,0 +1,108 @@
+//! Deadlines: never early, hardly late, and nothing at all when none is wanted.
+
+mod support;
+
+use std::{
+    sync::mpsc::{Sender, channel},
+    time::{Duration, Instant},
+};
+
+use support::PATIENCE;
+use trunkline_net::{Bound, Brain, Command, NetLimits, spawn};
+use trunkline_proxy::{Input, Outbox, ShardId};
+use trunkline_sip::Transport;
+
+/// Wants one deadline after another and says when each was due and when it came. Every message
+/// makes it wait for its last one instead.
+struct Sleeper {
+    due: Vec<Instant>,
+    tell: Sender<(Instant, Instant)>,
+}
+
+impl Brain for Sleeper {
+    fn handle(&mut self, now: Instant, input: Input<'_>, _out: &mut Outbox) {
+        match input {
+            Input::Deadline => {
+                let due = self.due.remove(0);
+                let _ = self.tell.send((due, now));
+            }
+            Input::Message { .. } => {
+                self.due.drain(..self.due.len() - 1);
+            }
+            Input::HopLost { .. }
+            | Input::Answer { .. }
+            | Input::Routing(_)
+            | Input::PeerHealth { .. }
+            | Input::Drain => {}
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.due.first().copied()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.due.is_empty()
+    }
+}
+
+/// How much later than due a deadline may come on a busy machine.
+const LATE_MAX: Duration = Duration::from_millis(500);
+
+#[test]
+fn deadlines_come_in_time_and_once_and_a_drain_waits_for_them() {
+    let bound = Bound::bind(&[support::listener(Transport::Udp, "127.0.0.1:0")]).expect("bound");
+    let (tell, told) = channel();
+    let start = Instant::now();
+    let due: Vec<_> = [0, 20, 20, 45, 200]
+        .map(|after| start + Duration::from_millis(after))
+        .into();
+    let brain_due = due.clone();
+    let make = move |_clock| Sleeper {
+        due: brain_due,
+        tell,
+    };
+    let (handles, thread) =
+        spawn(ShardId(0), bound, make, NetLimits::default()).expect("a shard starts");
+    handles
+        .commands
+        .blocking_send(Command::Drain)
+        .expect("the shard lives");
+    for expected in due {
+        let (due, came) = told.recv_timeout(PATIENCE).expect("a deadline comes");
+        assert_eq!(due, expected);
+        assert!(came >= due, "{:?} early", due - came);
+        assert!(came - due < LATE_MAX, "{:?} late", came - due);
+    }
+    thread.join().expect("the shard did not panic");
+    assert!(told.recv_timeout(PATIENCE).is_err(), "nothing else came");
+}
+
+#[test]
+fn a_deadline_that_moves_away_is_not_told_early() {
+    let bound = Bound::bind(&[support::listener(Transport::Udp, "127.0.0.1:0")]).expect("bound");
+    let address = bound.local_addrs()[0];
+    let (tell, told) = channel();
+    let start = Instant::now();
+    let (soon, later) = (
+        start + Duration::from_millis(150),
+        start + Duration::from_millis(300),
+    );
+    let make = move |_clock| Sleeper {
+        due: vec![soon, later],
+        tell,
+    };
+    let (handles, thread) =
+        spawn(ShardId(0), bound, make, NetLimits::default()).expect("a shard starts");
+    support::udp_peer("127.0.0.1:0")
+        .send_to(b"not so soon", address)
+        .expect("sent");
+    let (due, came) = told.recv_timeout(PATIENCE).expect("a deadline comes");
+    assert_eq!(due, later);
+    assert!(came >= later);
+    handles
+        .commands
+        .blocking_send(Command::Stop)
+        .expect("the shard lives");
+    thread.join().expect("the shard did not panic");
+}
