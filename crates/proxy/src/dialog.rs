@@ -296,6 +296,19 @@ impl Calls {
         })
     }
 
+    /// The keys of calls that were answered longer ago than this, oldest key order not kept.
+    pub fn older_than(&self, now: Instant, age: std::time::Duration) -> Vec<u128> {
+        let mut keys: Vec<u128> = self
+            .table
+            .iter()
+            .filter(|(_, entry)| now.saturating_duration_since(entry.began) > age)
+            .map(|(key, _)| *key)
+            .collect();
+        // The table's order is chance; what is told in this order must replay.
+        keys.sort_unstable();
+        keys
+    }
+
     /// How many are remembered.
     pub fn len(&self) -> usize {
         self.table.len()
@@ -526,3 +539,6 @@ impl<'c> Reader<'c> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

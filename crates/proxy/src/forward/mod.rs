@@ -16,6 +16,8 @@ mod uri;
 mod via;
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod sample;
 
 pub use local::{Sent, ack_failure, ack_success, bye, cancel, options};

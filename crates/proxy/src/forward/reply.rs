@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use trunkline_sip::{Message, Name};
+use trunkline_sip::{Header, Message, Name};
 
 use super::{
     splice::{Splice, put_fmt, put_header},
-    via::note_source,
+    via::{holds, note_source},
 };
 
 /// A response of our own to a request.
@@ -33,17 +33,22 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
     let Ok(top_via) = request.top_via() else {
         return false;
     };
+    // Without all its Vias a response does not find home.
+    if request.all(Name::Via).any(|via| !is_whole(request, &via)) {
+        return false;
+    }
     put_fmt(
         out,
         format_args!("SIP/2.0 {} {}\r\n", reply.code, reply.reason),
     );
-    let mut via_seen = false;
     // One each: a request with two of them is answered (400), but not with two of them.
     let mut seen: [Option<Name>; 4] = [None; 4];
     for header in request.headers() {
+        if !is_copied(&header, reply.code) || !is_whole(request, &header) {
+            continue;
+        }
         match header.name {
-            Name::Via if !via_seen => {
-                via_seen = true;
+            Name::Via if holds(&header, &top_via) => {
                 let mut splice = Splice::new(request, out);
                 splice.skip(header.line.0);
                 if let Some(source) = reply.received {
@@ -66,11 +71,7 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
                     put_tag(out, reply.to_tag);
                 }
             }
-            // RFC 3261 §8.2.6.1: a 100 repeats it.
-            Name::Other if reply.code == 100 && is_timestamp(header.raw_name) => {
-                put_header(out, request, &header);
-            }
-            _ => {}
+            _ => put_header(out, request, &header),
         }
     }
     for (name, value) in reply.extra {
@@ -93,8 +94,28 @@ fn put_tag(out: &mut Vec<u8>, tag: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn is_timestamp(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"Timestamp")
+/// RFC 3261 §8.2.6.2, and §8.2.6.1 for Timestamp.
+fn is_copied(header: &Header<'_>, code: u16) -> bool {
+    match header.name {
+        Name::Via | Name::From | Name::To | Name::CallId | Name::CSeq => true,
+        Name::Other => code == 100 && header.raw_name.eq_ignore_ascii_case(b"Timestamp"),
+        _ => false,
+    }
+}
+
+/// Whether every line end in a header is a fold. In what was salvaged it may not be so, and what
+/// comes from a stranger must not become a line of its own in our answer.
+fn is_whole(message: &Message<'_>, header: &Header<'_>) -> bool {
+    let span = header.line.0 as usize..header.value_at.1 as usize;
+    let text = message.bytes().get(span).unwrap_or_default();
+    text.iter().enumerate().all(|(at, byte)| match byte {
+        b'\r' => text.get(at + 1) == Some(&b'\n'),
+        b'\n' => {
+            let before = at.checked_sub(1).and_then(|before| text.get(before));
+            before == Some(&b'\r') && matches!(text.get(at + 1), Some(b' ' | b'\t'))
+        }
+        _ => true,
+    })
 }
 
 /// What RFC 3261 §21 and its extensions call a code that we may send; the class's name for others.

@@ -8,7 +8,7 @@ use super::{
     MAX_FORWARDS,
     route::{RouteChange, RouteLines, Strict},
     splice::{Splice, put_fmt},
-    via::{ViaPlan, note_source},
+    via::{ViaPlan, holds, note_source},
 };
 
 /// Everything that changes in a request when it is forwarded.
@@ -100,13 +100,15 @@ pub fn request(
             to_add.write_top(plan, header.line.0, &mut splice);
         }
         match header.name {
-            Name::Via if !via_written => {
-                splice.until(header.line.0);
-                plan.via.write(splice.out());
-                if let Some(source) = plan.received {
+            Name::Via => {
+                if !via_written {
+                    splice.until(header.line.0);
+                    plan.via.write(splice.out());
+                    via_written = true;
+                }
+                if let Some(source) = plan.received.filter(|_| holds(&header, &top_via)) {
                     note_source(&mut splice, &top_via, source);
                 }
-                via_written = true;
             }
             Name::RecordRoute => to_add.write_record_route(plan, header.line.0, &mut splice),
             Name::Route => {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use trunkline_sip::{Transport, Via};
+use trunkline_sip::{Header, Transport, Via};
 
 use super::splice::{Splice, put_fmt};
 
@@ -35,6 +35,11 @@ impl ViaPlan<'_> {
         out.extend_from_slice(branch);
         out.extend_from_slice(if *alias { b";alias\r\n" } else { b"\r\n" });
     }
+}
+
+/// Whether a value stands in a header. The top one is not always in the first: that may be empty.
+pub(super) fn holds(header: &Header<'_>, via: &Via<'_>) -> bool {
+    (header.line.0..header.line.1).contains(&via.at.0)
 }
 
 /// Copies up to the end of the top Via value and notes in it where the request really came from:
