@@ -192,6 +192,11 @@ impl HealthTable {
         self.index.get(peer).copied()
     }
 
+    /// The settings that hold for it.
+    pub fn settings(&self, ix: PeerIx) -> Health {
+        self.entry(ix).settings
+    }
+
     /// The candidate at a place.
     pub fn peer(&self, ix: PeerIx) -> Peer {
         self.entry(ix).peer
@@ -314,6 +319,7 @@ impl HealthTable {
             self.unbook_turn(ix);
             let was = self.entry(ix).machine.state();
             let why = if self.is_suspicious(ix, now) {
+                self.end_silence(ix);
                 self.entry_mut(ix).machine.suspect(now);
                 "no answer to several calls"
             } else {

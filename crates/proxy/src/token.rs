@@ -46,7 +46,7 @@ pub struct Party {
 }
 
 /// What a dialog is about.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct DialogToken {
     /// [`Tokens::name_hash`] of the trunk's name: the same after a reload and on every node.
     pub trunk: u32,

@@ -225,6 +225,18 @@ fn a_pause_is_kept_to_its_end() {
 }
 
 #[test]
+fn no_pause_lasts_longer_than_an_hour_whatever_was_asked_for() {
+    for length in [PAUSE_MAX, 1000 * PAUSE_MAX, Duration::MAX] {
+        let (mut world, ix) = World::one(carrier());
+        world.see(ix, Evidence::Pause(length));
+        world.wait(PAUSE_MAX - MS);
+        assert_eq!(world.class(ix), Class::Down);
+        world.wait(MS);
+        assert_eq!(world.class(ix), Class::Usable);
+    }
+}
+
+#[test]
 fn failures_met_during_a_pause_count_when_it_ends() {
     for (failures, expected) in [
         (0, HealthState::Up),

@@ -1,6 +1,6 @@
 //! When candidates are probed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::*;
 
@@ -141,6 +141,30 @@ fn a_suspect_is_probed_at_once() {
         assert_eq!(world.table.next_deadline(), Some(world.now));
         assert_eq!(world.wait(Duration::ZERO).1.len(), 1);
     }
+}
+
+#[test]
+fn a_suspect_that_was_probed_just_now_is_not_probed_twice_in_a_second() {
+    let (mut world, ix) = World::one(carrier());
+    while world.wait(100 * MS).1.is_empty() {}
+    world.fail(ix, 1);
+    let (_, probes) = world.wait(2 * S);
+    assert_eq!(probes.len(), 1);
+    assert!(
+        probes[0].0 >= world.now - 1100 * MS,
+        "a second after the last"
+    );
+}
+
+#[test]
+fn no_two_intervals_are_the_same() {
+    let (mut world, _) = World::one(carrier());
+    let (_, probes) = world.wait(600 * S);
+    let gaps: HashSet<Duration> = probes
+        .windows(2)
+        .map(|pair| pair[1].0 - pair[0].0)
+        .collect();
+    assert_eq!(gaps.len(), probes.len() - 1);
 }
 
 #[test]

@@ -30,9 +30,13 @@ fn silence_to_several_calls_while_others_answer_is_suspicious() {
 #[test]
 fn what_is_no_reason_for_suspicion() {
     type Story = fn(&mut World, PeerIx, PeerIx);
-    let stories: [(&str, Health, Story); 5] = [
+    let stories: [(&str, Health, Story); 6] = [
         ("two calls", carrier(), |world, one, _| {
             (0..2).for_each(|_| world.table.sent(world.now, one));
+        }),
+        ("an answer to one of them", carrier(), |world, one, _| {
+            (0..9).for_each(|_| world.table.sent(world.now, one));
+            world.see(one, Evidence::Alive);
         }),
         ("a 100 to one of them", carrier(), |world, one, _| {
             (0..9).for_each(|_| world.table.sent(world.now, one));
