@@ -112,7 +112,11 @@ pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<L
     let (settings, control) = {
         let root = walk::Section::new(&faults, table.get_ref(), String::new(), 0..0, &keys::ROOT);
         let (settings, control, notes) = read::file(&root, folder, environment);
-        lint::judge(&root, &settings, &notes);
+        // A faulty entry is missing from the settings: judged without it, the whole looks worse
+        // than it is.
+        if !faults.any_error() {
+            lint::judge(&root, &settings, &notes);
+        }
         (settings, control)
     };
     if faults.any_error() {

@@ -47,7 +47,7 @@ impl<'t> Source<'t> {
         let (line, column) = self.position(span.start);
         let start = *self.starts.get(line.checked_sub(1)?)?;
         let raw = self.text.get(start..)?.lines().next().unwrap_or_default();
-        if raw.chars().count() > EXCERPT_CHARS_MAX {
+        if raw.chars().count() > EXCERPT_CHARS_MAX || may_hold_secret(raw) {
             return None;
         }
         let length = self
@@ -68,6 +68,13 @@ impl<'t> Source<'t> {
             marked: length.min(rest).max(1),
         })
     }
+}
+
+/// Whether a line seems to have a secret in it, in a file where none should be.
+fn may_hold_secret(line: &str) -> bool {
+    let key = line.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    let secret = ["token", "secret", "password"].iter().any(|word| key.contains(word));
+    secret && !key.contains("_file")
 }
 
 /// Everything found so far. Shared by all readers of one file, so it is filled through `&self`.

@@ -33,6 +33,7 @@ pub(crate) struct Section<'w> {
 }
 
 /// One value of the file, or a default.
+#[derive(Clone)]
 pub(crate) struct Value<'w> {
     pub faults: &'w Faults<'w>,
     node: &'w DeValue<'w>,
@@ -63,10 +64,17 @@ impl<'w> Section<'w> {
         section
     }
 
+    /// A table in which nothing is written.
+    pub fn of_defaults(faults: &'w Faults<'w>, shape: &'static Shape) -> Self {
+        static EMPTY: std::sync::LazyLock<DeTable<'static>> =
+            std::sync::LazyLock::new(DeTable::new);
+        Section { faults, table: &EMPTY, path: String::new(), at: 0..0, shape }
+    }
+
     fn note_unknown_keys(&self) {
         for key in self.table.keys() {
             let name: &str = key.get_ref();
-            if self.shape.key(name).is_some() {
+            if self.shape.key(name).is_some() || self.may_hold_echoes() {
                 continue;
             }
             let path = self.path_of(name);
@@ -88,6 +96,12 @@ impl<'w> Section<'w> {
             };
             self.faults.error(&key.span(), &path, message, remedy);
         }
+    }
+
+    /// Whether keys may only seem to stand here: below a header that could not be read, they fall
+    /// to the top of the file.
+    fn may_hold_echoes(&self) -> bool {
+        self.faults.torn && self.path.is_empty()
     }
 
     /// Warns about keys that are written and do not have their full effect yet.
@@ -238,29 +252,13 @@ impl<'w> Section<'w> {
         value.section(shape)
     }
 
-    /// `[name]`, or an empty one whose keys all have their defaults.
+    /// `[name]`, or one whose keys all have their defaults.
     pub fn section_or_empty(&self, name: &str) -> Section<'w> {
-        if let Some(section) = self.section(name) {
-            return section;
+        match (&self.key(name).kind, self.section(name)) {
+            (_, Some(section)) => section,
+            (Kind::Table(shape), None) => Section::of_defaults(self.faults, shape),
+            (_, None) => Section::of_defaults(self.faults, self.shape),
         }
-        static EMPTY: std::sync::LazyLock<DeTable<'static>> =
-            std::sync::LazyLock::new(DeTable::new);
-        let Kind::Table(shape) = &self.key(name).kind else {
-            debug_assert!(false, "{name} is no table");
-            return Section {
-                table: &EMPTY,
-                path: self.path_of(name),
-                at: self.at.clone(),
-                ..*self
-            };
-        };
-        Section::new(
-            self.faults,
-            &EMPTY,
-            self.path_of(name),
-            self.at.clone(),
-            shape,
-        )
     }
 
     /// All `[[name]]`.
@@ -341,7 +339,8 @@ impl<'w> Value<'w> {
         match self.node {
             DeValue::String(text) => Some(text),
             _ => {
-                self.wrong_type(&expected);
+                let message = format!("{} holds {}", self.name(), self.what());
+                self.fault(message, format!("expected {expected}"));
                 None
             }
         }

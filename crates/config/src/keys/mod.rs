@@ -56,7 +56,7 @@ pub(crate) use self::{
 
 /// The file.
 pub(crate) static ROOT: Shape = Shape {
-    title: "the top of the file",
+    title: "the file",
     about: "the file",
     keys: &[&[
         key("node", Kind::Table(&NODE), Nested, ""),

@@ -264,7 +264,7 @@ fn policy(section: &Section<'_>) -> Policy {
     };
     if let Some(value) = section
         .written("hash_on")
-        .filter(|_| !matches!(policy, Policy::Hash(_)))
+        .filter(|_| !matches!(policy, Policy::Hash(_)) && key != HashKey::CallId)
     {
         value.warn(
             "hash_on has no effect without policy = \"hash\"",
@@ -275,36 +275,22 @@ fn policy(section: &Section<'_>) -> Policy {
 }
 
 fn target(value: &Value<'_>, context: &mut Context<'_>) -> Option<Target> {
-    if !value.is_table() {
-        let text = value.element(
-            "a host or SIP URI in quotes, or { uri = \"...\", priority = 10, weight = 10 }",
-        )?;
-        let (address, place) = place::read(value, text, None, context)?;
-        // Table form without anything but its uri: the same defaults.
-        return Some(Target {
-            address,
-            place,
-            priority: 10,
-            weight: 10,
-            max_calls: 0,
-            max_cps: 0,
-        });
-    }
-    let table = value.section(&keys::TARGET)?;
-    let (uri, from) = (table.required("uri"), table.written("from"));
-    let limits = (table.number_u16("priority"), table.number_u16("weight"));
+    let table = if value.is_table() {
+        value.section(&keys::TARGET)?
+    } else {
+        Section::of_defaults(value.faults, &keys::TARGET)
+    };
+    let (uri, from) = if value.is_table() {
+        (table.required("uri"), table.written("from"))
+    } else {
+        (Some(value.clone()), None)
+    };
+    let (priority, weight) = (table.number_u16("priority"), table.number_u16("weight"));
     let (max_calls, max_cps) = (table.number_u32("max_calls"), table.number_u32("max_cps"));
     let uri = uri?;
-    let (address, place) = place::read(&uri, uri.text(&Kind::Text)?, from.as_ref(), context)?;
-    let (priority, weight) = limits;
-    Some(Target {
-        address,
-        place,
-        priority,
-        weight,
-        max_calls,
-        max_cps,
-    })
+    let text = uri.element("a host or SIP URI in quotes, or { uri = \"...\", priority = 10, weight = 10 }")?;
+    let (address, place) = place::read(&uri, text, from.as_ref(), context)?;
+    Some(Target { address, place, priority, weight, max_calls, max_cps })
 }
 
 /// Warns about an entry that stands in its list twice.
