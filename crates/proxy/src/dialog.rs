@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use trunkline_sip::Transport;
@@ -296,17 +296,18 @@ impl Calls {
         })
     }
 
-    /// The keys of calls that were answered longer ago than this, oldest key order not kept.
-    pub fn older_than(&self, now: Instant, age: std::time::Duration) -> Vec<u128> {
-        let mut keys: Vec<u128> = self
+    /// The keys of the calls that were answered longer than `age` ago, oldest first.
+    #[allow(clippy::disallowed_methods)] // The table's order is chance, but what leaves is sorted.
+    pub fn older_than(&self, now: Instant, age: Duration) -> Vec<u128> {
+        let is_old = |entry: &Entry| now.saturating_duration_since(entry.began) > age;
+        let mut old: Vec<(Instant, u128)> = self
             .table
             .iter()
-            .filter(|(_, entry)| now.saturating_duration_since(entry.began) > age)
-            .map(|(key, _)| *key)
+            .filter(|(_, entry)| is_old(entry))
+            .map(|(key, entry)| (entry.began, *key))
             .collect();
-        // The table's order is chance; what is told in this order must replay.
-        keys.sort_unstable();
-        keys
+        old.sort_unstable();
+        old.into_iter().map(|(_, key)| key).collect()
     }
 
     /// How many are remembered.

@@ -5,22 +5,35 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod branch;
+mod context;
+mod contexts;
 pub mod dialog;
 pub mod dice;
+mod engine;
 pub mod event;
 pub mod forward;
 pub mod health;
+mod heading;
 pub mod hop;
+mod in_dialog;
+mod local;
+mod next_hop;
 pub mod outbox;
 pub mod proxy;
 pub mod question;
 pub mod recovery;
+mod reject;
+mod reply;
+mod request;
 pub mod routing;
 pub mod select;
 pub mod settings;
+mod snapshot;
+mod table;
 pub mod timer;
 pub mod token;
 pub mod transaction;
+mod walk;
 
 pub use event::Event;
 pub use hop::{ConnectionId, Hop, HopLoss, ListenerId, ShardId};
@@ -28,7 +41,7 @@ pub use outbox::{Effect, Outbox};
 pub use question::{Answer, AskId, Question};
 pub use routing::Routing;
 pub use settings::Settings;
-pub use proxy::{Clock, Input, Proxy, Seed, Timer};
+pub use proxy::{Clock, Input, Proxy, Seed};
 
 /// A request larger than this should not travel by UDP (RFC 3261 §18.1.1).
 pub const UDP_SAFE_BYTES: usize = 1300;

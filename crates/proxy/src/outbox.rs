@@ -72,11 +72,14 @@ impl Outbox {
         self.effects.is_empty()
     }
 
-    /// Sends what `write` appends to the arena.
+    /// Sends what `write` appends to the arena; nothing when it appends nothing.
     pub fn send(&mut self, to: Hop, connect_within: Duration, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.arena.len() as u32;
         write(&mut self.arena);
         let bytes = start..self.arena.len() as u32;
+        if bytes.is_empty() {
+            return;
+        }
         self.effects.push(Effect::Send { to, bytes, connect_within });
     }
 

@@ -1,14 +1,41 @@
 //! One shard's worth of SIP proxy: the one `match` over everything that can happen to it.
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use memchr::memmem;
+use trunkline_sip::{Limits, Message, peek};
 
 use crate::{
-    event::{HealthState, Peer},
+    Event,
+    context::{self, Context},
+    contexts::Contexts,
+    engine::{Alarm, Asker, Engine, LOCAL, Turn},
+    event::{HealthState, Load, Peer},
     hop::{Hop, HopLoss, ShardId},
+    local,
     outbox::Outbox,
     question::{Answer, AskId},
-    routing::Routing,
+    reject::Reject,
+    routing::{Candidate, Routing},
+    settings::{Place, UnknownSource},
+    table::Slot,
 };
+
+/// What we read at most (BEHAVIOUR 9).
+pub(crate) const LIMITS: Limits = Limits { message: 65_535, headers: 256, line: 8192 };
+/// How often established calls are looked through for those that outlived any call.
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// Longer than this no call is remembered; its BYE still travels by its token.
+const CALL_LIFE_MAX: Duration = Duration::from_secs(12 * 3600);
+/// Timers that one [`Input::Deadline`] works off; the rest follow in the next turn, after packets.
+const ALARMS_PER_TURN: usize = 512;
+/// Sources whose rate is remembered at a time.
+const SOURCES_MAX: usize = 65_536;
 
 /// Something that happened outside.
 #[derive(Debug)]
@@ -67,23 +94,272 @@ pub struct Clock {
     /// The same moment in seconds since 1970.
     pub unix: u64,
 }
-/// One shard's worth of SIP proxy. Performs no I/O and owns no clock.
-pub struct Proxy { routing: Arc<Routing> }
 
-/// Which timer a deadline belongs to (a label; see `timer`).
-pub type Timer = &'static str;
+/// One shard's worth of SIP proxy. Performs no I/O and owns no clock.
+pub struct Proxy {
+    contexts: Contexts,
+    engine: Engine,
+    /// Token buckets of unknown sources: tokens left, and when that was.
+    buckets: HashMap<IpAddr, (f64, Instant)>,
+    due: Vec<crate::health::PeerIx>,
+}
 
 impl Proxy {
     /// A proxy with nothing in work.
-    pub fn new(_shard: ShardId, _clock: Clock, routing: Arc<Routing>, _seed: Seed) -> Self { Proxy { routing } }
-    /// Applies one input. Everything that should happen as a result is in `out` on return. `now` never decreases.
-    pub fn handle(&mut self, _now: Instant, _input: Input<'_>, _out: &mut Outbox) {}
+    pub fn new(shard: ShardId, clock: Clock, routing: Arc<Routing>, seed: Seed) -> Self {
+        Proxy {
+            contexts: Contexts::default(),
+            engine: Engine::new(shard, clock, routing, &seed),
+            buckets: HashMap::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// Applies one input. Everything that should happen as a result is in `out` on return.
+    /// `now` never decreases from one call to the next.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox) {
+        match input {
+            Input::Message { from, bytes } => self.on_message(now, from, bytes, out),
+            Input::HopLost { hop, why } => self.on_hop_lost(now, hop, why, out),
+            Input::Answer { ask, answer } => self.on_answer(now, ask, answer, out),
+            Input::Routing(routing) => self.on_routing(now, routing, out),
+            Input::PeerHealth { peer, is } => self.on_peer_health(now, peer, is, out),
+            Input::Drain => self.engine.draining = true,
+            Input::Deadline => self.on_deadline(now, out),
+        }
+        self.stir(now, out);
+    }
+
     /// When to call `handle` with [`Input::Deadline`]. Changes only inside `handle`.
-    pub fn next_deadline(&self) -> Option<Instant> { None }
-    /// Whether nothing is in work: no context, no timer that matters. Established calls do not count.
-    pub fn is_idle(&self) -> bool { true }
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let health = if self.engine.draining { None } else { self.engine.health.next_deadline() };
+        [self.engine.lanes.next(), health].into_iter().flatten().min()
+    }
+
+    /// Whether nothing is in work. Established calls do not count: they live in their tokens.
+    pub fn is_idle(&self) -> bool {
+        self.contexts.is_empty() && !local::is_busy(&self.engine.locals)
+    }
+
     /// The sizes of all tables.
-    pub fn load(&self) -> crate::event::Load { Default::default() }
+    pub fn load(&self) -> Load {
+        self.engine.load(self.contexts.len())
+    }
+
     /// The health of every known candidate, for status.
-    pub fn peers(&self) -> impl Iterator<Item = (Peer, HealthState)> + '_ { std::iter::empty() }
+    pub fn peers(&self) -> impl Iterator<Item = (Peer, HealthState)> + '_ {
+        self.engine.health.iter().map(|(_, peer, state)| (peer, state))
+    }
+
+    fn on_message(&mut self, now: Instant, from: Hop, bytes: &[u8], out: &mut Outbox) {
+        let known = !self.engine.snapshot.routing().role(from.remote.ip()).is_unknown();
+        let is_response = peek::is_response(bytes);
+        if !known && !is_response && !self.may_speak(now, from, bytes, out) {
+            return;
+        }
+        match Message::parse(bytes, &LIMITS) {
+            Ok(message) if is_response => self.on_response(now, from, &message, out),
+            Ok(message) => {
+                let mut turn = Turn { now, engine: &mut self.engine, out };
+                self.contexts.on_request(&message, from, &mut turn);
+            }
+            Err(malformed) => {
+                let mut turn = Turn { now, engine: &mut self.engine, out };
+                match Message::salvage(bytes, &LIMITS).filter(|message| message.is_request()) {
+                    Some(message) if known => turn.reject(&message, from, Reject::from(malformed), &[]),
+                    Some(_) | None => turn.tell(Event::Dropped { from, why: malformed.fault.word() }),
+                }
+            }
+        }
+    }
+
+    /// Whether a request from a source that nobody allowed is looked at any further: only one
+    /// that may belong to a dialog of ours is, and only so often.
+    fn may_speak(&mut self, now: Instant, from: Hop, bytes: &[u8], out: &mut Outbox) -> bool {
+        let access = self.engine.snapshot.settings().access;
+        let why = if !self.take_token(now, from.remote.ip(), access.rate) {
+            "rate"
+        } else if memmem::find(bytes, b";tl=").is_some() || self.engine.is_guest(from.remote.ip(), now) {
+            return true;
+        } else {
+            "unknown_source"
+        };
+        let mut turn = Turn { now, engine: &mut self.engine, out };
+        match access.unknown_source {
+            UnknownSource::Reject if why == "unknown_source" => match Message::parse(bytes, &LIMITS) {
+                Ok(message) if message.is_request() => turn.reject(&message, from, Reject::NotAllowed, &[]),
+                Ok(_) | Err(_) => turn.tell(Event::Dropped { from, why }),
+            },
+            UnknownSource::Reject | UnknownSource::Drop => turn.tell(Event::Dropped { from, why }),
+        }
+        false
+    }
+
+    /// A token bucket for each source: `rate` a second, twice that at once.
+    fn take_token(&mut self, now: Instant, source: IpAddr, rate: u32) -> bool {
+        if rate == 0 {
+            return true;
+        }
+        let (rate, burst) = (f64::from(rate), f64::from(rate) * 2.0);
+        if self.buckets.len() >= SOURCES_MAX && !self.buckets.contains_key(&source) {
+            // A full bucket says nothing that a missing one does not.
+            self.buckets.retain(|_, (left, at)| *left + now.saturating_duration_since(*at).as_secs_f64() * rate < burst);
+            if self.buckets.len() >= SOURCES_MAX {
+                return false;
+            }
+        }
+        let (left, at) = self.buckets.entry(source).or_insert((burst, now));
+        *left = (*left + now.saturating_duration_since(*at).as_secs_f64() * rate).min(burst);
+        *at = now;
+        if *left < 1.0 {
+            return false;
+        }
+        *left -= 1.0;
+        true
+    }
+
+    fn on_response(&mut self, now: Instant, from: Hop, response: &Message<'_>, out: &mut Outbox) {
+        let branch = response.top_via().ok().and_then(|via| via.branch());
+        let token = branch.and_then(|branch| self.engine.branches.read(branch)).map(|(token, _)| token);
+        let Some(token) = token.filter(|token| token.shard == self.engine.shard) else {
+            // RFC 6026 §7.3: what nobody asked for goes nowhere.
+            return out.tell(Event::Dropped { from, why: "stray_response" });
+        };
+        let slot = Slot { index: token.slot, generation: token.generation };
+        let mut turn = Turn { now, engine: &mut self.engine, out };
+        if token.attempt == LOCAL {
+            return local::on_response(&mut turn, slot, response);
+        }
+        let mut known = false;
+        self.contexts.with(slot, &mut turn, |context, turn| {
+            known = response.cseq().is_ok();
+            if known {
+                context.on_response(slot, usize::from(token.attempt), from, response, turn);
+            }
+        });
+        if !known {
+            turn.tell(Event::Dropped { from, why: "stray_response" });
+        }
+    }
+
+    fn on_hop_lost(&mut self, now: Instant, hop: Hop, why: HopLoss, out: &mut Outbox) {
+        let peer = Peer { transport: hop.transport, addr: hop.remote, listener: hop.listener };
+        let peer = self.engine.health.lookup(&peer);
+        let waiting = self.engine.waiting.list(peer, hop);
+        let mut turn = Turn { now, engine: &mut self.engine, out };
+        local::hop_lost(&mut turn, hop, why.word());
+        for slot in waiting {
+            self.contexts.with(slot, &mut turn, |context, turn| context.hop_lost(slot, hop, why, turn));
+        }
+    }
+
+    fn on_answer(&mut self, now: Instant, ask: AskId, answer: Answer, out: &mut Outbox) {
+        let Some(asker) = self.engine.asks.remove(&ask) else { return };
+        match asker {
+            Asker::Webhook(slot) => self.with_context(now, slot, out, |context, turn| {
+                context.on_webhook(slot, answer, turn);
+            }),
+            Asker::Dial(slot, place) => {
+                let candidates = self.learn(now, place, answer);
+                self.with_context(now, slot, out, |context, turn| {
+                    context.on_dial_resolved(slot, candidates, turn);
+                });
+            }
+            Asker::Parked(place) => {
+                let parked = self.contexts.unpark(&place);
+                self.learn(now, place, answer);
+                for (from, bytes) in parked {
+                    self.on_message(now, from, &bytes, out);
+                }
+            }
+        }
+    }
+
+    /// Remembers what a name resolves to. A failure is remembered too, for a second, so that the
+    /// messages that waited are answered and do not wait again.
+    fn learn(&mut self, now: Instant, place: Place, answer: Answer) -> Vec<Candidate> {
+        let (candidates, ttl) = match answer {
+            Answer::Resolved { candidates, ttl } => (candidates, ttl),
+            Answer::ResolveFailed | Answer::Http { .. } | Answer::HttpFailed(_) => (Vec::new(), Duration::ZERO),
+        };
+        self.engine.remember_name(place, candidates.clone(), ttl, now);
+        candidates
+    }
+
+    fn on_routing(&mut self, now: Instant, routing: Arc<Routing>, out: &mut Outbox) {
+        self.engine.adopt(routing, now);
+        let load = self.load();
+        out.tell(Event::Load(load));
+    }
+
+    fn on_peer_health(&mut self, now: Instant, peer: Peer, is: HealthState, out: &mut Outbox) {
+        let Some(ix) = self.engine.health.lookup(&peer) else { return };
+        if let Some(change) = self.engine.health.impose(now, ix, is) {
+            Turn { now, engine: &mut self.engine, out }.changed(change);
+        }
+    }
+
+    fn on_deadline(&mut self, now: Instant, out: &mut Outbox) {
+        for _ in 0..ALARMS_PER_TURN {
+            let Some(alarm) = self.engine.lanes.pop_expired(now) else { break };
+            match alarm {
+                Alarm::Context(slot, ring) => self.with_context(now, slot, out, |context, turn| {
+                    context.on_ring(slot, ring, turn);
+                }),
+                Alarm::Local(slot, ring) => {
+                    local::on_ring(&mut Turn { now, engine: &mut self.engine, out }, slot, ring);
+                }
+                Alarm::Sweep => self.sweep_calls(now, out),
+            }
+            self.stir(now, out);
+        }
+        self.watch_health(now, out);
+    }
+
+    /// What time alone changes in the health of candidates, and the probes that are due.
+    fn watch_health(&mut self, now: Instant, out: &mut Outbox) {
+        if self.engine.draining || self.engine.health.next_deadline().is_none_or(|due| due > now) {
+            return;
+        }
+        let mut changes = Vec::new();
+        self.engine.health.sweep(now, &mut changes);
+        let mut turn = Turn { now, engine: &mut self.engine, out };
+        changes.into_iter().for_each(|change| turn.changed(change));
+        let mut due = std::mem::take(&mut self.due);
+        turn.engine.health.due_probes(now, &mut due);
+        for ix in due.drain(..) {
+            let timeout = turn.engine.health.settings(ix).probe_timeout;
+            local::probe(&mut turn, ix, timeout);
+        }
+        self.due = due;
+    }
+
+    fn sweep_calls(&mut self, now: Instant, out: &mut Outbox) {
+        let mut turn = Turn { now, engine: &mut self.engine, out };
+        for key in turn.engine.calls.older_than(now, CALL_LIFE_MAX) {
+            context::forget_call(&mut turn, key, "expired");
+        }
+        turn.engine.sweep_armed = !turn.engine.calls.is_empty();
+        if turn.engine.sweep_armed {
+            turn.arm(SWEEP_EVERY, Alarm::Sweep);
+        }
+    }
+
+    /// Moves the calls on that waited on a candidate which has just turned down.
+    fn stir(&mut self, now: Instant, out: &mut Outbox) {
+        // Each round can only take a further candidate down, so it ends.
+        while let Some((slot, peer)) = self.engine.stirred.pop() {
+            self.with_context(now, slot, out, |context, turn| context.peer_down(slot, peer, turn));
+        }
+    }
+
+    fn with_context(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        out: &mut Outbox,
+        work: impl FnOnce(&mut Context, &mut Turn<'_>),
+    ) {
+        self.contexts.with(slot, &mut Turn { now, engine: &mut self.engine, out }, work);
+    }
 }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use trunkline_sip::Transport;
 
 use crate::{
+    event::Peer,
     hop::{Hop, ListenerId},
     settings::{PlaceId, Settings, TrunkId},
 };
@@ -35,6 +36,11 @@ impl Candidate {
     /// The hop a request to it takes.
     pub fn hop(&self) -> Hop {
         Hop { transport: self.transport, listener: self.listener, remote: self.addr, connection: None }
+    }
+
+    /// What its health is kept by.
+    pub fn peer(&self) -> Peer {
+        Peer { transport: self.transport, addr: self.addr, listener: self.listener }
     }
 }
 
@@ -164,8 +170,11 @@ impl Sources {
 
     fn find(&self, source: IpAddr) -> &Role {
         let bits = widen(source);
+        // An IPv6 prefix as short as ::/0 must not let IPv4 in.
+        let shortest = if source.is_ipv4() { 96 } else { 0 };
         self.lengths
             .iter()
+            .filter(|(length, _)| *length >= shortest)
             .find_map(|(length, roles)| roles.get(&(bits & mask(*length))))
             .unwrap_or(&self.nobody)
     }

@@ -1,7 +1,5 @@
 //! What the memory of calls keeps, and what it costs.
 
-use std::time::Duration;
-
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::*;
@@ -178,6 +176,30 @@ fn one_key_for_both_who_speak() {
     assert_eq!(Calls::side_of(&call, b"37a1b2c3d4e5f60718"), Party::Caller);
     assert_eq!(Calls::side_of(&call, b"as5f0c11d2"), Party::Callee);
     assert_eq!(Party::Caller.other().other(), Party::Caller);
+}
+
+#[test]
+fn calls_that_last_too_long_are_found_oldest_first() {
+    let (mut calls, start) = (Calls::new(9), now());
+    for (key, minutes) in [(5, 20), (6, 0), (7, 10), (8, 10), (9, 30)] {
+        let began = start + Duration::from_secs(60 * minutes);
+        assert!(calls.remember(
+            key,
+            NewCall {
+                began,
+                ..usual(start)
+            }
+        ));
+    }
+    let now = start + Duration::from_secs(60 * 30);
+    assert_eq!(
+        calls.older_than(now, Duration::from_secs(60 * 15)),
+        [6, 7, 8]
+    );
+    assert_eq!(
+        calls.older_than(now, Duration::from_secs(60 * 30)),
+        [0u128; 0]
+    );
 }
 
 #[test]

@@ -179,12 +179,14 @@ pub const fn reason_phrase(code: u16) -> &'static str {
         606 => "Not Acceptable",
         607 => "Unwanted",
         608 => "Rejected",
-        101..=199 => "Session Progress",
-        201..=299 => "OK",
-        300..=399 => "Redirection",
-        400..=499 => "Bad Request",
-        500..=599 => "Server Internal Error",
-        _ => "Global Failure",
+        _ => match code / 100 {
+            1 => "Session Progress",
+            2 => "OK",
+            3 => "Redirection",
+            4 => "Bad Request",
+            5 => "Server Internal Error",
+            _ => "Global Failure",
+        },
     }
 }
 

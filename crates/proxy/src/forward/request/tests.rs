@@ -335,11 +335,14 @@ fn our_own_routes_leave_and_the_others_stay() {
     }
 }
 
+/// A Request-URI and the Route headers.
+type Lines<'t> = (&'t str, &'t str);
+
 #[test]
 fn strict_routers_get_what_they_expect() {
     let via = "Via: SIP/2.0/UDP a;branch=z9hG4bKa\r\n";
     // What, routes that leave, Request-URI and Route as they came, the same as they leave.
-    let table: &[(Strict, usize, Option<&str>, (&str, &str), (&str, &str))] = &[
+    let table: &[(Strict, usize, Option<&str>, Lines<'_>, Lines<'_>)] = &[
         // RFC 3261 §16.4: the element before us is a strict router.
         (
             Strict::TakeLastRoute,

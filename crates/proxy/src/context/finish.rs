@@ -1,0 +1,188 @@
+//! How a context ends: nothing left to try, the caller gave up, the record of what happened.
+
+use std::fmt::Write as _;
+
+use trunkline_sip::{Message, Name, Uri};
+
+use super::{Context, Kind, Server};
+use crate::{
+    Event,
+    engine::{Alarm, Ring, Turn},
+    event::{AttemptRecord, CallRecord, Direction, Outcome},
+    table::Slot,
+    transaction::server,
+};
+
+/// Seconds that a 503 of ours asks for: short, since what failed may be back at once.
+pub const RETRY_AFTER: &[u8] = b"5";
+
+impl super::Attempt {
+    /// Whether it can never ring any more.
+    pub(super) fn is_settled(&self) -> bool {
+        use super::Client;
+        use crate::transaction::{client, invite_client};
+        matches!(
+            self.client,
+            Client::Invite(invite_client::State::Completed | invite_client::State::Terminated)
+                | Client::Other(client::State::Completed | client::State::Terminated)
+        )
+    }
+}
+
+impl Context {
+    /// Nothing is left to try.
+    pub(super) fn exhausted(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
+        if self.recovering.is_some() {
+            self.dial_failed(slot, request, turn);
+        } else if self.kind == Kind::Call
+            && self.walk.direction() == Direction::Origination
+            && self.begin_recovery(slot, request, turn)
+        {
+            self.why = "recovery";
+        } else {
+            self.give_up_request(slot, request, turn);
+        }
+    }
+
+    fn give_up_request(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
+        if let Some(best) = self.best.take() {
+            let code = best.code;
+            self.keep_and_send_bytes(best.bytes, turn);
+            self.finish(slot, code, false, turn);
+            return;
+        }
+        let last = self.attempts.last().and_then(|attempt| attempt.verdict).map(|(outcome, _)| outcome);
+        if self.is_fixed() && !matches!(last, None | Some(Outcome::Lost(_))) {
+            if self.is_invite() {
+                self.answer(slot, 408, crate::forward::reason_phrase(408), &[], request, turn);
+            } else {
+                // RFC 4320 §4.2: no 408 to a non-INVITE; its sender's Timer F fires with ours.
+                self.expire(turn);
+            }
+            return;
+        }
+        self.answer_503(slot, request, turn);
+    }
+
+    /// Our own 503, with what was met (BEHAVIOUR 5; FACTS F2.6: the code on which every upstream
+    /// tries elsewhere).
+    pub(super) fn answer_503(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
+        if self.why.is_empty() {
+            self.why = "exhausted";
+        }
+        let reason = self.reason();
+        self.answer(
+            slot,
+            503,
+            crate::forward::reason_phrase(503),
+            &[("Retry-After", RETRY_AFTER), ("Reason", reason.as_bytes())],
+            request,
+            turn,
+        );
+    }
+
+    /// One Reason value, since RFC 3326 allows one for each protocol: the code met last, and all
+    /// of them in words.
+    fn reason(&self) -> String {
+        let mut cause = 503;
+        let mut counts: Vec<(String, u32)> = Vec::new();
+        for (outcome, _) in self.attempts.iter().filter_map(|attempt| attempt.verdict) {
+            cause = match outcome {
+                Outcome::Final(code) => code,
+                Outcome::Silent | Outcome::NoProgress | Outcome::NoAnswer => 408,
+                Outcome::Lost(_) | Outcome::PeerDown | Outcome::Cancelled | Outcome::OutOfTime => 503,
+            };
+            let word = outcome.to_string();
+            match counts.iter_mut().find(|(known, _)| *known == word) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((word, 1)),
+            }
+        }
+        let mut text = format!("SIP;cause={cause};text=\"");
+        if counts.is_empty() {
+            text.push_str("no candidate to try");
+        }
+        for (at, (word, count)) in counts.iter().enumerate() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{}{count} {word}", if at == 0 { "" } else { ", " });
+        }
+        text.push('"');
+        text
+    }
+
+    /// A non-INVITE that nobody answered in its sender's time.
+    fn expire(&mut self, turn: &mut Turn<'_>) {
+        if let Server::Other(state) = self.server {
+            self.server = Server::Other(server::step(state, server::Event::Expired).0);
+        }
+        if let Some(key) = self.in_dialog.as_ref().filter(|dialog| dialog.ends).and_then(|dialog| dialog.call) {
+            super::respond::forget_call(turn, key, "bye");
+        }
+    }
+
+    pub(super) fn arm_server_done(&mut self, slot: Slot, after: std::time::Duration, turn: &mut Turn<'_>) {
+        if after.is_zero() {
+            self.server = Server::Other(server::State::Terminated);
+        } else {
+            turn.arm(after, Alarm::Context(slot, Ring::ServerDone));
+        }
+    }
+
+    /// The caller's CANCEL (RFC 3261 §16.10): the caller hears 487 at once, so that nobody waits
+    /// for a callee that is silent; what the callees still say is dealt with as late.
+    pub fn on_cancel(&mut self, slot: Slot, turn: &mut Turn<'_>) {
+        if !self.is_waiting() {
+            return;
+        }
+        self.why = "cancelled";
+        self.with_request(|context, request| {
+            context.answer(slot, 487, crate::forward::reason_phrase(487), &[], request, turn);
+        });
+    }
+
+    /// Tells the line of this call.
+    pub(super) fn tell_record(&mut self, code: u16, own: bool, turn: &mut Turn<'_>) {
+        let bytes = std::sync::Arc::clone(&self.request);
+        let Ok(request) = Message::parse(&bytes, &crate::proxy::LIMITS) else { return };
+        let user = |uri: Option<&[u8]>| -> Box<str> {
+            let user = uri.and_then(|uri| Uri::parse(uri).ok()).and_then(|uri| uri.user).unwrap_or_default();
+            String::from_utf8_lossy(user).into()
+        };
+        let winner = self.winner.and_then(|at| self.attempts.get(usize::from(at)));
+        let trunk = winner.or(self.attempts.first()).map_or(self.walk.first_trunk(), |attempt| attempt.trunk);
+        let attempts: Vec<AttemptRecord> =
+            self.attempts.iter().map(|attempt| attempt.record(self.began, turn.now)).collect();
+        let took = turn.now.saturating_duration_since(self.began);
+        let why = match (self.why, own) {
+            ("", false) => "answered",
+            ("", true) => "own",
+            (why, _) => why,
+        };
+        turn.tell(Event::CallSetUp(Box::new(CallRecord {
+            call_id: String::from_utf8_lossy(request.call_id().unwrap_or_default()).into(),
+            from: user(request.from().ok().map(|from| from.uri)),
+            to: user(request.request_uri()),
+            source: self.from,
+            direction: self.walk.direction(),
+            trunk,
+            status: code,
+            own,
+            attempts,
+            first_ring: self.first_ring,
+            took,
+            why,
+        })));
+    }
+
+    /// The `X-` headers of the request, for a webhook.
+    pub(super) fn x_headers(request: &Message<'_>) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        request
+            .headers()
+            .filter(|header| header.name == Name::Other && header.raw_name.len() > 2)
+            .filter(|header| header.raw_name[..2].eq_ignore_ascii_case(b"x-"))
+            .map(|header| (text(header.raw_name), text(header.value)))
+            .take(32)
+            .collect()
+    }
+}

@@ -1,0 +1,292 @@
+//! One received request and everything done for it: its server transaction, its attempts one
+//! after the other, and the one final response its sender gets (RFC 3261 §16, "response context").
+//!
+//! The original request is kept as it came; every message of an attempt is a pure function of it
+//! and of the attempt, so nothing is stored twice and a retransmission is the same bytes.
+
+mod attempt;
+mod finish;
+mod recover;
+mod respond;
+mod timers;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use smallvec::SmallVec;
+
+use crate::{
+    Hop,
+    dice::Dice,
+    event::{AttemptRecord, Outcome},
+    health::PeerIx,
+    routing::Candidate,
+    settings::TrunkId,
+    snapshot::Snapshot,
+    transaction::{client, invite_client, invite_server, server},
+    walk::{Addressed, Tried, Walk},
+};
+
+pub use finish::RETRY_AFTER;
+pub use recover::Recovering;
+pub use respond::forget_call;
+
+/// Attempts of one call that a branch can tell apart.
+pub const ATTEMPTS_MAX: usize = 200;
+
+/// What makes a context, found out before it is opened.
+pub struct Opening {
+    pub key: u128,
+    pub kind: Kind,
+    pub from: Hop,
+    pub back: Hop,
+    pub walk: Walk,
+    pub in_dialog: Option<Box<InDialog>>,
+    pub drop_routes: u8,
+    pub loop_print: u64,
+}
+
+/// What the request is to us.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// An INVITE outside a dialog: a call.
+    Call,
+    /// A re-INVITE.
+    ReInvite,
+    /// Any other method.
+    Other,
+}
+
+/// What an in-dialog request carries along.
+#[derive(Clone, Debug, Default)]
+pub struct InDialog {
+    /// The Route that follows is a strict router, or a strict router sent to us.
+    pub strict: crate::forward::Strict,
+    /// The token for the Record-Route of a re-INVITE.
+    pub token: Option<Box<[u8]>>,
+    /// The established call, as its memory names it.
+    pub call: Option<u128>,
+    /// Whether this request ends it.
+    pub ends: bool,
+    /// Route values to put in, where an endpoint that ignored Record-Route left them out.
+    pub routes: Vec<Box<[u8]>>,
+    /// The hop that the side it goes to spoke from.
+    pub hop: Option<Hop>,
+}
+
+/// What the sender of the request has been told.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Caller {
+    /// Nothing final.
+    Waiting,
+    /// This final response.
+    Answered(u16),
+}
+
+/// What a retransmission of the request is answered with.
+#[derive(Clone, Debug)]
+pub enum Replay {
+    /// Nothing.
+    Nothing,
+    /// Our own 100.
+    Trying,
+    /// These bytes.
+    Response(Box<[u8]>),
+}
+
+/// The server side's machine.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Server {
+    Invite(invite_server::State),
+    Other(server::State),
+}
+
+/// An attempt's machine.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Client {
+    Invite(invite_client::State),
+    Other(client::State),
+}
+
+/// One client transaction to one candidate.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub trunk: TrunkId,
+    pub addressed: Addressed,
+    pub candidate: Candidate,
+    /// The connection it goes by, where one is already known.
+    pub hop: Hop,
+    /// The Request-URI it was sent with, where no edge or target says.
+    pub request_uri: Arc<[u8]>,
+    pub peer: Option<PeerIx>,
+    pub client: Client,
+    /// How often the request went out.
+    pub sends: u8,
+    /// How often the CANCEL went out.
+    pub cancels: u8,
+    /// The CANCEL has its answer, or needs no more copies.
+    pub cancel_done: bool,
+    /// Any response came.
+    pub heard: bool,
+    /// A provisional above 100 came.
+    pub rang: bool,
+    /// Its 2xx was ended by ACK and BYE.
+    pub reaped: bool,
+    pub began: Instant,
+    /// Timer C: armed once, moved here.
+    pub answer_at: Instant,
+    /// End of an abandoned attempt's remembrance: armed once, moved here.
+    pub linger_at: Instant,
+    pub verdict: Option<(Outcome, Duration)>,
+}
+
+/// The best failure so far (RFC 3261 §16.7.6), ready to be sent upstream.
+#[derive(Clone, Debug)]
+pub struct Best {
+    pub code: u16,
+    pub bytes: Box<[u8]>,
+}
+
+/// See the module's text.
+pub struct Context {
+    pub snapshot: Arc<Snapshot>,
+    pub key: u128,
+    pub kind: Kind,
+    /// Who sent the request.
+    pub from: Hop,
+    /// Where its responses go (RFC 3261 §18.2.2).
+    pub back: Hop,
+    pub request: Arc<[u8]>,
+    pub began: Instant,
+    pub server: Server,
+    /// How often our failure went out.
+    pub replies: u8,
+    pub replay: Replay,
+    pub caller: Caller,
+    pub walk: Walk,
+    pub dice: Dice,
+    pub attempts: SmallVec<[Attempt; 1]>,
+    pub best: Option<Box<Best>>,
+    pub in_dialog: Option<Box<InDialog>>,
+    pub recovering: Option<Box<Recovering>>,
+    pub drop_routes: u8,
+    pub loop_print: u64,
+    /// Attempts that the current walk has nothing to do with: those before a webhook's Dial.
+    pub walk_from: usize,
+    pub first_ring: Option<Duration>,
+    /// The attempt whose 2xx the caller has.
+    pub winner: Option<u8>,
+    /// Why the call ended, when it was not an attempt's answer.
+    pub why: &'static str,
+}
+
+impl Attempt {
+    /// Whether its final response may still come.
+    pub fn is_pending(&self) -> bool {
+        match self.client {
+            Client::Invite(state) => matches!(state, invite_client::State::Calling | invite_client::State::Proceeding),
+            Client::Other(state) => matches!(state, client::State::Trying | client::State::Proceeding),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(
+            self.client,
+            Client::Invite(invite_client::State::Terminated) | Client::Other(client::State::Terminated)
+        )
+    }
+
+    fn is_dead(&self) -> bool {
+        match self.verdict {
+            Some((outcome, _)) => match outcome {
+                Outcome::Silent | Outcome::NoProgress | Outcome::Lost(_) | Outcome::PeerDown => true,
+                Outcome::Final(_) | Outcome::NoAnswer | Outcome::Cancelled | Outcome::OutOfTime => false,
+            },
+            None => false,
+        }
+    }
+
+    fn record(&self, call_began: Instant, now: Instant) -> AttemptRecord {
+        let (outcome, took) = match self.verdict {
+            Some((outcome, took)) => (Some(outcome), took),
+            None => (None, now.saturating_duration_since(self.began)),
+        };
+        AttemptRecord {
+            trunk: self.trunk,
+            peer: self.candidate.peer(),
+            outcome,
+            began: self.began.saturating_duration_since(call_began),
+            took,
+        }
+    }
+}
+
+impl Context {
+    /// A context with nothing tried yet.
+    pub fn new(opening: Opening, snapshot: Arc<Snapshot>, request: &[u8], dice: Dice, now: Instant) -> Self {
+        Context {
+            snapshot,
+            key: opening.key,
+            kind: opening.kind,
+            from: opening.from,
+            back: opening.back,
+            request: request.into(),
+            began: now,
+            server: match opening.kind {
+                Kind::Call | Kind::ReInvite => Server::Invite(invite_server::State::Proceeding),
+                Kind::Other => Server::Other(server::State::Trying),
+            },
+            replies: 0,
+            replay: Replay::Nothing,
+            caller: Caller::Waiting,
+            walk: opening.walk,
+            dice,
+            attempts: SmallVec::new(),
+            best: None,
+            in_dialog: opening.in_dialog,
+            recovering: None,
+            drop_routes: opening.drop_routes,
+            loop_print: opening.loop_print,
+            walk_from: 0,
+            first_ring: None,
+            winner: None,
+            why: "",
+        }
+    }
+
+    /// Whether nothing can happen to it any more.
+    pub fn is_done(&self) -> bool {
+        let served = matches!(
+            self.server,
+            Server::Invite(invite_server::State::Terminated) | Server::Other(server::State::Terminated)
+        );
+        served && self.recovering.is_none() && self.attempts.iter().all(Attempt::is_over)
+    }
+
+    /// Whether the sender still waits for a final response.
+    pub fn is_waiting(&self) -> bool {
+        self.caller == Caller::Waiting
+    }
+
+    fn is_invite(&self) -> bool {
+        matches!(self.kind, Kind::Call | Kind::ReInvite)
+    }
+
+    fn is_fixed(&self) -> bool {
+        matches!(self.walk, Walk::Fixed { .. })
+    }
+
+    fn tried(&self) -> SmallVec<[Tried; 8]> {
+        self.attempts[self.walk_from..]
+            .iter()
+            .map(|attempt| Tried {
+                trunk: attempt.trunk,
+                addressed: attempt.addressed,
+                addr: attempt.candidate.addr,
+                dead: attempt.is_dead(),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,403 @@
+//! What a context tells its sender: provisionals, the one final response, and its copies.
+
+use std::time::Duration;
+
+use trunkline_sip::{Message, Name};
+
+use super::{Best, Caller, Context, Kind, Replay, Server};
+use crate::{
+    Event,
+    dialog::{self, NewCall, NewSide},
+    engine::{Alarm, Ring, Turn},
+    event::Outcome,
+    forward::{self, Reply},
+    health::{Evidence, PeerIx},
+    settings::{Exhausted, TrunkId},
+    table::Slot,
+    transaction::{invite_server, server},
+    walk::{Addressed, Walk},
+};
+
+impl Context {
+    /// A response that belongs to the conversation, not only to its transaction (RFC 3261 §16.7).
+    pub(super) fn pass(&mut self, slot: Slot, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
+        match response.code().unwrap_or(0) {
+            // RFC 3261 §16.7 step 5: 100 is hop by hop.
+            ..=100 => self.on_trying(slot, number, turn),
+            101..200 => self.on_provisional(number, response, turn),
+            200..300 => self.on_success(slot, number, response, turn),
+            code => self.on_failure(slot, number, code, response, turn),
+        }
+    }
+
+    fn on_trying(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
+        let progress = self.limits(number).and_then(|limits| limits.progress_timeout);
+        if let (Some(after), true, false) = (progress, self.is_invite(), self.attempts[number].rang) {
+            turn.arm(after, Alarm::Context(slot, Ring::Progress(number as u8)));
+        }
+    }
+
+    fn on_provisional(&mut self, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
+        // RFC 4320 §4.1: a non-INVITE has no provisional but 100.
+        if !self.is_invite() || !self.is_waiting() {
+            return;
+        }
+        let attempt = &mut self.attempts[number];
+        // Timer C starts again with every provisional but 100 (RFC 3261 §16.7 step 2).
+        let patience = attempt.answer_at.saturating_duration_since(attempt.began);
+        if !attempt.rang {
+            attempt.rang = true;
+        }
+        let restart = self
+            .recovering
+            .as_ref()
+            .and_then(|recovering| recovering.ring_timeout())
+            .or(self.limits(number).map(|limits| limits.answer_timeout))
+            .unwrap_or(patience);
+        self.attempts[number].answer_at = turn.now + restart;
+        self.first_ring.get_or_insert(turn.now.saturating_duration_since(self.began));
+        self.send_back(response, turn);
+    }
+
+    pub(super) fn on_success(&mut self, slot: Slot, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
+        let code = response.code().unwrap_or(200);
+        match self.caller {
+            Caller::Waiting => {
+                self.end_attempt(slot, number, Outcome::Final(code), turn);
+                self.winner = Some(number as u8);
+                self.remember(number, response, turn);
+                if self.is_invite() {
+                    self.send_back(response, turn);
+                } else {
+                    self.keep_and_send(response, turn);
+                }
+                self.finish(slot, code, false, turn);
+            }
+            // No transaction absorbs these: each copy, and the 2xx of another branch of a fork
+            // behind us, goes on (RFC 3261 §16.7 step 5, RFC 6026).
+            Caller::Answered(200..300) if self.winner == Some(number as u8) => {
+                self.remember(number, response, turn);
+                self.send_back(response, turn);
+            }
+            Caller::Answered(_) => self.reap(slot, number, response, turn),
+        }
+    }
+
+    /// A 2xx from an attempt that was given up (BEHAVIOUR 5, late answers).
+    pub(super) fn late_success(&mut self, slot: Slot, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
+        let attempt = &self.attempts[number];
+        let used = self.is_waiting();
+        turn.tell(Event::LateAnswer { trunk: attempt.trunk, peer: attempt.candidate.peer(), used });
+        if let (Some(peer), true) = (attempt.peer, attempt.verdict.is_some()) {
+            turn.observe(Some(peer), Evidence::Alive);
+        }
+        self.on_success(slot, number, response, turn);
+    }
+
+    /// The callee took a call that nobody holds any more: ACK, and BYE once.
+    fn reap(&mut self, slot: Slot, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
+        let bye = !std::mem::replace(&mut self.attempts[number].reaped, true);
+        let attempt = &self.attempts[number];
+        let via_listener = attempt.candidate.listener;
+        crate::local::hang_up(turn, slot, number as u8, &self.snapshot, via_listener, attempt.hop, response, bye);
+    }
+
+    fn on_failure(&mut self, slot: Slot, number: usize, code: u16, response: &Message<'_>, turn: &mut Turn<'_>) {
+        let pause = (code == 503).then(|| self.pause(number, response)).flatten();
+        self.end_attempt(slot, number, Outcome::Final(code), turn);
+        if let Some(pause) = pause {
+            let peer = self.attempts[number].peer;
+            turn.observe(peer, Evidence::Pause(pause));
+        }
+        if !self.is_waiting() {
+            return;
+        }
+        // A webhook's Dial and a next hop with several addresses move on by rules of their own.
+        let (moves_on, keep) = match (&self.recovering, &self.walk) {
+            (Some(_), _) => (true, false),
+            (None, Walk::Fixed { .. }) => (code == 503, true),
+            (None, Walk::Termination { .. } | Walk::Origination { .. }) => {
+                let limits = self.limits(number);
+                (
+                    limits.is_some_and(|limits| limits.failover.contains(code)),
+                    limits.is_some_and(|limits| limits.exhausted == Exhausted::Best),
+                )
+            }
+        };
+        // No double ringing: what has rung has spoken (BEHAVIOUR 5).
+        if !moves_on || (self.attempts[number].rang && self.recovering.is_none()) {
+            self.keep_and_send(response, turn);
+            self.finish(slot, code, false, turn);
+            return;
+        }
+        if keep {
+            self.keep_best(code, response);
+        }
+        self.try_next_again(slot, turn);
+    }
+
+    fn pause(&self, number: usize, response: &Message<'_>) -> Option<Duration> {
+        let most = self.limits(number).map_or(Duration::from_secs(60), |limits| limits.retry_after_max);
+        crate::local::retry_after(response).map(|asked| asked.min(most))
+    }
+
+    /// RFC 3261 §16.7 step 6: 6xx first, else the lowest class, preferring some of 4xx.
+    fn keep_best(&mut self, code: u16, response: &Message<'_>) {
+        let rank = |code: u16| match code {
+            600.. => (0, 0, code),
+            401 | 407 | 415 | 420 | 484 => (4, 0, code),
+            _ => (code / 100, 1, code),
+        };
+        if self.best.as_ref().is_some_and(|best| rank(best.code) <= rank(code)) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        if forward::response(response, self.back.transport.is_reliable(), &mut bytes).is_ok() {
+            self.best = Some(Box::new(Best { code, bytes: bytes.into() }));
+        }
+    }
+
+    /// Forwards a response without keeping it.
+    fn send_back(&mut self, response: &Message<'_>, turn: &mut Turn<'_>) {
+        let stream = self.back.transport.is_reliable();
+        turn.send(self.back, |out| {
+            // On an error nothing is written, and nothing is sent.
+            let _ = forward::response(response, stream, out);
+        });
+    }
+
+    /// Forwards a final response and keeps it for copies of the request.
+    fn keep_and_send(&mut self, response: &Message<'_>, turn: &mut Turn<'_>) {
+        let mut bytes = Vec::with_capacity(response.bytes().len());
+        if forward::response(response, self.back.transport.is_reliable(), &mut bytes).is_ok() {
+            self.keep_and_send_bytes(bytes.into(), turn);
+        }
+    }
+
+    pub(super) fn keep_and_send_bytes(&mut self, bytes: Box<[u8]>, turn: &mut Turn<'_>) {
+        turn.send(self.back, |out| out.extend_from_slice(&bytes));
+        self.replies = 1;
+        self.replay = Replay::Response(bytes);
+    }
+
+    /// Our own final response.
+    pub(super) fn answer(
+        &mut self,
+        slot: Slot,
+        code: u16,
+        reason: &str,
+        extra: &[(&str, &[u8])],
+        request: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let tag = crate::reply::to_tag(turn.engine, request);
+        let mut bytes = Vec::with_capacity(512);
+        forward::reply(
+            request,
+            &Reply { code, reason, to_tag: &tag, received: Some(self.from.remote), extra },
+            &mut bytes,
+        );
+        self.keep_and_send_bytes(bytes.into(), turn);
+        self.finish(slot, code, true, turn);
+    }
+
+    /// Our own 100 (RFC 3261 §16.2), and its copies.
+    pub fn send_trying(&mut self, request: &Message<'_>, turn: &mut Turn<'_>) {
+        self.replay = Replay::Trying;
+        let received = Some(self.from.remote);
+        turn.send(self.back, |out| {
+            forward::reply(
+                request,
+                &Reply { code: 100, reason: forward::reason_phrase(100), to_tag: b"", received, extra: &[] },
+                out,
+            );
+        });
+    }
+
+    /// A copy of the request.
+    pub fn on_retransmission(&mut self, request: &Message<'_>, from: crate::Hop, turn: &mut Turn<'_>) {
+        let replay = match self.server {
+            Server::Invite(state) => {
+                let (_, actions) = invite_server::step(state, invite_server::Event::Request, self.is_reliable());
+                actions.has(invite_server::Actions::REPLAY)
+            }
+            Server::Other(state) => {
+                server::step(state, server::Event::Request).1.has(server::Actions::REPLAY)
+            }
+        };
+        if from.connection.is_some() {
+            // A stream's peer came back by another connection: answers follow it.
+            self.back.connection = from.connection;
+        }
+        match (&self.replay, replay) {
+            (Replay::Trying, true) => self.send_trying(request, turn),
+            (Replay::Response(bytes), true) => turn.send(self.back, |out| out.extend_from_slice(bytes)),
+            (Replay::Nothing, _) | (_, false) => {}
+        }
+    }
+
+    /// Whether the transport to the sender repeats what is lost.
+    pub(super) fn is_reliable(&self) -> bool {
+        self.back.transport.is_reliable()
+    }
+
+    /// The sender has its final response: end what still runs, arm what lingers, tell.
+    pub(super) fn finish(&mut self, slot: Slot, code: u16, own: bool, turn: &mut Turn<'_>) {
+        self.caller = Caller::Answered(code);
+        self.recovering = None;
+        self.best = None;
+        let reliable = self.is_reliable();
+        match self.server {
+            Server::Invite(state) => {
+                use invite_server::{Actions as Do, Event as Server2};
+                let event = if code < 300 { Server2::SendSuccess } else { Server2::SendFailure };
+                let (next, actions) = invite_server::step(state, event, reliable);
+                self.server = Server::Invite(next);
+                if actions.has(Do::ARM_G) {
+                    turn.arm(invite_server::timer_g(self.replies), Alarm::Context(slot, Ring::Reply(self.replies)));
+                }
+                if actions.has(Do::ARM_H) {
+                    turn.arm(crate::transaction::LINGER, Alarm::Context(slot, Ring::NoAck));
+                }
+                if actions.has(Do::ARM_L) {
+                    turn.arm(crate::transaction::LINGER, Alarm::Context(slot, Ring::ServerDone));
+                }
+            }
+            Server::Other(state) => {
+                let (next, actions) = server::step(state, server::Event::SendFinal);
+                self.server = Server::Other(next);
+                if actions.has(server::Actions::ARM_J) {
+                    self.arm_server_done(slot, server::timer_j(reliable), turn);
+                }
+            }
+        }
+        self.cancel_pending(slot, turn);
+        self.hang_up_if_ended(code, turn);
+        if self.kind == Kind::Call {
+            turn.engine.in_setup = turn.engine.in_setup.saturating_sub(1);
+            self.tell_record(code, own, turn);
+        }
+        // What still may ring needs its CANCEL; all others never need the request again.
+        if code < 300 && self.attempts.iter().enumerate().all(|(at, it)| self.winner == Some(at as u8) || it.is_settled()) {
+            self.request = Default::default();
+        }
+    }
+
+    /// Ends the attempts that may still ring (RFC 3261 §16.7 step 10).
+    pub(super) fn cancel_pending(&mut self, slot: Slot, turn: &mut Turn<'_>) {
+        for number in 0..self.attempts.len() {
+            if self.winner != Some(number as u8) && self.is_invite() && self.attempts[number].is_pending() {
+                self.give_up(slot, number, Outcome::Cancelled, turn);
+            }
+        }
+    }
+
+    fn hang_up_if_ended(&mut self, code: u16, turn: &mut Turn<'_>) {
+        let Some(dialog) = &self.in_dialog else { return };
+        // RFC 3261 §15: whatever the answer to a BYE, the dialog is over; a challenge alone has
+        // it sent once more.
+        let ends = dialog.ends && code >= 200 && !matches!(code, 401 | 407);
+        if let (true, Some(key)) = (ends, dialog.call) {
+            forget_call(turn, key, "bye");
+        }
+    }
+
+    /// Remembers the call that this 2xx to an INVITE establishes.
+    fn remember(&mut self, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
+        let attempt = &self.attempts[number];
+        if !self.is_invite() {
+            return;
+        }
+        if let Some(key) = self.in_dialog.as_ref().and_then(|dialog| dialog.call) {
+            // A re-INVITE refreshes the targets of both sides (RFC 3261 §12.2.1.2).
+            self.with_request(|_, request| {
+                let callee = response.contact().map(|contact| contact.uri).unwrap_or_default();
+                let caller = request.contact().map(|contact| contact.uri).unwrap_or_default();
+                let speaks = turn.engine.calls.get(key).map(|call| {
+                    dialog::Calls::side_of(&call, request.from_tag().unwrap_or_default())
+                });
+                for (party, contact) in speaks.into_iter().flat_map(|party| [(party, caller), (party.other(), callee)]) {
+                    if !contact.is_empty() {
+                        turn.engine.calls.update_contact(key, party, contact);
+                    }
+                }
+            });
+            return;
+        }
+        if self.kind != Kind::Call {
+            return;
+        }
+        let target = match attempt.addressed {
+            Addressed::Target(at) => Some(at),
+            Addressed::Edge(_) | Addressed::Fixed => None,
+        };
+        let (trunk, hop) = (attempt.trunk, attempt.hop);
+        let peer = attempt.peer.unwrap_or(PeerIx(u32::MAX));
+        let direction = self.walk.direction();
+        let bytes = std::sync::Arc::clone(&self.request);
+        let Ok(request) = Message::parse(&bytes, &crate::proxy::LIMITS) else { return };
+        let (from_tag, to_tag) = (request.from_tag().unwrap_or_default(), response.to_tag().unwrap_or_default());
+        let call_id = request.call_id().unwrap_or_default();
+        let engine = &mut *turn.engine;
+        let key = dialog::key(|parts| engine.branches.hash128(parts), call_id, from_tag, to_tag);
+        if engine.calls.get(key).is_some() {
+            return;
+        }
+        let caller_routes: smallvec::SmallVec<[&[u8]; 4]> =
+            request.values(Name::RecordRoute).map(|value| value.bytes).collect();
+        let callee_routes = forward::routes_above(response, |route| {
+            trunkline_sip::Uri::parse(route.uri).is_ok_and(|uri| self.snapshot.own_uri(&uri).is_some())
+        });
+        let call = NewCall {
+            trunk,
+            direction,
+            target,
+            peer,
+            began: turn.now,
+            call_id,
+            caller: NewSide {
+                hop: self.from,
+                contact: request.contact().map(|contact| contact.uri).unwrap_or_default(),
+                routes: &caller_routes,
+                tag: from_tag,
+            },
+            callee: NewSide {
+                hop,
+                contact: response.contact().map(|contact| contact.uri).unwrap_or_default(),
+                routes: &callee_routes,
+                tag: to_tag,
+            },
+        };
+        if engine.calls.remember(key, call) {
+            if let Some(target) = target {
+                *engine.active.entry((trunk, target)).or_default() += 1;
+            }
+            if !std::mem::replace(&mut engine.sweep_armed, true) {
+                turn.arm(crate::proxy::SWEEP_EVERY, Alarm::Sweep);
+            }
+        }
+    }
+}
+
+/// Forgets an established call and says so.
+pub fn forget_call(turn: &mut Turn<'_>, key: u128, why: &'static str) {
+    let Some(ended) = turn.engine.calls.forget(key) else { return };
+    release_target(turn, ended.trunk, ended.target);
+    turn.tell(Event::CallEnded {
+        direction: ended.direction,
+        trunk: ended.trunk,
+        lasted: turn.now.saturating_duration_since(ended.began),
+        call_id: ended.call_id,
+        why,
+    });
+}
+
+fn release_target(turn: &mut Turn<'_>, trunk: TrunkId, target: Option<u16>) {
+    let Some(target) = target else { return };
+    if let Some(active) = turn.engine.active.get_mut(&(trunk, target)) {
+        *active = active.saturating_sub(1);
+        if *active == 0 {
+            turn.engine.active.remove(&(trunk, target));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! All requests in work, and the messages that wait for DNS before they are.
+
+use std::collections::HashMap;
+
+use trunkline_sip::Message;
+
+use crate::{
+    Event, Hop,
+    context::Context,
+    engine::{Asker, Turn},
+    question::Question,
+    reject::Reject,
+    settings::Place,
+    table::{Slab, Slot},
+};
+
+/// Messages that may wait for DNS at a time.
+const PARKED_MAX: usize = 1000;
+
+/// See the module's text.
+#[derive(Default)]
+pub struct Contexts {
+    pub(crate) slab: Slab<Context>,
+    parked: HashMap<Place, Vec<(Hop, Box<[u8]>)>>,
+}
+
+impl Contexts {
+    /// How many requests are in work, lingering ones included.
+    pub fn len(&self) -> u32 {
+        self.slab.len()
+    }
+
+    /// Whether nothing is in work and nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty() && self.parked.is_empty()
+    }
+
+    /// Works on a context, and forgets it when nothing can happen to it any more.
+    pub fn with(&mut self, slot: Slot, turn: &mut Turn<'_>, work: impl FnOnce(&mut Context, &mut Turn<'_>)) {
+        let Some(context) = self.slab.get_mut(slot) else { return };
+        work(context, turn);
+        if context.is_done() {
+            turn.engine.by_key.remove(&context.key);
+            self.slab.remove(slot);
+        }
+        if self.slab.is_empty() {
+            turn.engine.by_key.shrink_to(64);
+        }
+    }
+
+    /// Keeps a message until DNS has answered for its next hop.
+    pub fn park(&mut self, request: &Message<'_>, from: Hop, place: Place, turn: &mut Turn<'_>) {
+        if self.parked.values().map(Vec::len).sum::<usize>() >= PARKED_MAX {
+            return turn.reject(request, from, Reject::TooBusy, &[]);
+        }
+        turn.tell(Event::Parked);
+        let waiting = self.parked.entry(place.clone()).or_default();
+        if waiting.is_empty() {
+            turn.ask(Asker::Parked(place.clone()), Question::Resolve(place));
+        }
+        // A copy that came while its first waits is the same message.
+        if !waiting.iter().any(|(_, bytes)| **bytes == *request.bytes()) {
+            waiting.push((from, request.bytes().into()));
+        }
+    }
+
+    /// Takes the messages that waited for this next hop.
+    pub fn unpark(&mut self, place: &Place) -> Vec<(Hop, Box<[u8]>)> {
+        self.parked.remove(place).unwrap_or_default()
+    }
+}

@@ -1,0 +1,325 @@
+//! What every part of the proxy shares while it decides: the tables, the timers, the chance.
+//!
+//! Contexts are kept apart from it (in [`Proxy`](crate::Proxy)), so that a context can change
+//! itself and these at once.
+
+pub mod waiting;
+
+use std::{
+    collections::HashMap,
+    hash::BuildHasherDefault,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use trunkline_sip::Message;
+
+use crate::{
+    Clock, Event, Hop, Outbox, Seed, ShardId,
+    branch::{BranchText, BranchToken, Branches},
+    dialog::Calls,
+    event::{HealthState, Load},
+    health::{Change, Evidence, HealthTable, PeerIx},
+    local::Local,
+    question::{AskId, Question},
+    reject::Reject,
+    routing::{Candidate, Routing},
+    settings::{Place, Target, TrunkId},
+    snapshot::Snapshot,
+    table::{Slab, Slot},
+    timer::Lanes,
+    token::Tokens,
+};
+use waiting::{Mixed, Waiting};
+
+/// `attempt` of a [`BranchToken`] that names a transaction of our own (probe, BYE).
+pub const LOCAL: u8 = u8::MAX;
+
+/// What a timer is for. Timers are not cancelled: when one surfaces, the state of what it names
+/// tells whether it still matters.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Alarm {
+    /// A context's.
+    Context(Slot, Ring),
+    /// A transaction of our own.
+    Local(Slot, LocalRing),
+    /// Established calls that outlived any call.
+    Sweep,
+}
+
+/// Which timer of a context. RFC 3261's letters, and ours.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Ring {
+    /// A or E: send attempt again, if it was sent this often.
+    Resend(u8, u8),
+    /// No response at all for `response_timeout` (B or F where nothing else is left to try).
+    Try(u8),
+    /// Only a 100 for `progress_timeout`.
+    Progress(u8),
+    /// C: ringing for `answer_timeout`.
+    Answer(u8),
+    /// D, K or M: the attempt's transaction is over.
+    Done(u8),
+    /// An abandoned attempt has been silent for 64*T1.
+    Linger(u8),
+    /// Send the CANCEL again, if it was sent this often.
+    Cancel(u8, u8),
+    /// `setup_budget` is over.
+    Budget,
+    /// G: send our failure again, if it was sent this often.
+    Reply(u8),
+    /// H, I, J or L: the server transaction is over.
+    ServerDone,
+    /// H: no ACK came.
+    NoAck,
+    /// Disaster recovery waits (a retry, a Pause).
+    Recovery,
+}
+
+/// Which timer of a transaction of our own.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum LocalRing {
+    /// E: send it again, if it was sent this often.
+    Resend(u8),
+    /// F, or a probe's own timeout.
+    GiveUp,
+}
+
+/// Who asked the slow side.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asker {
+    /// A context's disaster recovery.
+    Webhook(Slot),
+    /// A context that dials what a webhook named.
+    Dial(Slot, Place),
+    /// Messages that wait for a next hop.
+    Parked(Place),
+}
+
+/// Answers of DNS for next hops that nobody configured, and how long they hold.
+type Names = HashMap<Place, (Vec<Candidate>, Instant)>;
+
+/// How long an address that a webhook had us dial may speak inside its dialogs.
+const GUEST_FOR: Duration = Duration::from_secs(12 * 3600);
+
+/// Names remembered at most; beyond, expired ones go, then all.
+const NAMES_MAX: usize = 1024;
+
+/// Everything but the contexts.
+pub struct Engine {
+    pub shard: ShardId,
+    pub clock: Clock,
+    pub branches: Branches,
+    pub tokens: Tokens,
+    pub dice_key: [u8; 16],
+    pub snapshot: Arc<Snapshot>,
+    retired: Vec<Arc<Snapshot>>,
+    pub health: HealthTable,
+    pub waiting: Waiting,
+    pub calls: Calls,
+    pub lanes: Lanes<Alarm>,
+    pub locals: Slab<Local>,
+    pub by_key: HashMap<u128, Slot, BuildHasherDefault<Mixed>>,
+    /// Active calls by target.
+    pub active: HashMap<(TrunkId, u16), u32>,
+    /// Calls begun in the current second, by target.
+    pace: HashMap<(TrunkId, u16), (u64, u32)>,
+    pub asks: HashMap<AskId, Asker>,
+    next_ask: u64,
+    names: Names,
+    guests: HashMap<IpAddr, Instant>,
+    /// Contexts whose attempt's candidate has just turned down.
+    pub stirred: Vec<(Slot, PeerIx)>,
+    /// INVITEs outside a dialog whose caller still waits.
+    pub in_setup: u32,
+    pub draining: bool,
+    pub sweep_armed: bool,
+}
+
+impl Engine {
+    pub fn new(shard: ShardId, clock: Clock, routing: Arc<Routing>, seed: &Seed) -> Self {
+        let mut health = HealthTable::default();
+        let capacity = routing.settings().capacity;
+        let snapshot = Arc::new(Snapshot::new(routing, &mut health, clock.at));
+        Engine {
+            shard,
+            clock,
+            branches: Branches::new(seed.process),
+            tokens: Tokens::new(seed.cluster),
+            dice_key: seed.process,
+            snapshot,
+            retired: Vec::new(),
+            health,
+            waiting: Waiting::default(),
+            calls: Calls::new(capacity.calls),
+            lanes: Lanes::new(),
+            locals: Slab::default(),
+            by_key: HashMap::default(),
+            active: HashMap::new(),
+            pace: HashMap::new(),
+            asks: HashMap::new(),
+            next_ask: 0,
+            names: HashMap::new(),
+            guests: HashMap::new(),
+            stirred: Vec::new(),
+            in_setup: 0,
+            draining: false,
+            sweep_armed: false,
+        }
+    }
+
+    /// Swaps the snapshot; calls in work keep theirs.
+    pub fn adopt(&mut self, routing: Arc<Routing>, now: Instant) {
+        let fresh = Arc::new(Snapshot::new(routing, &mut self.health, now));
+        let configured = fresh.peers();
+        self.retired.push(std::mem::replace(&mut self.snapshot, fresh));
+        self.health.retain_configured(&|peer| configured.contains(peer));
+        self.release_retired();
+    }
+
+    /// Lets go of snapshots that no call pins any more.
+    pub fn release_retired(&mut self) {
+        let health = &mut self.health;
+        self.retired.retain(|snapshot| {
+            let pinned = Arc::strong_count(snapshot) > 1;
+            if !pinned {
+                snapshot.release(health);
+            }
+            pinned
+        });
+    }
+
+    /// Seconds since 1970.
+    pub fn unix(&self, at: Instant) -> u64 {
+        self.clock.unix + at.saturating_duration_since(self.clock.at).as_secs()
+    }
+
+    /// Our branch for one attempt of a context, or of a transaction of our own.
+    pub fn branch(&self, slot: Slot, attempt: u8, loop_print: u64) -> BranchText {
+        let token = BranchToken { shard: self.shard, slot: slot.index, generation: slot.generation, attempt };
+        self.branches.write(token, loop_print)
+    }
+
+    /// Whether a target's `max_cps` leaves room in this second.
+    pub fn has_pace(&self, trunk: TrunkId, at: u16, target: &Target, now: Instant) -> bool {
+        target.max_cps == 0
+            || self
+                .pace
+                .get(&(trunk, at))
+                .is_none_or(|(second, count)| *second != self.unix(now) || *count < target.max_cps)
+    }
+
+    /// Counts one call towards a target's `max_cps`.
+    pub fn count_pace(&mut self, trunk: TrunkId, at: u16, now: Instant) {
+        let second = self.unix(now);
+        let entry = self.pace.entry((trunk, at)).or_insert((second, 0));
+        if entry.0 != second {
+            *entry = (second, 0);
+        }
+        entry.1 += 1;
+    }
+
+    /// The remembered answer for a next hop that is not configured.
+    pub fn name(&self, place: &Place, now: Instant) -> Option<&[Candidate]> {
+        self.names.get(place).filter(|(_, until)| *until > now).map(|(candidates, _)| &candidates[..])
+    }
+
+    /// Remembers such an answer.
+    pub fn remember_name(&mut self, place: Place, candidates: Vec<Candidate>, ttl: Duration, now: Instant) {
+        if self.names.len() >= NAMES_MAX {
+            self.names.retain(|_, (_, until)| *until > now);
+            if self.names.len() >= NAMES_MAX {
+                self.names.clear();
+            }
+        }
+        let ttl = ttl.clamp(Duration::from_secs(1), Duration::from_secs(300));
+        self.names.insert(place, (candidates, now + ttl));
+    }
+
+    /// Whether this address, unknown as it is, takes part in a call that a webhook had us dial.
+    pub fn is_guest(&self, ip: IpAddr, now: Instant) -> bool {
+        self.guests.get(&ip).is_some_and(|until| *until > now)
+    }
+
+    /// Lets an address that a webhook named speak inside its dialogs.
+    pub fn invite_guest(&mut self, ip: IpAddr, now: Instant) {
+        if self.guests.len() >= NAMES_MAX {
+            self.guests.retain(|_, until| *until > now);
+        }
+        if self.guests.len() < NAMES_MAX {
+            self.guests.insert(ip, now + GUEST_FOR);
+        }
+    }
+
+    /// Sizes of all tables.
+    pub fn load(&self, contexts: u32) -> Load {
+        Load {
+            contexts,
+            calls_in_setup: self.in_setup,
+            calls_active: self.calls.len() as u32,
+            timers: self.lanes.len() as u32,
+        }
+    }
+}
+
+/// One input being worked on: the time, the shared tables, and where effects go.
+pub struct Turn<'t> {
+    pub now: Instant,
+    pub engine: &'t mut Engine,
+    pub out: &'t mut Outbox,
+}
+
+/// How long a stream to a peer may take to open when no trunk says.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+impl Turn<'_> {
+    /// Sends one message.
+    pub fn send(&mut self, to: Hop, write: impl FnOnce(&mut Vec<u8>)) {
+        self.out.send(to, CONNECT_WITHIN, write);
+    }
+
+    /// Tells what happened.
+    pub fn tell(&mut self, event: Event) {
+        self.out.tell(event);
+    }
+
+    /// Arms a timer.
+    pub fn arm(&mut self, after: Duration, alarm: Alarm) {
+        self.engine.lanes.arm(self.now, after, alarm);
+    }
+
+    /// Asks the slow side.
+    pub fn ask(&mut self, who: Asker, question: Question) -> AskId {
+        self.engine.next_ask += 1;
+        let id = AskId(self.engine.next_ask);
+        self.engine.asks.insert(id, who);
+        self.out.ask(id, question);
+        id
+    }
+
+    /// Evidence about a candidate.
+    pub fn observe(&mut self, peer: Option<PeerIx>, evidence: Evidence) {
+        let Some(peer) = peer else { return };
+        if let Some(change) = self.engine.health.observe(self.now, peer, evidence) {
+            self.changed(change);
+        }
+    }
+
+    /// A candidate's health changed: say so, and stir those who wait on it.
+    pub fn changed(&mut self, change: Change) {
+        let peer = self.engine.health.peer(change.ix);
+        self.tell(Event::Health { peer, was: change.was, is: change.is, why: change.why });
+        if change.is == HealthState::Down {
+            let hop = Hop { transport: peer.transport, listener: peer.listener, remote: peer.addr, connection: None };
+            let waiting = self.engine.waiting.list(Some(change.ix), hop);
+            self.engine.stirred.extend(waiting.into_iter().map(|slot| (slot, change.ix)));
+        }
+    }
+
+    /// Answers a request without any state (its retransmission is answered in the same way).
+    pub fn reject(&mut self, request: &Message<'_>, from: Hop, reject: Reject, extra: &[(&str, &[u8])]) {
+        crate::reply::stateless(self, request, from, reject, extra);
+    }
+}
+

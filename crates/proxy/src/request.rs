@@ -1,0 +1,300 @@
+//! Requests outside a dialog: who may ask, and which walk their calls take (BEHAVIOUR 2 and 3).
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use trunkline_sip::{Message, Method, Uri};
+
+use crate::{
+    Event, Hop,
+    context::{Context, Kind, Opening},
+    contexts::Contexts,
+    dice::Dice,
+    engine::{Alarm, Engine, Ring, Turn},
+    event::Direction,
+    health::Class,
+    reject::Reject,
+    reply,
+    routing::Role,
+    settings::{HashKey, TrunkId},
+    snapshot::Snapshot,
+    walk::{Walk, hash_key},
+};
+
+impl Contexts {
+    /// A well-formed request from someone who may speak.
+    pub(crate) fn on_request(&mut self, request: &Message<'_>, from: Hop, turn: &mut Turn<'_>) {
+        let (Some(method), Ok(via)) = (request.method(), request.top_via()) else { return };
+        let key = server_key(turn.engine, request, if method == Method::Ack || method == Method::Cancel { Method::Invite } else { method });
+        let known = turn.engine.by_key.get(&key).copied();
+        match (method, known) {
+            (Method::Ack, Some(slot)) => {
+                let mut goes_on = false;
+                self.with(slot, turn, |context, turn| goes_on = context.on_ack(slot, turn));
+                if !goes_on {
+                    return;
+                }
+            }
+            (Method::Cancel, Some(slot)) => {
+                reply::cancel_ok(turn, request, from);
+                return self.with(slot, turn, |context, turn| context.on_cancel(slot, turn));
+            }
+            (Method::Cancel, None) => return turn.reject(request, from, Reject::NoSuchTransaction, &[]),
+            (_, Some(slot)) => {
+                return self.with(slot, turn, |context, turn| context.on_retransmission(request, from, turn));
+            }
+            (_, None) => {}
+        }
+        let snapshot = Arc::clone(&turn.engine.snapshot);
+        let print = loop_print(turn.engine, request);
+        if let Err(reject) = admit(request, print, &snapshot, turn.engine) {
+            return match reject {
+                Reject::TooManyHops if method == Method::Options => self.on_options(request, from, &snapshot, turn),
+                Reject::BadExtension => {
+                    let tags = reply::proxy_require(request);
+                    let lines: SmallVec<[(&str, &[u8]); 4]> = tags.iter().map(|tag| ("Unsupported", *tag)).collect();
+                    turn.reject(request, from, reject, &lines);
+                }
+                reject => turn.reject(request, from, reject, &[]),
+            };
+        }
+        let back = reply::back(from, &via);
+        if request.to_tag().is_some() || method == Method::Ack {
+            return self.on_in_dialog(request, from, (key, back, print), turn);
+        }
+        let role = snapshot.routing().role(from.remote.ip()).clone();
+        if role.is_unknown() {
+            // Let through so far because it might have been in a dialog.
+            return turn.tell(Event::Dropped { from, why: "unknown_source" });
+        }
+        if method == Method::Options && is_for_us(request, &snapshot) {
+            return self.on_options(request, from, &snapshot, turn);
+        }
+        if method == Method::Register {
+            return turn.reject(request, from, Reject::MethodNotAllowed, &[]);
+        }
+        if turn.engine.draining {
+            return turn.reject(request, from, Reject::Draining, &[]);
+        }
+        match choose_walk(request, from, &role, &snapshot, turn.engine) {
+            Ok(walk) => {
+                let kind = if method == Method::Invite { Kind::Call } else { Kind::Other };
+                let drop_routes =
+                    crate::heading::Heading::read(request, &snapshot, &turn.engine.tokens).drop_routes;
+                let opening =
+                    Opening { key, kind, from, back, walk, in_dialog: None, drop_routes, loop_print: print };
+                self.open(request, opening, turn);
+            }
+            Err(reject) => turn.reject(request, from, reject, &[]),
+        }
+    }
+
+    /// Opens a context and makes its first attempt.
+    pub(crate) fn open(&mut self, request: &Message<'_>, opening: Opening, turn: &mut Turn<'_>) {
+        let snapshot = Arc::clone(&turn.engine.snapshot);
+        if self.len() >= snapshot.settings().capacity.contexts {
+            return turn.reject(request, opening.from, Reject::TooBusy, &[]);
+        }
+        let (key, kind) = (opening.key, opening.kind);
+        let dice = Dice::for_call(&turn.engine.dice_key, request.call_id().unwrap_or_default());
+        let budget = opening.walk.attempts(&snapshot, opening.walk.first_trunk()).map(|limits| limits.setup_budget);
+        let started = Event::CallStarted { direction: opening.walk.direction(), trunk: opening.walk.first_trunk() };
+        let context = Context::new(opening, snapshot, request.bytes(), dice, turn.now);
+        let slot = self.slab.insert(context);
+        turn.engine.by_key.insert(key, slot);
+        if kind == Kind::Call {
+            turn.engine.in_setup += 1;
+            turn.tell(started);
+            if let Some(budget) = budget {
+                turn.arm(budget, Alarm::Context(slot, Ring::Budget));
+            }
+        }
+        self.with(slot, turn, |context, turn| {
+            if kind != Kind::Other {
+                context.send_trying(request, turn);
+            }
+            context.try_next(slot, request, turn);
+        });
+    }
+
+    fn on_options(&mut self, request: &Message<'_>, from: Hop, snapshot: &Snapshot, turn: &mut Turn<'_>) {
+        let role = snapshot.routing().role(from.remote.ip());
+        let usable = !turn.engine.draining && is_usable_for(role, snapshot, turn);
+        reply::options(turn, request, from, usable);
+    }
+}
+
+/// RFC 3261 §16.3, in its order.
+fn admit(request: &Message<'_>, print: u64, snapshot: &Snapshot, engine: &Engine) -> Result<(), Reject> {
+    request.check()?;
+    if request.max_forwards()? == Some(0) {
+        return Err(Reject::TooManyHops);
+    }
+    let looped = request.vias().filter_map(Result::ok).any(|via| {
+        let ours = via.branch().and_then(|branch| engine.branches.loop_print(branch));
+        ours == Some(print) && snapshot.own(via.host, via.port, trunkline_sip::Transport::parse(via.transport)).is_some()
+    });
+    if looped {
+        return Err(Reject::Loop);
+    }
+    if reply::proxy_require(request).is_empty() { Ok(()) } else { Err(Reject::BadExtension) }
+}
+
+/// What decides the routing of a request: the same print twice is a loop, another one a spiral
+/// (RFC 5393 §4.2). The topmost Via is not part of it: it differs each time round, and would hide
+/// every loop that passes another hop.
+fn loop_print(engine: &Engine, request: &Message<'_>) -> u64 {
+    let routes: SmallVec<[u8; 256]> =
+        request.all(trunkline_sip::Name::Route).flat_map(|route| route.value.iter().copied()).collect();
+    let required: SmallVec<[u8; 64]> =
+        request.all(trunkline_sip::Name::ProxyRequire).flat_map(|header| header.value.iter().copied()).collect();
+    let number = request.cseq().map_or(0, |cseq| cseq.number);
+    engine.branches.hash(&[
+        request.request_uri().unwrap_or_default(),
+        request.from_tag().unwrap_or_default(),
+        request.to_tag().unwrap_or_default(),
+        request.call_id().unwrap_or_default(),
+        &number.to_be_bytes(),
+        &routes,
+        &required,
+    ]) & 0xffff_ffff_ffff
+}
+
+/// Names a server transaction (RFC 3261 §17.2.3).
+fn server_key(engine: &Engine, request: &Message<'_>, method: Method<'_>) -> u128 {
+    let Ok(via) = request.top_via() else { return 0 };
+    let branch = via.branch().unwrap_or_default();
+    let port = via.port.unwrap_or(0).to_be_bytes();
+    let number = request.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
+    if branch.len() > 7 && branch[..7].eq_ignore_ascii_case(b"z9hG4bK") {
+        return engine.branches.hash128(&[branch, via.host_raw(), &port, method.as_bytes()]);
+    }
+    // RFC 2543 peers: the fields that its copies, its ACK and its CANCEL have in common.
+    engine.branches.hash128(&[
+        b"2543",
+        branch,
+        via.host_raw(),
+        &port,
+        request.call_id().unwrap_or_default(),
+        request.from_tag().unwrap_or_default(),
+        &number,
+        request.request_uri().unwrap_or_default(),
+        method.as_bytes(),
+    ])
+}
+
+fn is_for_us(request: &Message<'_>, snapshot: &Snapshot) -> bool {
+    let uri = request.request_uri().and_then(|uri| Uri::parse(uri).ok());
+    uri.is_none_or(|uri| snapshot.own_uri(&uri).is_some() || (uri.user.is_none() && snapshot.trunk_of_edge(uri.host_raw).is_none()))
+}
+
+/// Whether a call from this source would find anything that is not down.
+fn is_usable_for(role: &Role, snapshot: &Snapshot, turn: &Turn<'_>) -> bool {
+    let health = &turn.engine.health;
+    let alive = |place| snapshot.pool(place).any(|(_, peer)| health.class(peer, turn.now) != Class::Down);
+    let trunks = &snapshot.settings().trunks;
+    let inbound = role.trunks.iter().filter_map(|id| trunks.get(usize::from(id.0)));
+    let mut inbound = inbound.filter_map(|trunk| trunk.origination.as_ref()).peekable();
+    let outbound = || trunks.iter().filter_map(|trunk| trunk.termination.as_ref());
+    if inbound.peek().is_some() {
+        return inbound.flat_map(|it| &it.targets).any(|target| alive(target.place));
+    }
+    !role.pbx || outbound().next().is_none() || outbound().flat_map(|it| &it.edges).any(|edge| alive(edge.place))
+}
+
+/// The called number: the user part, without its parameters and password.
+fn called_number<'a>(uri: &Uri<'a>) -> &'a [u8] {
+    let user = uri.user.unwrap_or_default();
+    let end = user.iter().position(|byte| matches!(byte, b';' | b':')).unwrap_or(user.len());
+    &user[..end]
+}
+
+/// Which way a request goes, and along which candidates.
+fn choose_walk(
+    request: &Message<'_>,
+    from: Hop,
+    role: &Role,
+    snapshot: &Snapshot,
+    engine: &Engine,
+) -> Result<Walk, Reject> {
+    let uri = Uri::parse(request.request_uri().unwrap_or_default())?;
+    let number = called_number(&uri);
+    match direction(role, from, &uri, number, snapshot) {
+        Direction::Origination => {
+            let id = carrier_trunk(role, &uri, number, snapshot).ok_or(Reject::NoRoute)?;
+            let trunk = snapshot.settings().trunks.get(usize::from(id.0)).ok_or(Reject::NoRoute)?;
+            let origination = trunk.origination.as_ref().ok_or(Reject::NoRoute)?;
+            let hash = match hash_key(origination) {
+                Some(HashKey::CallId) => request.call_id().unwrap_or_default(),
+                Some(HashKey::From) => user_of(request.from().ok().map(|from| from.uri)),
+                Some(HashKey::To) => user_of(request.to().ok().map(|to| to.uri)),
+                None => b"",
+            };
+            Ok(Walk::Origination { trunk: id, hash: engine.tokens.hash(&[b"target", hash]), current: None })
+        }
+        Direction::Termination => {
+            let trunks = &snapshot.settings().trunks;
+            let named = snapshot.trunk_of_edge(uri.host_raw);
+            let routes = &snapshot.settings().routes;
+            let matched: SmallVec<[TrunkId; 4]> = match routes.iter().find(|route| route.pattern.matches(number)) {
+                Some(route) => route.trunks.iter().copied().collect(),
+                None if routes.is_empty() => (0..trunks.len()).map(|at| TrunkId(at as u16)).collect(),
+                None => SmallVec::new(),
+            };
+            let mut order: SmallVec<[TrunkId; 4]> = named.into_iter().collect();
+            order.extend(matched.into_iter().filter(|id| Some(*id) != named));
+            order.retain(|id| trunks.get(usize::from(id.0)).is_some_and(|trunk| trunk.termination.is_some()));
+            if order.is_empty() { Err(Reject::NoRoute) } else { Ok(Walk::Termination { trunks: order }) }
+        }
+    }
+}
+
+fn user_of(uri: Option<&[u8]>) -> &[u8] {
+    uri.and_then(|uri| Uri::parse(uri).ok()).map_or(b"", |uri| called_number(&uri))
+}
+
+/// A source that is both PBX and carrier (one machine, or a test): what the request itself names
+/// decides, then the exact address, and carrier where nothing does.
+fn direction(role: &Role, from: Hop, uri: &Uri<'_>, number: &[u8], snapshot: &Snapshot) -> Direction {
+    if role.trunks.is_empty() {
+        return Direction::Termination;
+    }
+    if !role.pbx {
+        return Direction::Origination;
+    }
+    let names_edge = snapshot.trunk_of_edge(uri.host_raw).is_some();
+    let names_trunk = role.trunks.iter().any(|id| names(*id, uri, number, snapshot));
+    if names_edge || (snapshot.is_target(from.remote) && !names_trunk) {
+        return Direction::Termination;
+    }
+    let takes = |id: &TrunkId| snapshot.settings().trunks.get(usize::from(id.0)).is_some_and(|it| it.origination.is_some());
+    if role.trunks.iter().any(takes) { Direction::Origination } else { Direction::Termination }
+}
+
+/// Whether `hosts` or `numbers` of a trunk name this request.
+fn names(id: TrunkId, uri: &Uri<'_>, number: &[u8], snapshot: &Snapshot) -> bool {
+    let Some(trunk) = snapshot.settings().trunks.get(usize::from(id.0)) else { return false };
+    trunk.hosts.iter().any(|host| uri.host.eq_text(host.as_bytes()))
+        || trunk.numbers.iter().any(|pattern| pattern.matches(number))
+}
+
+/// The trunk a carrier's call belongs to: among several with the same source, by host, then by
+/// number, else the first (BEHAVIOUR 2).
+fn carrier_trunk(role: &Role, uri: &Uri<'_>, number: &[u8], snapshot: &Snapshot) -> Option<TrunkId> {
+    if role.trunks.len() < 2 {
+        return role.trunks.first().copied();
+    }
+    let trunk = |id: &TrunkId| snapshot.settings().trunks.get(usize::from(id.0));
+    let by_host = role
+        .trunks
+        .iter()
+        .find(|id| trunk(id).is_some_and(|it| it.hosts.iter().any(|host| uri.host.eq_text(host.as_bytes()))));
+    let by_number = || {
+        role.trunks.iter().find(|id| trunk(id).is_some_and(|it| it.numbers.iter().any(|wanted| wanted.matches(number))))
+    };
+    let by_default = || {
+        // One that names nothing takes what others do not name.
+        role.trunks.iter().find(|id| trunk(id).is_some_and(|it| it.hosts.is_empty() && it.numbers.is_empty()))
+    };
+    by_host.or_else(by_number).or_else(by_default).or(role.trunks.first()).copied()
+}

@@ -1,0 +1,216 @@
+//! A shard's view of [`Routing`]: the same data with what is looked up for every message found
+//! beforehand.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use trunkline_sip::{Host, Transport, Uri};
+
+use crate::{
+    event::Peer,
+    health::{HealthTable, PeerIx},
+    hop::ListenerId,
+    routing::{Candidate, Routing},
+    settings::{Health, Listener, Place, PlaceId, Settings, TrunkId},
+};
+
+/// One snapshot, pinned by every call that began under it.
+#[derive(Debug)]
+pub struct Snapshot {
+    routing: Arc<Routing>,
+    /// By place: the health entries of its candidates, in their order.
+    pools: Vec<Vec<PeerIx>>,
+    /// Our own names: host without brackets in lower case, port.
+    own: Vec<(Box<str>, u16, ListenerId)>,
+    edges: HashMap<Box<str>, TrunkId>,
+    targets: HashSet<SocketAddr>,
+    hosts: HashMap<Box<str>, Vec<PlaceId>>,
+}
+
+impl Snapshot {
+    /// Interns every candidate in the health table and holds it until [`release`](Self::release).
+    pub fn new(routing: Arc<Routing>, health: &mut HealthTable, now: Instant) -> Self {
+        let settings = Arc::clone(routing.settings());
+        let mut cares: Vec<Option<Health>> = vec![None; settings.places.len()];
+        let mut edges = HashMap::new();
+        let mut targets = HashSet::new();
+        for (index, trunk) in settings.trunks.iter().enumerate() {
+            if let Some(termination) = &trunk.termination {
+                for edge in &termination.edges {
+                    edges.entry(edge.address.host.clone()).or_insert(TrunkId(index as u16));
+                    care(&mut cares, edge.place, termination.health);
+                }
+            }
+            if let Some(origination) = &trunk.origination {
+                for target in &origination.targets {
+                    care(&mut cares, target.place, origination.health);
+                    let candidates = &routing.resolved(target.place).candidates;
+                    targets.extend(candidates.iter().map(|candidate| candidate.addr));
+                }
+            }
+        }
+        let pools = cares
+            .iter()
+            .enumerate()
+            .map(|(place, care)| {
+                let Some(care) = care else { return Vec::new() };
+                let candidates = &routing.resolved(PlaceId(place as u32)).candidates;
+                candidates
+                    .iter()
+                    .map(|candidate| {
+                        let ix = health.intern(candidate.peer(), *care, now);
+                        health.hold(ix);
+                        ix
+                    })
+                    .collect()
+            })
+            .collect();
+        let mut hosts: HashMap<Box<str>, Vec<PlaceId>> = HashMap::new();
+        for (index, place) in settings.places.iter().enumerate() {
+            hosts.entry(place.host.clone()).or_default().push(PlaceId(index as u32));
+        }
+        let own = settings.listeners.iter().enumerate().flat_map(own_names).collect();
+        Snapshot { routing, pools, own, edges, targets, hosts }
+    }
+
+    /// Lets go of the health entries; the snapshot is not used again.
+    pub fn release(&self, health: &mut HealthTable) {
+        self.pools.iter().flatten().for_each(|ix| health.release(*ix));
+    }
+
+    /// The snapshot itself.
+    pub fn routing(&self) -> &Arc<Routing> {
+        &self.routing
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &Settings {
+        self.routing.settings()
+    }
+
+    /// Candidates of a place beside their health entries.
+    pub fn pool(&self, place: PlaceId) -> impl Iterator<Item = (&Candidate, PeerIx)> + '_ {
+        let peers = self.pools.get(place.0 as usize).map_or(&[][..], Vec::as_slice);
+        self.routing.resolved(place).candidates.iter().zip(peers.iter().copied())
+    }
+
+    /// Every candidate of edges and targets.
+    pub fn peers(&self) -> HashSet<Peer> {
+        let used = self.pools.iter().enumerate().filter(|(_, pool)| !pool.is_empty());
+        used.flat_map(|(place, _)| &self.routing.resolved(PlaceId(place as u32)).candidates)
+            .map(Candidate::peer)
+            .collect()
+    }
+
+    /// A listener.
+    pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        self.settings().listeners.get(usize::from(id.0))
+    }
+
+    /// What peers see of a listener: "host:port".
+    pub fn advertise(&self, id: ListenerId) -> &str {
+        self.listener(id).map_or("", |listener| &listener.advertise)
+    }
+
+    /// Which of our listeners a host and port name, if any.
+    pub fn own(&self, host: Host<'_>, port: Option<u16>, transport: Option<Transport>) -> Option<ListenerId> {
+        let port = port.unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
+        let mut named = self.own.iter().filter(|(name, at, _)| *at == port && host.eq_text(name.as_bytes()));
+        let (_, _, first) = named.clone().next()?;
+        let same = named.find(|(_, _, id)| {
+            transport.is_none_or(|transport| self.listener(*id).is_some_and(|it| it.transport == transport))
+        });
+        Some(same.map_or(*first, |(_, _, id)| *id))
+    }
+
+    /// Which of our listeners a URI names, if any (RFC 3261 §16.4); `maddr` counts.
+    pub fn own_uri(&self, uri: &Uri<'_>) -> Option<ListenerId> {
+        let host = uri.maddr().unwrap_or(uri.host);
+        self.own(host, uri.port, Some(uri.transport().unwrap_or(Transport::Udp)))
+    }
+
+    /// The trunk one of whose edges has this host.
+    pub fn trunk_of_edge(&self, host: &[u8]) -> Option<TrunkId> {
+        let host = std::str::from_utf8(host).ok()?.to_ascii_lowercase();
+        self.edges.get(host.as_str()).copied()
+    }
+
+    /// Whether a PBX target is reached at exactly this address.
+    pub fn is_target(&self, addr: SocketAddr) -> bool {
+        self.targets.contains(&addr)
+    }
+
+    /// A configured place for a next hop that was found in a message.
+    pub fn known_place(&self, wanted: &Place) -> Option<PlaceId> {
+        let places = self.hosts.get(&wanted.host)?;
+        places.iter().copied().find(|id| {
+            let place = &self.settings().places[id.0 as usize];
+            place.port == wanted.port && place.transport == wanted.transport && place.secure == wanted.secure
+        })
+    }
+
+    /// The listener that speaks this transport with this address, `preferred` if it does.
+    pub fn listener_for(&self, transport: Transport, ip: IpAddr, preferred: ListenerId) -> Option<ListenerId> {
+        let fits = |listener: &Listener| listener.transport == transport && listener.bind.is_ipv4() == ip.is_ipv4();
+        if self.listener(preferred).is_some_and(fits) {
+            return Some(preferred);
+        }
+        let at = self.settings().listeners.iter().position(fits)?;
+        Some(ListenerId(at as u16))
+    }
+}
+
+fn care(cares: &mut [Option<Health>], place: PlaceId, health: Health) {
+    if let Some(slot) = cares.get_mut(place.0 as usize) {
+        slot.get_or_insert(health);
+    }
+}
+
+fn own_names((index, listener): (usize, &Listener)) -> Vec<(Box<str>, u16, ListenerId)> {
+    let id = ListenerId(index as u16);
+    let mut names = Vec::new();
+    if let Some((host, port)) = split_authority(&listener.advertise) {
+        names.push((host.to_ascii_lowercase().into(), port.unwrap_or(listener.transport.default_port()), id));
+    }
+    if !listener.bind.ip().is_unspecified() {
+        names.push((listener.bind.ip().to_string().into(), listener.bind.port(), id));
+    }
+    names
+}
+
+/// "host:port" or "[v6]:port" in two parts; the host without brackets.
+fn split_authority(text: &str) -> Option<(&str, Option<u16>)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        return match rest.strip_prefix(':') {
+            Some(port) => Some((host, Some(port.parse().ok()?))),
+            None => Some((host, None)),
+        };
+    }
+    match text.split_once(':') {
+        Some((host, port)) => Some((host, Some(port.parse().ok()?))),
+        None => Some((text, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_splits_with_and_without_port_and_brackets() {
+        for (text, wanted) in [
+            ("edge.example.net:5060", Some(("edge.example.net", Some(5060)))),
+            ("192.0.2.1", Some(("192.0.2.1", None))),
+            ("[2001:db8::1]:5070", Some(("2001:db8::1", Some(5070)))),
+            ("[::1]", Some(("::1", None))),
+            ("host:port", None),
+        ] {
+            assert_eq!(split_authority(text), wanted, "{text}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A slab whose slots carry generations: what names an entry stops naming it once it is gone.
+
+/// Names one entry for as long as it lives.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Slot {
+    /// Where.
+    pub index: u32,
+    /// Which of those that were ever there.
+    pub generation: u32,
+}
+
+/// Entries found by [`Slot`] in one step.
+#[derive(Debug)]
+pub struct Slab<T> {
+    entries: Vec<Option<(u32, T)>>,
+    free: Vec<u32>,
+    len: u32,
+    generation: u32,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Slab { entries: Vec::new(), free: Vec::new(), len: 0, generation: 0 }
+    }
+}
+
+impl<T> Slab<T> {
+    /// How many live.
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether none lives.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Puts one in.
+    pub fn insert(&mut self, value: T) -> Slot {
+        // One counter for all slots, so that a slot given back to the allocator and grown again
+        // does not repeat itself.
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        self.len += 1;
+        // Free slots beyond the end are leftovers of `shrink`.
+        while let Some(index) = self.free.pop() {
+            if let Some(entry) = self.entries.get_mut(index as usize) {
+                *entry = Some((generation, value));
+                return Slot { index, generation };
+            }
+        }
+        self.entries.push(Some((generation, value)));
+        Slot { index: self.entries.len() as u32 - 1, generation }
+    }
+
+    /// The entry, if it still lives.
+    pub fn get(&self, slot: Slot) -> Option<&T> {
+        match self.entries.get(slot.index as usize) {
+            Some(Some((generation, value))) if *generation == slot.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The entry, if it still lives.
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+        match self.entries.get_mut(slot.index as usize) {
+            Some(Some((generation, value))) if *generation == slot.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Takes it out.
+    pub fn remove(&mut self, slot: Slot) -> Option<T> {
+        self.get(slot)?;
+        let (_, value) = self.entries[slot.index as usize].take()?;
+        self.len -= 1;
+        self.free.push(slot.index);
+        self.shrink();
+        Some(value)
+    }
+
+    /// All that live, in slot order.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &T)> + '_ {
+        self.entries.iter().enumerate().filter_map(|(index, entry)| {
+            let (generation, value) = entry.as_ref()?;
+            Some((Slot { index: index as u32, generation: *generation }, value))
+        })
+    }
+
+    /// Gives memory back after a peak: vacant slots at the end, a step at a time.
+    fn shrink(&mut self) {
+        while matches!(self.entries.last(), Some(None)) {
+            self.entries.pop();
+        }
+        if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len() * 2);
+            let end = self.entries.len() as u32;
+            self.free.retain(|index| *index < end);
+            self.free.shrink_to(self.free.len() * 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_never_names_its_successor() {
+        let mut slab = Slab::default();
+        let first = slab.insert("first");
+        assert_eq!(slab.remove(first), Some("first"));
+        let second = slab.insert("second");
+        assert_eq!(first.index, second.index);
+        assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"second")));
+        assert_eq!(slab.remove(first), None);
+        assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn memory_goes_back_after_a_peak_and_generations_do_not_repeat() {
+        let mut slab = Slab::default();
+        let slots: Vec<_> = (0..10_000).map(|n| slab.insert(n)).collect();
+        for slot in slots.iter().rev() {
+            slab.remove(*slot);
+        }
+        assert!(slab.is_empty() && slab.entries.capacity() <= 128, "{}", slab.entries.capacity());
+        assert!(slab.free.len() <= 10_000);
+        let again = slab.insert(1);
+        assert!(slots.iter().all(|old| slab.get(*old).is_none()));
+        assert_eq!(slab.get(again), Some(&1));
+    }
+}

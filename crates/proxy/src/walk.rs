@@ -1,0 +1,339 @@
+//! The order in which one call tries its candidates.
+//!
+//! A walk is a pure function of snapshot, health, chance and what was tried: it keeps no list of
+//! its own, so what is learned while the call waits counts for its next step.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use smallvec::SmallVec;
+
+use crate::{
+    dice::Dice,
+    event::Direction,
+    health::{Class, HealthTable, PeerIx},
+    routing::Candidate,
+    select::{self, By, Choice},
+    settings::{Attempts, HashKey, InDialog, Origination, Policy, RequestAddress, Target, TrunkId},
+    snapshot::Snapshot,
+};
+
+/// Where a call may go.
+#[derive(Clone, Debug)]
+pub enum Walk {
+    /// Out: these trunks in order, each edge by edge.
+    Termination {
+        /// In order.
+        trunks: SmallVec<[TrunkId; 4]>,
+    },
+    /// In: the targets of this trunk.
+    Origination {
+        /// The trunk.
+        trunk: TrunkId,
+        /// What `policy = "hash"` hashes of this call.
+        hash: u64,
+        /// The target that is being tried: all its addresses before the next target.
+        current: Option<u16>,
+    },
+    /// To addresses that the message itself or a webhook names.
+    Fixed {
+        /// Whose settings hold, and how it is counted.
+        trunk: TrunkId,
+        /// Which way the call went when it was set up.
+        direction: Direction,
+        /// In order.
+        candidates: SmallVec<[Candidate; 1]>,
+        /// A new Request-URI, or empty: the request's own.
+        request_uri: Arc<[u8]>,
+    },
+}
+
+/// How the Request-URI of an attempt is made.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Addressed {
+    /// This edge of the trunk.
+    Edge(u16),
+    /// This target of the trunk.
+    Target(u16),
+    /// As the walk says.
+    Fixed,
+}
+
+/// The next step of a walk.
+#[derive(Copy, Clone, Debug)]
+pub struct Step {
+    /// Whose candidate.
+    pub trunk: TrunkId,
+    /// How to address it.
+    pub addressed: Addressed,
+    /// Where to send.
+    pub candidate: Candidate,
+    /// Its health entry; `None` for addresses nobody configured.
+    pub peer: Option<PeerIx>,
+}
+
+/// What a walk needs to know of an attempt that was made.
+#[derive(Copy, Clone, Debug)]
+pub struct Tried {
+    /// Whose.
+    pub trunk: TrunkId,
+    /// How it was addressed.
+    pub addressed: Addressed,
+    /// Where it went.
+    pub addr: SocketAddr,
+    /// Whether nobody was heard there: silence or a lost hop.
+    pub dead: bool,
+}
+
+/// What a step reads.
+pub struct Terrain<'t> {
+    /// The call's snapshot.
+    pub snapshot: &'t Snapshot,
+    /// Health now.
+    pub health: &'t HealthTable,
+    /// Now.
+    pub now: Instant,
+    /// Active calls of a trunk's target.
+    pub active: &'t dyn Fn(TrunkId, u16) -> u32,
+    /// Whether a target's `max_cps` leaves room for one more call in this second.
+    pub has_pace: &'t dyn Fn(TrunkId, u16, &Target) -> bool,
+    /// What was tried.
+    pub tried: &'t [Tried],
+}
+
+impl Walk {
+    /// The next candidate, or `None` when nothing is left.
+    ///
+    /// Candidates that are down are passed by, unless nobody alive is left to ask: every
+    /// candidate is down or was dead to this very call. Then they are all tried, since a stale
+    /// health report must not fail a live call (BEHAVIOUR 6, FACTS P10).
+    pub fn next(&mut self, terrain: &Terrain<'_>, dice: &mut Dice) -> Option<Step> {
+        self.step(terrain, dice, false).or_else(|| {
+            let panic = self.nobody_alive(terrain);
+            if panic { self.step(terrain, dice, true) } else { None }
+        })
+    }
+
+    fn step(&mut self, terrain: &Terrain<'_>, dice: &mut Dice, panic: bool) -> Option<Step> {
+        match self {
+            Walk::Termination { trunks } => trunks.iter().find_map(|trunk| edge_step(terrain, dice, *trunk, panic)),
+            Walk::Origination { trunk, hash, current } => target_step(terrain, dice, *trunk, *hash, current, panic),
+            Walk::Fixed { trunk, candidates, .. } => {
+                let trunk = *trunk;
+                let mut left = candidates.iter().filter(|it| !terrain.was_tried(trunk, Addressed::Fixed, it.addr));
+                left.next().map(|candidate| Step {
+                    trunk,
+                    addressed: Addressed::Fixed,
+                    candidate: *candidate,
+                    peer: terrain.health.lookup(&candidate.peer()),
+                })
+            }
+        }
+    }
+
+    fn nobody_alive(&self, terrain: &Terrain<'_>) -> bool {
+        let dead = |trunk: TrunkId, addressed: Addressed, candidate: &Candidate, peer: PeerIx| {
+            terrain.health.class(peer, terrain.now) == Class::Down
+                || terrain.tried.iter().any(|tried| {
+                    tried.dead && tried.addr == candidate.addr && tried.trunk == trunk && tried.addressed == addressed
+                })
+        };
+        match self {
+            Walk::Termination { trunks } => trunks.iter().all(|trunk| {
+                edges(terrain, *trunk).all(|(at, place)| {
+                    terrain.snapshot.pool(place).all(|(it, peer)| dead(*trunk, Addressed::Edge(at), it, peer))
+                })
+            }),
+            Walk::Origination { trunk, .. } => targets(terrain, *trunk).enumerate().all(|(at, target)| {
+                let addressed = Addressed::Target(at as u16);
+                terrain.snapshot.pool(target.place).all(|(it, peer)| dead(*trunk, addressed, it, peer))
+            }),
+            Walk::Fixed { .. } => false,
+        }
+    }
+
+    /// The trunk that the walk begins with.
+    pub fn first_trunk(&self) -> TrunkId {
+        match self {
+            Walk::Termination { trunks } => trunks.first().copied().unwrap_or(TrunkId(0)),
+            Walk::Origination { trunk, .. } | Walk::Fixed { trunk, .. } => *trunk,
+        }
+    }
+
+    /// Which way.
+    pub fn direction(&self) -> Direction {
+        match self {
+            Walk::Termination { .. } => Direction::Termination,
+            Walk::Origination { .. } => Direction::Origination,
+            Walk::Fixed { direction, .. } => *direction,
+        }
+    }
+
+    /// The timers that hold for attempts at a trunk in this walk.
+    pub fn attempts<'s>(&self, snapshot: &'s Snapshot, trunk: TrunkId) -> Option<&'s Attempts> {
+        let trunk = snapshot.settings().trunks.get(usize::from(trunk.0))?;
+        match self.direction() {
+            Direction::Termination => trunk.termination.as_ref().map(|it| &it.attempts),
+            Direction::Origination => trunk.origination.as_ref().map(|it| &it.attempts),
+        }
+    }
+}
+
+/// The address an attempt's Request-URI is rewritten to; `None` where the walk itself says.
+pub fn request_address(snapshot: &Snapshot, trunk: TrunkId, addressed: Addressed) -> Option<&RequestAddress> {
+    let trunk = snapshot.settings().trunks.get(usize::from(trunk.0))?;
+    match addressed {
+        Addressed::Edge(at) => trunk.termination.as_ref()?.edges.get(usize::from(at)).map(|it| &it.address),
+        Addressed::Target(at) => trunk.origination.as_ref()?.targets.get(usize::from(at)).map(|it| &it.address),
+        Addressed::Fixed => None,
+    }
+}
+
+/// What `policy = "hash"` reads of a request.
+pub fn hash_key(origination: &Origination) -> Option<HashKey> {
+    match origination.policy {
+        Policy::Hash(key) => Some(key),
+        Policy::Weighted | Policy::LeastCalls => None,
+    }
+}
+
+/// Whether in-dialog requests towards this trunk's carrier go to the recorded peer.
+pub fn keeps_to_peer(snapshot: &Snapshot, trunk: TrunkId) -> bool {
+    snapshot.settings().trunks.get(usize::from(trunk.0)).is_some_and(|it| it.in_dialog == InDialog::Peer)
+}
+
+impl Terrain<'_> {
+    fn was_tried(&self, trunk: TrunkId, addressed: Addressed, addr: SocketAddr) -> bool {
+        self.tried.iter().any(|it| it.addr == addr && it.trunk == trunk && it.addressed == addressed)
+    }
+
+    /// The best untried candidate of one name: usable before suspect before (in a panic) down;
+    /// inside a class by SRV priority, then weight, then chance (BEHAVIOUR 4).
+    fn best_of(
+        &self,
+        dice: &mut Dice,
+        trunk: TrunkId,
+        addressed: Addressed,
+        place: crate::settings::PlaceId,
+        worst: Class,
+    ) -> Option<Step> {
+        let mut best: Option<(Class, u16)> = None;
+        let mut among: SmallVec<[(Candidate, PeerIx); 8]> = SmallVec::new();
+        for (candidate, peer) in self.snapshot.pool(place) {
+            let rank = (self.health.class(peer, self.now), candidate.priority);
+            if rank.0 > worst || self.was_tried(trunk, addressed, candidate.addr) {
+                continue;
+            }
+            if best.is_none_or(|best| rank < best) {
+                best = Some(rank);
+                among.clear();
+            }
+            if best == Some(rank) {
+                among.push((*candidate, peer));
+            }
+        }
+        let choices: SmallVec<[Choice; 8]> = among
+            .iter()
+            .map(|(candidate, peer)| Choice {
+                priority: 0,
+                weight: slowed(candidate.weight.max(1), self.health.slow_start_share(*peer, self.now)),
+                active: 0,
+                id: 0,
+            })
+            .collect();
+        let at = select::pick(By::Weighted, &choices, dice)?;
+        let (candidate, peer) = among[at];
+        Some(Step { trunk, addressed, candidate, peer: Some(peer) })
+    }
+}
+
+fn edges<'t>(terrain: &'t Terrain<'_>, trunk: TrunkId) -> impl Iterator<Item = (u16, crate::settings::PlaceId)> + 't {
+    let trunk = terrain.snapshot.settings().trunks.get(usize::from(trunk.0));
+    let edges = trunk.and_then(|trunk| trunk.termination.as_ref()).map_or(&[][..], |it| &it.edges);
+    edges.iter().enumerate().map(|(at, edge)| (at as u16, edge.place))
+}
+
+fn targets<'t>(terrain: &'t Terrain<'_>, trunk: TrunkId) -> impl Iterator<Item = &'t Target> + 't {
+    let trunk = terrain.snapshot.settings().trunks.get(usize::from(trunk.0));
+    trunk.and_then(|trunk| trunk.origination.as_ref()).map_or(&[][..], |it| &it.targets).iter()
+}
+
+fn edge_step(terrain: &Terrain<'_>, dice: &mut Dice, trunk: TrunkId, panic: bool) -> Option<Step> {
+    let worst = if panic { Class::Down } else { Class::Suspect };
+    edges(terrain, trunk).find_map(|(at, place)| terrain.best_of(dice, trunk, Addressed::Edge(at), place, worst))
+}
+
+fn target_step(
+    terrain: &Terrain<'_>,
+    dice: &mut Dice,
+    trunk: TrunkId,
+    hash: u64,
+    current: &mut Option<u16>,
+    panic: bool,
+) -> Option<Step> {
+    let worst = if panic { Class::Down } else { Class::Suspect };
+    let origination = terrain.snapshot.settings().trunks.get(usize::from(trunk.0))?.origination.as_ref()?;
+    if let Some(at) = *current {
+        let place = origination.targets.get(usize::from(at))?.place;
+        if let Some(step) = terrain.best_of(dice, trunk, Addressed::Target(at), place, worst) {
+            return Some(step);
+        }
+        *current = None;
+    }
+    // Lowest priority first; inside it, usable ones before suspect ones.
+    let mut best: Option<(u16, Class)> = None;
+    let mut choices: SmallVec<[Choice; 8]> = SmallVec::new();
+    let mut places: SmallVec<[u16; 8]> = SmallVec::new();
+    for (at, target) in origination.targets.iter().enumerate() {
+        let at = at as u16;
+        let addressed = Addressed::Target(at);
+        let candidates = terrain.snapshot.pool(target.place);
+        let Some((class, share)) = candidates
+            .filter(|(candidate, _)| !terrain.was_tried(trunk, addressed, candidate.addr))
+            .map(|(_, peer)| {
+                (terrain.health.class(peer, terrain.now), terrain.health.slow_start_share(peer, terrain.now))
+            })
+            .min_by_key(|(class, share)| (*class, std::cmp::Reverse(*share)))
+        else {
+            continue;
+        };
+        let active = (terrain.active)(trunk, at);
+        let full = target.max_calls != 0 && active >= target.max_calls;
+        if class > worst || full || !(terrain.has_pace)(trunk, at, target) {
+            continue;
+        }
+        let rank = (target.priority, class);
+        if best.is_none_or(|best| rank < best) {
+            best = Some(rank);
+            choices.clear();
+            places.clear();
+        }
+        if best == Some(rank) {
+            choices.push(Choice { priority: 0, weight: slowed(target.weight, share), active, id: name_id(target) });
+            places.push(at);
+        }
+    }
+    let by = match origination.policy {
+        Policy::Weighted => By::Weighted,
+        Policy::LeastCalls => By::LeastCalls,
+        Policy::Hash(_) => By::Hash(hash),
+    };
+    let at = places[select::pick(by, &choices, dice)?];
+    *current = Some(at);
+    terrain.best_of(dice, trunk, Addressed::Target(at), origination.targets[usize::from(at)].place, worst)
+}
+
+/// A weight on its way back to full share; never less than 1 of 1000 of it, so that it returns.
+fn slowed(weight: u16, share: u16) -> u16 {
+    if share >= 1000 || weight == 0 {
+        return weight;
+    }
+    (u32::from(weight) * u32::from(share) / 1000).max(1) as u16
+}
+
+/// Names a target for rendezvous hashing: the same on every node and after a reload.
+fn name_id(target: &Target) -> u64 {
+    // FNV-1a: only told apart here, mixed strongly by `select`.
+    target.address.written.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
