@@ -103,7 +103,7 @@ impl Framer {
             };
             return self.unfinished(buffer, scanned);
         };
-        let length = match body_len(&buffer[..headers_end]) {
+        let length = match body_len(&buffer[..headers_end], self.limits.line_max()) {
             Ok(length) => length,
             Err(error) => return Frame::Broken(error),
         };
@@ -151,8 +151,12 @@ fn end_of_headers(buffer: &[u8], from: usize) -> Option<usize> {
 
 /// The body's length by the headers, which end with the empty line. Headers that cannot be read for
 /// other reasons are passed over: the parser will tell the sender about them, and the stream lives.
-fn body_len(head: &[u8]) -> Result<usize, Malformed> {
+fn body_len(head: &[u8], line_max: usize) -> Result<usize, Malformed> {
     let mut at = scan::line_end(head, 0)? + 2;
+    if at > line_max {
+        // As `unfinished` says of it when it comes in small pieces.
+        return Err(Malformed::new(Fault::LineTooLong, line_max));
+    }
     let mut length = None;
     loop {
         match scan::next(head, at, usize::MAX) {

@@ -24,11 +24,17 @@ impl Expected {
         let mut column = || columns.next().unwrap_or_default().to_owned();
         let (file, verdict, facts) = (column(), column(), column());
         let fact = |fact: &str| {
-            let (key, value) = fact.split_once('=').unwrap_or_else(|| panic!("{file}: {fact}"));
+            let (key, value) = fact
+                .split_once('=')
+                .unwrap_or_else(|| panic!("{file}: {fact}"));
             (key.to_owned(), value.to_owned())
         };
         let facts = facts.split_whitespace().map(fact).collect();
-        Expected { file, verdict, facts }
+        Expected {
+            file,
+            verdict,
+            facts,
+        }
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -39,7 +45,9 @@ impl Expected {
 
 fn expectations() -> Vec<Expected> {
     let text = fs::read_to_string(folder().join("expect.txt")).unwrap();
-    let rows = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let rows = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     rows.map(Expected::read).collect()
 }
 
@@ -78,7 +86,8 @@ fn fact(message: &Message<'_>, key: &str) -> String {
 fn every_torture_message_gets_its_verdict() {
     for expected in expectations() {
         let (file, bytes, limits) = (&expected.file, expected.bytes(), Limits::default());
-        let parsed = Message::parse(&bytes, &limits).and_then(|message| message.check().map(|()| message));
+        let parsed =
+            Message::parse(&bytes, &limits).and_then(|message| message.check().map(|()| message));
         let verdict = match &parsed {
             Ok(_) => "pass".to_owned(),
             Err(error) => format!("refuse {} {}", error.fault.status(), error.fault.reason()),
@@ -97,7 +106,10 @@ fn every_torture_message_gets_its_verdict() {
 
 #[test]
 fn every_torture_message_that_passes_is_forwarded_as_it_came() {
-    for expected in expectations().iter().filter(|expected| expected.verdict == "pass") {
+    for expected in expectations()
+        .iter()
+        .filter(|expected| expected.verdict == "pass")
+    {
         let bytes = expected.bytes();
         let message = Message::parse(&bytes, &Limits::default()).unwrap();
         let mut out = Vec::new();

@@ -45,12 +45,20 @@ fn sip_params_equal(a: &Uri<'_>, b: &Uri<'_>) -> bool {
     let lone = DECISIVE
         .iter()
         .any(|name| a.params.has(name) != b.params.has(name));
-    !lone
-        && a.params.iter().all(|(name, value)| {
-            let other = b.params.iter().find(|(known, _)| same(known, name));
-            other
-                .is_none_or(|(_, known)| same(known.unwrap_or_default(), value.unwrap_or_default()))
-        })
+    !lone && sip_params_agree(a, b) && sip_params_agree(b, a)
+}
+
+/// Whether each parameter of `a` that `b` has too has the same value there.
+fn sip_params_agree(a: &Uri<'_>, b: &Uri<'_>) -> bool {
+    a.params.iter().all(|(name, value)| {
+        let mut others = b
+            .params
+            .iter()
+            .filter(|(known, _)| same(known, name))
+            .peekable();
+        others.peek().is_none()
+            || others.any(|(_, known)| same(known.unwrap_or_default(), value.unwrap_or_default()))
+    })
 }
 
 /// Whether every header of `inner` is among those of `outer`.

@@ -1,0 +1,278 @@
+//! What holds for any bytes whatever. The mutation test and the fuzz targets run these.
+
+use trunkline_sip::frame::{Frame, Framer};
+use trunkline_sip::{Edit, Host, Limits, Message, Name, Scheme, Uri, peek};
+
+/// Reading and changing a message: no panic, nothing out of bounds, nothing lost.
+pub fn message(bytes: &[u8]) {
+    for limits in [
+        Limits::default(),
+        Limits {
+            message: 600,
+            headers: 5,
+            line: 80,
+        },
+    ] {
+        match Message::parse(bytes, &limits) {
+            Ok(message) => {
+                whole(&message);
+                unchanged(&message);
+                values_go_one_by_one(&message);
+                peeks_agree(bytes, &message);
+                survives_a_stream(&message);
+            }
+            Err(error) => {
+                assert!(error.at <= bytes.len(), "{error}");
+                assert!(error.to_string().contains(error.fault.reason()));
+            }
+        }
+        if let Some(message) = Message::salvage(bytes, &limits) {
+            whole(&message);
+            assert!(message.bytes().len() <= limits.message);
+        }
+    }
+}
+
+/// Every span leads to what it is said to be; every question gets an answer.
+fn whole(message: &Message<'_>) {
+    let bytes = message.bytes();
+    let part = |at: (u32, u32)| {
+        bytes
+            .get(at.0 as usize..at.1 as usize)
+            .expect("a span in bounds")
+    };
+    let mut last_end = 0;
+    for header in message.headers() {
+        assert!(
+            header.line.0 >= last_end && header.line.1 > header.line.0,
+            "headers come in order"
+        );
+        last_end = header.line.1;
+        assert_eq!(part(header.value_at), header.value);
+        assert!(
+            part(header.line).starts_with(header.raw_name) && part(header.line).ends_with(b"\n")
+        );
+        assert!(header.value_at.0 >= header.line.0 && header.value_at.1 <= header.line.1);
+        assert_eq!(Name::parse(header.raw_name), header.name);
+    }
+    if let Some(at) = message.request_uri_at() {
+        assert_eq!(Some(part(at)), message.request_uri());
+    }
+    for name in [
+        Name::Via,
+        Name::Route,
+        Name::RecordRoute,
+        Name::Contact,
+        Name::ProxyRequire,
+        Name::From,
+        Name::Other,
+    ] {
+        for value in message.values(name) {
+            assert_eq!(part(value.at), value.bytes);
+            assert!(value.line.0 < value.at.0 && value.at.1 < value.line.1);
+        }
+    }
+    for via in message.vias().flatten() {
+        assert!(part(via.at).ends_with(via.params.0));
+        assert_eq!(Host::parse(via.host_raw()), Some(via.host));
+        let _ = (via.branch(), via.received(), via.rport());
+    }
+    for address in message
+        .routes()
+        .chain(message.record_routes())
+        .chain([message.from(), message.to()])
+        .flatten()
+    {
+        assert!(
+            part(address.at)
+                .windows(address.uri.len())
+                .any(|window| window == address.uri)
+        );
+        uri(address.uri);
+    }
+    if message.check().is_ok() {
+        assert!(
+            message.call_id().is_ok() && message.cseq().is_ok() && message.max_forwards().is_ok()
+        );
+        assert!(message.top_via().is_ok_and(|via| via.branch().is_some()));
+        assert_eq!(
+            message
+                .method()
+                .map(|method| method.as_bytes())
+                .unwrap_or(b""),
+            match message.cseq() {
+                Ok(cseq) if message.is_request() => cseq.method.as_bytes(),
+                _ => b"",
+            }
+        );
+    }
+    let _ = (
+        message.contact(),
+        message.from_tag(),
+        message.to_tag(),
+        message.body(),
+        message.named("x-any"),
+    );
+}
+
+fn unchanged(message: &Message<'_>) {
+    let edit = Edit::new(message);
+    let mut out = Vec::new();
+    edit.write(&mut out);
+    assert_eq!(
+        out,
+        message.bytes(),
+        "writing without changes changes nothing"
+    );
+    assert_eq!(edit.written_len(), out.len());
+    assert!(
+        Message::salvage(message.bytes(), &Limits::default()).is_some(),
+        "what can be read can be salvaged"
+    );
+}
+
+/// Taking out one value leaves a message that lacks that value and nothing else.
+fn values_go_one_by_one(message: &Message<'_>) {
+    let count = |message: &Message<'_>, name| message.values(name).count();
+    for name in [Name::Via, Name::Route] {
+        for value in message.values(name) {
+            let mut edit = Edit::new(message);
+            edit.remove_value(&value);
+            let mut out = Vec::new();
+            edit.write(&mut out);
+            let Ok(shorter) = Message::parse(&out, &Limits::default()) else {
+                panic!("{message:?} without {value:?} cannot be read")
+            };
+            // What stays may be nothing but commas then, and an empty header has no value at all.
+            assert!(
+                count(&shorter, name) < count(message, name),
+                "{message:?} without {value:?}"
+            );
+            assert_eq!(shorter.body(), message.body());
+            assert_eq!(
+                count(&shorter, Name::Contact),
+                count(message, Name::Contact)
+            );
+        }
+    }
+}
+
+/// The socket loop and the proxy must not see different messages.
+fn peeks_agree(bytes: &[u8], message: &Message<'_>) {
+    assert_eq!(peek::is_response(bytes), !message.is_request());
+    assert_eq!(
+        peek::call_id(bytes),
+        message.first(Name::CallId).map(|header| header.value)
+    );
+    if let Ok(via) = message.top_via() {
+        assert_eq!(peek::top_branch(bytes), via.branch());
+    }
+}
+
+/// With the Content-Length that a stream needs, a message is one frame, and the same.
+fn survives_a_stream(message: &Message<'_>) {
+    let mut edit = Edit::new(message);
+    edit.content_length();
+    let mut out = Vec::new();
+    edit.write(&mut out);
+    let limits = Limits {
+        message: usize::MAX,
+        ..Limits::default()
+    };
+    let end = out.len();
+    assert_eq!(
+        Framer::new(limits).next(&out),
+        Frame::Message { start: 0, end }
+    );
+    let Ok(again) = Message::parse(&out, &limits) else {
+        panic!("{message:?} cannot be read from a stream")
+    };
+    assert_eq!(
+        (again.start(), again.body()),
+        (message.start(), message.body())
+    );
+}
+
+/// Framing: a stream is cut at the same places, however its bytes arrive.
+pub fn frame(stream: &[u8], steps: &[usize]) {
+    let limits = Limits {
+        message: 2000,
+        headers: 20,
+        line: 200,
+    };
+    let at_once = frames(stream, &[stream.len()], limits);
+    for &step in steps {
+        assert_eq!(
+            frames(stream, &[step], limits),
+            at_once,
+            "in steps of {step}"
+        );
+    }
+    assert_eq!(
+        frames(stream, steps, limits),
+        at_once,
+        "in steps of {steps:?}"
+    );
+}
+
+/// The ends of all messages and of the whole, how many pings, and whether it broke.
+fn frames(stream: &[u8], steps: &[usize], limits: Limits) -> (Vec<(usize, usize)>, usize, bool) {
+    let mut framer = Framer::new(limits);
+    let (mut messages, mut pings) = (Vec::new(), 0);
+    let (mut from, mut until) = (0, 0);
+    for step in steps.iter().cycle() {
+        until = stream.len().min(until + step.max(&1));
+        loop {
+            match framer.next(&stream[from..until]) {
+                Frame::NeedMore => break,
+                Frame::KeepAlive {
+                    consumed,
+                    pings: more,
+                } => {
+                    assert!(consumed > 0 && from + consumed <= until);
+                    pings += more;
+                    from += consumed;
+                }
+                Frame::Message { start, end } => {
+                    assert!(start < end && from + end <= until);
+                    messages.push((from + start, from + end));
+                    from += end;
+                }
+                Frame::Broken(_) => return (messages, pings, true),
+            }
+            framer.consumed();
+        }
+        if until == stream.len() {
+            break;
+        }
+    }
+    (messages, pings, false)
+}
+
+/// A URI: its parts are parts of it, and it equals itself.
+pub fn uri(bytes: &[u8]) {
+    let Ok(uri) = Uri::parse(bytes) else { return };
+    assert_eq!(uri.equals(&uri), uri.scheme != Scheme::Other);
+    let _ = (uri.transport(), uri.maddr(), uri.has_lr(), uri.is_sips());
+    if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
+        return;
+    }
+    let mut written = bytes[..bytes.iter().position(|&byte| byte == b':').unwrap() + 1].to_vec();
+    if let Some(user) = uri.user {
+        written.extend_from_slice(user);
+        written.push(b'@');
+    }
+    written.extend_from_slice(uri.host_raw);
+    assert!(bytes.starts_with(&written));
+    let mut tail = uri.params.0.to_vec();
+    if !uri.headers.is_empty() || bytes.ends_with(b"?") {
+        tail.push(b'?');
+        tail.extend_from_slice(uri.headers);
+    }
+    assert!(bytes.ends_with(&tail));
+    let port = &bytes[written.len()..bytes.len() - tail.len()];
+    let number = port
+        .strip_prefix(b":")
+        .map(|digits| std::str::from_utf8(digits).unwrap().parse().unwrap());
+    assert_eq!(uri.port, number);
+}
