@@ -66,8 +66,6 @@ pub const IMPOSED_PAUSE: Duration = Duration::from_secs(60);
 pub const PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// What a candidate gets of its share in the first moment after it is back, per mille.
 const SLOW_START_FLOOR: u16 = 100;
-/// A waiting list with less room than this is never worth giving memory back for.
-const WAITING_SHRINK_ABOVE: usize = 64;
 
 /// A candidate's place in a [`HealthTable`]. Good for as long as the candidate is configured or
 /// [held](HealthTable::hold).
@@ -79,8 +77,8 @@ pub struct PeerIx(pub u32);
 pub enum Class {
     /// First.
     Usable,
-    /// When no usable one is left. A half-open candidate counts as one; call
-    /// [`HealthTable::begin_trial`] when it is chosen.
+    /// When no usable one is left. A half-open candidate counts as one, until
+    /// a call is [sent](HealthTable::sent) to it.
     Suspect,
     /// Only when the walk has nothing else at all.
     Down,
@@ -141,8 +139,6 @@ struct Entry {
     turn: Option<Instant>,
     configured: bool,
     holds: u32,
-    /// Attempts that wait for a first response.
-    waiting: Vec<u64>,
 }
 
 /// What was sent to a candidate that is up since anything was heard from it.
@@ -193,8 +189,8 @@ impl HealthTable {
     }
 
     /// The settings that hold for it.
-    pub fn settings(&self, ix: PeerIx) -> Health {
-        self.entry(ix).settings
+    pub fn settings(&self, ix: PeerIx) -> &Health {
+        &self.entry(ix).settings
     }
 
     /// The candidate at a place.
@@ -253,9 +249,16 @@ impl HealthTable {
     }
 
     /// A walk has chosen this candidate. If it is half-open, others stay away until the call has
-    /// its verdict, is released, or has taken [`TRIAL_MAX`].
+    /// its verdict, ends without one, or has taken [`TRIAL_MAX`]. [`sent`](Self::sent) does the
+    /// same.
     pub fn begin_trial(&mut self, ix: PeerIx, now: Instant) {
         self.entry_mut(ix).machine.begin_trial(now);
+    }
+
+    /// The trial's call ended without a verdict, for instance because the caller gave up: the
+    /// next may try.
+    pub fn end_trial(&mut self, ix: PeerIx) {
+        self.entry_mut(ix).machine.end_trial();
     }
 
     /// Takes evidence in; says what it changed.
@@ -281,11 +284,13 @@ impl HealthTable {
         self.settle(now, ix, was, "learned from another shard")
     }
 
-    /// A request was sent to it: once for each attempt, not for its retransmissions.
+    /// A request of a call was sent to it: once for each attempt, not for its retransmissions,
+    /// and not for probes. To a half-open candidate, it is the trial.
     pub fn sent(&mut self, now: Instant, ix: PeerIx) {
         let entry = self.entry_mut(ix);
         if entry.machine.state() != HealthState::Up {
             // Nothing is left to suspect.
+            entry.machine.begin_trial(now);
             return;
         }
         let first = entry.silence.calls == 0;
@@ -350,35 +355,6 @@ impl HealthTable {
             (Some(probe), Some(turn)) => Some(probe.min(turn)),
             (probe, turn) => probe.or(turn),
         }
-    }
-
-    /// An attempt waits for its first response; returns its place in the waiting list.
-    pub fn attach(&mut self, ix: PeerIx, waiter: u64) -> u32 {
-        let waiting = &mut self.entry_mut(ix).waiting;
-        waiting.push(waiter);
-        waiting.len() as u32 - 1
-    }
-
-    /// The attempt at this place waits no more. The last one of the list takes its place; returns
-    /// that one, so that it can be told.
-    pub fn detach(&mut self, ix: PeerIx, index: u32) -> Option<u64> {
-        let waiting = &mut self.entry_mut(ix).waiting;
-        let index = index as usize;
-        if index >= waiting.len() {
-            return None;
-        }
-        waiting.swap_remove(index);
-        let moved = waiting.get(index).copied();
-        let room = waiting.capacity();
-        if room > WAITING_SHRINK_ABOVE && waiting.len() < room / 8 {
-            waiting.shrink_to(room / 4);
-        }
-        moved
-    }
-
-    /// Takes all that wait, to move them on: the candidate is down.
-    pub fn take_waiting(&mut self, ix: PeerIx) -> Vec<u64> {
-        std::mem::take(&mut self.entry_mut(ix).waiting)
     }
 
     /// All candidates, in the order of their places.
@@ -464,7 +440,6 @@ impl HealthTable {
             turn: None,
             configured: true,
             holds: 0,
-            waiting: Vec::new(),
         };
         let at = match self.free.pop() {
             Some(at) => {
@@ -482,7 +457,7 @@ impl HealthTable {
 
     fn forget_if_unused(&mut self, ix: PeerIx) {
         let entry = self.entry(ix);
-        if entry.configured || entry.holds > 0 || !entry.waiting.is_empty() {
+        if entry.configured || entry.holds > 0 {
             return;
         }
         let peer = entry.peer;

@@ -181,8 +181,20 @@ fn a_down_candidate_gets_no_call_until_it_has_rested_and_then_one_at_a_time() {
     assert_eq!(world.class(ix), Class::Down);
     world.wait(MS);
     assert_eq!(world.class(ix), Class::Suspect, "half-open");
-    world.table.begin_trial(ix, world.now);
+    world.table.sent(world.now, ix);
     assert_eq!(world.class(ix), Class::Down, "a trial runs");
+    world.see(ix, Evidence::Alive);
+    assert_eq!(world.class(ix), Class::Usable);
+}
+
+#[test]
+fn a_candidate_that_is_not_probed_comes_back_by_one_real_call() {
+    let (mut world, ix) = World::one(unprobed());
+    world.fail(ix, 2);
+    world.wait(REST_MIN);
+    assert_eq!(world.class(ix), Class::Usable);
+    world.table.sent(world.now, ix);
+    assert_eq!(world.class(ix), Class::Down, "one at a time");
     world.see(ix, Evidence::Alive);
     assert_eq!(world.class(ix), Class::Usable);
 }
@@ -312,6 +324,10 @@ fn a_trial_that_ends_without_a_verdict_does_not_keep_others_away() {
     world.table.release(ix);
     assert_eq!(world.class(ix), Class::Suspect, "released: cancelled");
 
+    world.table.begin_trial(ix, world.now);
+    world.table.end_trial(ix);
+    assert_eq!(world.class(ix), Class::Suspect, "the caller gave up");
+
     world.table.hold(ix);
     world.table.begin_trial(ix, world.now);
     world.wait(TRIAL_MAX);
@@ -403,16 +419,4 @@ fn who_leaves_the_configuration_is_probed_no_more_and_forgotten_once_released() 
     assert_eq!(places, [stays]);
     assert_eq!(world.know(3, pbx()), ix, "its place is used again");
     assert_eq!(world.table.state(ix), HealthState::Up);
-}
-
-#[test]
-fn a_thousand_waiting_calls_leave_no_memory_behind() {
-    let (mut world, ix) = World::one(pbx());
-    (0..10_000).for_each(|waiter| {
-        world.table.attach(ix, waiter);
-    });
-    (0..10_000).for_each(|_| {
-        world.table.detach(ix, 0);
-    });
-    assert!(world.table.entry(ix).waiting.capacity() <= WAITING_SHRINK_ABOVE);
 }

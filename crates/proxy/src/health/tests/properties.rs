@@ -1,7 +1,5 @@
 //! What holds whatever happens.
 
-use std::collections::HashMap;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -93,38 +91,5 @@ proptest! {
                 prop_assert!(count <= most, "{} in 30 s", count);
             }
         }
-    }
-
-    /// The model: a plain list.
-    #[test]
-    fn the_waiting_list_loses_nobody(steps in prop::collection::vec(any::<Option<prop::sample::Index>>(), 0..200)) {
-        let (mut world, ix) = World::one(pbx());
-        let mut places: HashMap<u64, u32> = HashMap::new();
-        for (waiter, step) in (0u64..).zip(steps) {
-            match step {
-                None => {
-                    places.insert(waiter, world.table.attach(ix, waiter));
-                }
-                Some(_) if places.is_empty() => {}
-                Some(which) => {
-                    let mut waiting: Vec<u64> = places.keys().copied().collect();
-                    waiting.sort_unstable();
-                    let leaver = waiting[which.index(waiting.len())];
-                    let place = places.remove(&leaver).unwrap();
-                    if let Some(moved) = world.table.detach(ix, place) {
-                        places.insert(moved, place);
-                    }
-                }
-            }
-            for (waiter, place) in &places {
-                prop_assert_eq!(world.table.entry(ix).waiting[*place as usize], *waiter);
-            }
-        }
-        let mut left = world.table.take_waiting(ix);
-        left.sort_unstable();
-        let mut expected: Vec<u64> = places.into_keys().collect();
-        expected.sort_unstable();
-        prop_assert_eq!(left, expected);
-        prop_assert_eq!(world.table.detach(ix, 0), None);
     }
 }
