@@ -10,7 +10,7 @@ use super::{
     MAX_FORWARDS,
     request::original_uri,
     route::{RouteChange, RouteLines, RouteSlice, Strict},
-    splice::{Splice, put_fmt, put_header},
+    splice::{Splice, put_all, put_header, put_number},
     via::ViaPlan,
 };
 
@@ -88,7 +88,7 @@ fn hop_by_hop(
     put_header(out, original, &from);
     put_header(out, to_of, &to);
     put_header(out, original, &call_id);
-    put_fmt(out, format_args!("CSeq: {number} {method}\r\n"));
+    put_cseq(number, method, out);
     put_end(reason, out);
     Ok(())
 }
@@ -156,7 +156,7 @@ fn in_dialog(
     put_header(out, response, &from);
     put_header(out, response, &to);
     put_header(out, response, &call_id);
-    put_fmt(out, format_args!("CSeq: {number} {method}\r\n"));
+    put_cseq(number, method, out);
     put_end(reason, out);
     Ok(())
 }
@@ -171,21 +171,17 @@ pub fn options(
     out: &mut Vec<u8>,
 ) {
     put_start("OPTIONS", place_uri, via, out);
-    put_fmt(out, format_args!("From: <sip:ping@{}>;tag=", via.sent_by));
+    put_all(out, &["From: <sip:ping@", via.sent_by, ">;tag="]);
     out.extend_from_slice(from_tag);
     out.extend_from_slice(b"\r\nTo: <");
     out.extend_from_slice(place_uri);
     out.extend_from_slice(b">\r\nCall-ID: ");
     out.extend_from_slice(call_id);
-    put_fmt(
-        out,
-        format_args!(
-            "\r\nCSeq: {cseq} OPTIONS\r\nContact: <sip:ping@{}",
-            via.sent_by
-        ),
-    );
+    out.extend_from_slice(b"\r\n");
+    put_cseq(cseq, "OPTIONS", out);
+    put_all(out, &["Contact: <sip:ping@", via.sent_by]);
     if via.transport != Transport::Udp {
-        put_fmt(out, format_args!(";transport={}", via.transport.param()));
+        put_all(out, &[";transport=", via.transport.param()]);
     }
     out.extend_from_slice(b">\r\nAccept: application/sdp\r\n");
     put_end(None, out);
@@ -199,11 +195,19 @@ fn first<'a>(message: &Message<'a>, name: Name) -> Result<Header<'a>, Malformed>
 }
 
 fn put_start(method: &str, uri: &[u8], via: &ViaPlan<'_>, out: &mut Vec<u8>) {
-    put_fmt(out, format_args!("{method} "));
+    put_all(out, &[method, " "]);
     out.extend_from_slice(uri);
     out.extend_from_slice(b" SIP/2.0\r\n");
     via.write(out);
-    put_fmt(out, format_args!("Max-Forwards: {MAX_FORWARDS}\r\n"));
+    put_all(out, &["Max-Forwards: "]);
+    put_number(out, u64::from(MAX_FORWARDS));
+    put_all(out, &["\r\n"]);
+}
+
+fn put_cseq(number: u32, method: &str, out: &mut Vec<u8>) {
+    put_all(out, &["CSeq: "]);
+    put_number(out, u64::from(number));
+    put_all(out, &[" ", method, "\r\n"]);
 }
 
 fn put_route_uri(uri: &[u8], out: &mut Vec<u8>) {
@@ -214,7 +218,7 @@ fn put_route_uri(uri: &[u8], out: &mut Vec<u8>) {
 
 fn put_end(reason: Option<&str>, out: &mut Vec<u8>) {
     if let Some(reason) = reason {
-        put_fmt(out, format_args!("Reason: {reason}\r\n"));
+        put_all(out, &["Reason: ", reason, "\r\n"]);
     }
     out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
 }

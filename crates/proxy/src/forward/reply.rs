@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use trunkline_sip::{Header, Message, Name};
 
 use super::{
-    splice::{Splice, put_fmt, put_header},
+    splice::{Splice, put_all, put_header, put_number},
     via::{holds, note_source},
 };
 
@@ -37,10 +37,9 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
     if request.all(Name::Via).any(|via| !is_whole(request, &via)) {
         return false;
     }
-    put_fmt(
-        out,
-        format_args!("SIP/2.0 {} {}\r\n", reply.code, reply.reason),
-    );
+    put_all(out, &["SIP/2.0 "]);
+    put_number(out, u64::from(reply.code));
+    put_all(out, &[" ", reply.reason, "\r\n"]);
     // One each: a request with two of them is answered (400), but not with two of them.
     let mut seen: [Option<Name>; 4] = [None; 4];
     for header in request.headers() {
@@ -75,7 +74,7 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
         }
     }
     for (name, value) in reply.extra {
-        put_fmt(out, format_args!("{name}: "));
+        put_all(out, &[name, ": "]);
         out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");
     }

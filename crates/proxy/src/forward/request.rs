@@ -7,7 +7,7 @@ use trunkline_sip::{Fault, Header, Malformed, Message, Name, Transport};
 use super::{
     MAX_FORWARDS,
     route::{RouteChange, RouteLines, Strict},
-    splice::{Splice, put_fmt},
+    splice::{Splice, put_all},
     via::{ViaPlan, holds, note_source},
 };
 
@@ -60,9 +60,9 @@ pub struct RecordRoute<'p> {
 impl RecordRoute<'_> {
     /// `double`: there is another one of ours beside it, and both leave together.
     fn write(&self, double: bool, out: &mut Vec<u8>) {
-        put_fmt(out, format_args!("Record-Route: <sip:{}", self.advertise));
+        put_all(out, &["Record-Route: <sip:", self.advertise]);
         if self.transport != Transport::Udp {
-            put_fmt(out, format_args!(";transport={}", self.transport.param()));
+            put_all(out, &[";transport=", self.transport.param()]);
         }
         out.extend_from_slice(if double { b";lr;r2" } else { b";lr" });
         if let Some(token) = self.token {
@@ -124,7 +124,7 @@ pub fn request(
             Name::MaxForwards => {
                 if let MaxForwards::Set(value) = plan.max_forwards {
                     splice.until(header.value_at.0);
-                    splice.put_fmt(format_args!("{value}"));
+                    splice.put_number(u64::from(value));
                     splice.skip(header.value_at.1);
                 }
             }
@@ -192,7 +192,9 @@ impl Additions {
         }
         if let Some(value) = self.max_forwards.take() {
             splice.until(at);
-            splice.put_fmt(format_args!("Max-Forwards: {value}\r\n"));
+            splice.put(b"Max-Forwards: ");
+            splice.put_number(u64::from(value));
+            splice.put(b"\r\n");
         }
     }
 
@@ -214,7 +216,7 @@ pub(super) fn right_length(splice: &mut Splice<'_, '_>, header: &Header<'_>, bod
         .and_then(|text| text.parse().ok());
     if written != Some(body) {
         splice.until(header.value_at.0);
-        splice.put_fmt(format_args!("{body}"));
+        splice.put_number(body as u64);
         splice.skip(header.value_at.1);
     }
 }
@@ -222,7 +224,9 @@ pub(super) fn right_length(splice: &mut Splice<'_, '_>, header: &Header<'_>, bod
 /// Puts in a Content-Length at the end of the headers when there is none.
 pub(super) fn missing_length(splice: &mut Splice<'_, '_>, message: &Message<'_>) {
     if message.first(Name::ContentLength).is_none() {
-        splice.put_fmt(format_args!("Content-Length: {}\r\n", message.body().len()));
+        splice.put(b"Content-Length: ");
+        splice.put_number(message.body().len() as u64);
+        splice.put(b"\r\n");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Copying with changes on the way.
 
-use std::io::Write;
+use std::{io::Write, net::IpAddr};
 
 use trunkline_sip::{Header, Message};
 
@@ -42,9 +42,9 @@ impl<'a, 'o> Splice<'a, 'o> {
         self.out.extend_from_slice(bytes);
     }
 
-    /// Writes something new that has a textual form.
-    pub fn put_fmt(&mut self, text: std::fmt::Arguments<'_>) {
-        put_fmt(self.out, text);
+    /// Writes a number in digits.
+    pub fn put_number(&mut self, number: u64) {
+        put_number(self.out, number);
     }
 
     /// The arena, for what writes whole lines.
@@ -72,10 +72,46 @@ impl<'a, 'o> Splice<'a, 'o> {
     }
 }
 
-/// Writes formatted text without a String in between.
-pub(super) fn put_fmt(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to a Vec does not fail.
-    let _ = out.write_fmt(text);
+/// Writes several texts one after the other. Formatting would cost more than all the rest of
+/// forwarding.
+pub(super) fn put_all(out: &mut Vec<u8>, texts: &[&str]) {
+    texts
+        .iter()
+        .for_each(|text| out.extend_from_slice(text.as_bytes()));
+}
+
+/// Writes a number in digits.
+pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Writes an address as a Via has it: IPv6 without brackets (RFC 5118 §4.5).
+pub(super) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(v4) => {
+            for (place, octet) in v4.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'.');
+                }
+                put_number(out, u64::from(octet));
+            }
+        }
+        // Its short form is not worth writing twice, and writing to a Vec does not fail.
+        IpAddr::V6(v6) => {
+            let _ = write!(out, "{v6}");
+        }
+    }
 }
 
 /// Writes one header of a message as it stands there, folds included. The line end is ours: that
@@ -84,4 +120,30 @@ pub(super) fn put_header(out: &mut Vec<u8>, message: &Message<'_>, header: &Head
     let line = header.line.0 as usize..header.value_at.1 as usize;
     out.extend_from_slice(message.bytes().get(line).unwrap_or_default());
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_addresses_are_written_as_the_library_would() {
+        for number in [0, 1, 9, 10, 70, 255, 65535, u64::from(u32::MAX), u64::MAX] {
+            let mut out = Vec::new();
+            put_number(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+        for ip in [
+            "0.0.0.0",
+            "10.0.0.1",
+            "255.255.255.255",
+            "::",
+            "2001:db8::7",
+            "fe80::1",
+        ] {
+            let mut out = Vec::new();
+            put_ip(&mut out, ip.parse().expect("an address"));
+            assert_eq!(out, ip.as_bytes());
+        }
+    }
 }

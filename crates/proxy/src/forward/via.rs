@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use trunkline_sip::{Header, Transport, Via};
 
-use super::splice::{Splice, put_fmt};
+use super::splice::{Splice, put_all, put_ip};
 
 /// The Via of one attempt.
 #[derive(Copy, Clone, Debug)]
@@ -28,9 +28,15 @@ impl ViaPlan<'_> {
             branch,
             alias,
         } = self;
-        put_fmt(
+        put_all(
             out,
-            format_args!("Via: SIP/2.0/{} {sent_by};branch=", transport.via_name()),
+            &[
+                "Via: SIP/2.0/",
+                transport.via_name(),
+                " ",
+                sent_by,
+                ";branch=",
+            ],
         );
         out.extend_from_slice(branch);
         out.extend_from_slice(if *alias { b";alias\r\n" } else { b"\r\n" });
@@ -58,18 +64,20 @@ pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: So
         };
         splice.until(end);
         if is_rport {
-            splice.put_fmt(format_args!("={}", source.port()));
+            splice.put(b"=");
+            splice.put_number(u64::from(source.port()));
         } else {
             // One that a client wrote itself is no evidence of anything.
-            splice.put_fmt(format_args!("={ip}"));
+            splice.put(b"=");
+            put_ip(splice.out(), ip);
             noted = true;
         }
         splice.skip(value_end(splice, end, value, via.at.1));
     }
     splice.until(via.at.1);
     if !noted && (asked || differs) {
-        // RFC 5118 §4.5: an IPv6 address stands here without brackets.
-        splice.put_fmt(format_args!(";received={ip}"));
+        splice.put(b";received=");
+        put_ip(splice.out(), ip);
     }
 }
 
