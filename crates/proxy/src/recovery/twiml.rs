@@ -115,10 +115,11 @@ impl Refusal {
 pub struct Notes(Vec<Refusal>);
 
 impl Notes {
-    /// Keeps one, up to a limit.
-    pub fn push(&mut self, note: Refusal) {
+    /// Says `what` about an element, while there is room: finding its place costs a walk through
+    /// the text, and a document may give hundreds of reasons.
+    pub fn say(&mut self, node: Node<'_, '_>, what: impl std::fmt::Display) {
         if self.0.len() < NOTES_MAX {
-            self.0.push(note);
+            self.0.push(Refusal::at(node, what));
         }
     }
 }
@@ -190,10 +191,7 @@ fn verbs(root: Node<'_, '_>, base: &Url) -> Result<Document, Refusal> {
             .text()
             .is_some_and(|text| node.is_text() && !text.trim().is_empty())
         {
-            notes.push(Refusal::at(
-                root,
-                "has text outside its verbs; it is not used",
-            ));
+            notes.say(root, "has text outside its verbs; it is not used");
         }
     }
     let Notes(notes) = notes;

@@ -159,6 +159,11 @@ impl Url {
     }
 }
 
+/// A URL for logs: without its query, which may hold secrets.
+pub fn shown(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default()
+}
+
 /// Trimmed, of a bearable length, and of characters that cannot end a request line early.
 fn checked(text: &str) -> Result<&str, UrlFault> {
     let text = text.trim();
@@ -370,6 +375,7 @@ mod tests {
     fn a_log_never_shows_a_password_or_a_query() {
         let url = Url::parse("https://user:p4%3Ass@host:8443/voice?key=k#rc=1").unwrap();
         assert_eq!(url.shown(), "https://host:8443/voice");
+        assert_eq!(shown(url.as_str()), url.shown());
         assert!(!format!("{url:?}").contains("p4"), "{url:?}");
     }
 

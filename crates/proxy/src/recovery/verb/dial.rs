@@ -67,10 +67,10 @@ pub fn read(node: Node<'_, '_>, base: &Url, notes: &mut Notes) -> Result<Option<
             continue;
         };
         if targets.len() == TARGETS_MAX {
-            notes.push(Refusal::at(
+            notes.say(
                 noun,
                 format!("is left out: a Dial has at most {TARGETS_MAX}"),
-            ));
+            );
             break;
         }
         targets.push(DialTarget {
@@ -80,24 +80,21 @@ pub fn read(node: Node<'_, '_>, base: &Url, notes: &mut Notes) -> Result<Option<
         });
     }
     if !text(node).is_empty() {
-        notes.push(Refusal::at(
+        notes.say(
             node,
             "of a plain number needs a trunk's termination, which is not used here; \
              write <Sip>sip:number@host</Sip>",
-        ));
+        );
     }
     if targets.is_empty() {
-        notes.push(Refusal::at(
-            node,
-            "has nobody to call; the next verb runs instead",
-        ));
+        notes.say(node, "has nobody to call; the next verb runs instead");
         return Ok(None);
     }
     for name in NOT_DONE.iter().filter(|name| node.has_attribute(**name)) {
-        notes.push(Refusal::at(
+        notes.say(
             node,
             format!("{name} is not carried out: no media passes here"),
-        ));
+        );
     }
     Ok(Some(Dial {
         targets,
@@ -114,17 +111,14 @@ fn noun_uri(noun: Node<'_, '_>, notes: &mut Notes) -> Result<Option<String>, Ref
                 Ok(()) => return Ok(Some(uri)),
                 Err(fault) => {
                     let uri = short(&uri);
-                    notes.push(Refusal::at(
-                        noun,
-                        format!("\"{uri}\" cannot be called: {fault}"),
-                    ));
+                    notes.say(noun, format!("\"{uri}\" cannot be called: {fault}"));
                 }
             }
         }
-        "Number" => notes.push(Refusal::at(
+        "Number" => notes.say(
             noun,
             "needs a trunk's termination, which is not used here; write <Sip>sip:number@host</Sip>",
-        )),
+        ),
         _ => {
             return Err(Refusal::at(
                 noun,
@@ -174,10 +168,10 @@ fn timeout(node: Node<'_, '_>, notes: &mut Notes) -> Option<Duration> {
         .filter(|seconds| TIMEOUT_SECONDS.contains(seconds));
     if seconds.is_none() {
         let (text, most) = (short(text), TIMEOUT_SECONDS.end());
-        notes.push(Refusal::at(
+        notes.say(
             node,
             format!("timeout=\"{text}\" is not 1 to {most} seconds; the trunk's own timers apply"),
-        ));
+        );
     }
     seconds.map(|seconds| Duration::from_secs(seconds.into()))
 }
@@ -193,10 +187,10 @@ fn action(node: Node<'_, '_>, base: &Url, notes: &mut Notes) -> Option<Action> {
         }),
         Err(fault) => {
             let text = short(text);
-            notes.push(Refusal::at(
+            notes.say(
                 node,
                 format!("action=\"{text}\" cannot be asked: {fault}; the next verb runs instead"),
-            ));
+            );
             None
         }
     }

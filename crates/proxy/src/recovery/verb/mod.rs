@@ -50,10 +50,10 @@ impl Verb {
             "Hangup" => Ok(Some(Verb::Hangup)),
             "Pause" => Ok(Some(Verb::Pause(pause::read(node, notes)))),
             name if NEED_MEDIA.contains(&name) => {
-                notes.push(Refusal::at(
+                notes.say(
                     node,
                     "needs a media server, and none is configured; the next verb runs instead",
-                ));
+                );
                 Ok(None)
             }
             _ => Err(Refusal::at(
@@ -81,10 +81,10 @@ fn method(node: Node<'_, '_>, notes: &mut Notes) -> HttpMethod {
         Some(word) if word.eq_ignore_ascii_case("GET") => HttpMethod::Get,
         Some(word) => {
             let word = short(word);
-            notes.push(Refusal::at(
+            notes.say(
                 node,
                 format!("method=\"{word}\" is not GET or POST; POST is used"),
-            ));
+            );
             HttpMethod::Post
         }
     }

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use roxmltree::Node;
 
-use super::{
-    super::twiml::{Notes, Refusal},
-    short,
-};
+use super::{super::twiml::Notes, short};
 
 /// A pause; how much of it is granted is the call's to decide.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -25,10 +22,10 @@ pub fn read(node: Node<'_, '_>, notes: &mut Notes) -> Pause {
         None => 1,
         Some(text) => text.trim().parse::<u16>().unwrap_or_else(|_| {
             let text = short(text);
-            notes.push(Refusal::at(
+            notes.say(
                 node,
                 format!("length=\"{text}\" is not a number of seconds; 1 is used"),
-            ));
+            );
             1
         }),
     };

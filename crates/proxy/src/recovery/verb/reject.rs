@@ -2,10 +2,7 @@
 
 use roxmltree::Node;
 
-use super::{
-    super::twiml::{Notes, Refusal},
-    short,
-};
+use super::{super::twiml::Notes, short};
 
 /// How the caller is refused.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -33,10 +30,10 @@ pub fn read(node: Node<'_, '_>, notes: &mut Notes) -> Reject {
         Some("busy") => Reject::Busy,
         Some(other) => {
             let other = short(other);
-            notes.push(Refusal::at(
+            notes.say(
                 node,
                 format!("reason=\"{other}\" is not rejected or busy; rejected is used"),
-            ));
+            );
             Reject::Rejected
         }
     }
