@@ -93,7 +93,8 @@ pub enum Evidence {
     Failed(&'static str),
     /// A probe failed: silence, a lost hop, 408, 503. Why, for a person.
     ProbeFailed(&'static str),
-    /// A 503 with Retry-After: how long, already capped by `retry_after_max`.
+    /// A 503 with Retry-After: how long, already capped by `retry_after_max`. One of 0 is a
+    /// failure like another.
     Pause(Duration),
 }
 
@@ -163,7 +164,7 @@ impl HealthTable {
     pub fn intern(&mut self, peer: Peer, settings: Health, now: Instant) -> PeerIx {
         let ix = self
             .lookup(&peer)
-            .unwrap_or_else(|| self.insert(peer, settings));
+            .unwrap_or_else(|| self.insert(peer, settings, now));
         let entry = self.entry_mut(ix);
         let probe = match entry.probe {
             _ if entry.machine.is_paused() => None,
@@ -429,12 +430,12 @@ impl HealthTable {
         self.silent = self.silent.saturating_sub(u32::from(was_silent));
     }
 
-    fn insert(&mut self, peer: Peer, settings: Health) -> PeerIx {
+    fn insert(&mut self, peer: Peer, settings: Health, now: Instant) -> PeerIx {
         let entry = Entry {
             peer,
             settings,
             machine: Machine::new(),
-            pace: Pace::new(&peer),
+            pace: Pace::new(&peer, now),
             silence: Silence::default(),
             probe: None,
             turn: None,

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Class, Evidence, IMPOSED_PAUSE, PAUSE_MAX, REST_MAX, REST_MIN, TRIAL_MAX, later};
+use super::{
+    Class, Evidence, IMPOSED_PAUSE, PAUSE_MAX, REST_MAX, REST_MIN, TRIAL_MAX, later,
+    pace::is_probed,
+};
 use crate::{event::HealthState, settings::Health};
 
 #[derive(Copy, Clone, Debug)]
@@ -81,10 +84,13 @@ impl Machine {
         match self.phase {
             Phase::Up => Class::Usable,
             Phase::Suspect { .. } => Class::Suspect,
-            Phase::Down(rest) if rest.is_half_open(now) => match settings.probe_interval {
-                Some(_) => Class::Suspect,
-                None => Class::Usable,
-            },
+            Phase::Down(rest) if rest.is_half_open(now) => {
+                if is_probed(settings) {
+                    Class::Suspect
+                } else {
+                    Class::Usable
+                }
+            }
             Phase::Down(_) | Phase::Paused { .. } => Class::Down,
         }
     }
@@ -169,7 +175,7 @@ impl Machine {
     /// When time alone may change the state.
     pub(super) fn next_turn(&self, settings: &Health) -> Option<Instant> {
         match self.phase {
-            Phase::Suspect { since } if settings.probe_interval.is_none() => later(since, REST_MIN),
+            Phase::Suspect { since } if !is_probed(settings) => later(since, REST_MIN),
             Phase::Paused { until, .. } => until,
             // A down one's rest changes its class, which is asked for, not its state.
             Phase::Up | Phase::Suspect { .. } | Phase::Down(_) => None,

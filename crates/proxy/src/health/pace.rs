@@ -16,6 +16,7 @@ use crate::{
 /// Whoever is probed this seldom is a carrier, and does not like to be probed much more often
 /// just because it is in trouble.
 const CARRIER_INTERVAL: Duration = Duration::from_secs(10);
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
 const SUSPECT_INTERVAL: Duration = Duration::from_secs(1);
 const DOWN_INTERVAL: Duration = Duration::from_secs(2);
@@ -27,6 +28,7 @@ const DOWN_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Pace {
     seed: u64,
+    born: Instant,
     probes: u64,
     last: Option<Instant>,
     /// The last time a probe was brought forward because of suspicion.
@@ -34,21 +36,27 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(peer: &Peer) -> Self {
+    pub(super) fn new(peer: &Peer, now: Instant) -> Self {
         let mut hasher = SipHasher24::new();
         peer.hash(&mut hasher);
         Pace {
             seed: hasher.finish(),
+            born: now,
             probes: 0,
             last: None,
             hurried: None,
         }
     }
 
-    /// The first probe: anywhere within the interval.
+    /// The first probe: anywhere within the interval, and from there on one interval further each
+    /// time. So probing that is switched off and on again, however often, is neither hastened nor
+    /// put off for ever.
     pub(super) fn first(&self, settings: &Health, now: Instant) -> Option<Instant> {
         let interval = interval(settings)?;
-        later(now, interval.mul_f64(self.chance()))
+        let first = later(self.born, interval.mul_f64(self.chance(0)))?;
+        let late = now.saturating_duration_since(first).as_nanos();
+        let times = late.div_ceil(interval.as_nanos());
+        later(first, interval.saturating_mul(u32::try_from(times).ok()?))
     }
 
     /// One whole interval from now.
@@ -108,20 +116,28 @@ impl Pace {
 
     /// Ten per cent either way.
     fn jittered(&self, gap: Duration) -> Duration {
-        gap.mul_f64(0.9 + 0.2 * self.chance())
+        gap.mul_f64(0.9 + 0.2 * self.chance(self.probes))
     }
 
-    /// A number from 0 up to 1, another one after each probe.
-    fn chance(&self) -> f64 {
-        let mut hasher = SipHasher24::new_with_keys(self.seed, self.probes);
+    /// A number from 0 up to 1, another one for each turn.
+    fn chance(&self, turn: u64) -> f64 {
+        let mut hasher = SipHasher24::new_with_keys(self.seed, turn);
         hasher.write_u8(0);
         (hasher.finish() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
-/// The configured interval; more than a day counts as a day.
+/// The configured interval within reason; 0 is off, as `None` is.
 fn interval(settings: &Health) -> Option<Duration> {
-    Some(settings.probe_interval?.min(INTERVAL_MAX))
+    let interval = settings
+        .probe_interval
+        .filter(|interval| !interval.is_zero())?;
+    Some(interval.clamp(INTERVAL_MIN, INTERVAL_MAX))
+}
+
+/// Whether such a candidate is probed at all.
+pub(super) fn is_probed(settings: &Health) -> bool {
+    interval(settings).is_some()
 }
 
 /// From one probe to the next in a state; `None`: not probed.

@@ -114,6 +114,37 @@ fn a_reload_brings_no_probe_forward() {
 }
 
 #[test]
+fn two_trunks_that_disagree_about_a_candidate_do_not_stop_its_probes() {
+    for other in [unprobed(), pbx()] {
+        let mut world = World::new();
+        let mut sent = 0;
+        for _ in 0..600 {
+            world.know(1, other);
+            world.know(1, carrier());
+            sent += world.wait(S).1.len();
+        }
+        assert!((18..=130).contains(&sent), "{sent} probes");
+    }
+}
+
+#[test]
+fn an_interval_out_of_reason_does_no_harm() {
+    let table = [
+        (Duration::ZERO, 0..=0),
+        (Duration::from_nanos(1), 90..=111),
+        (Duration::MAX, 0..=1),
+    ];
+    for (interval, expected) in table {
+        let (mut world, _) = World::one(Health {
+            probe_interval: Some(interval),
+            ..pbx()
+        });
+        let sent = world.wait(10 * S).1.len();
+        assert!(expected.contains(&sent), "{interval:?}: {sent}");
+    }
+}
+
+#[test]
 fn trouble_hastens_probes_as_far_as_the_candidate_bears() {
     let table = [
         (pbx(), HealthState::Suspect, 900 * MS..=1100 * MS),
