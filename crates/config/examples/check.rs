@@ -7,7 +7,10 @@ fn main() {
         let path = Path::new(&file);
         match trunkline_config::load(path) {
             Ok(loaded) => {
-                loaded.warnings.iter().for_each(|warning| println!("{}\n", warning.display(path)));
+                loaded
+                    .warnings
+                    .iter()
+                    .for_each(|warning| println!("{}\n", warning.display(path)));
                 println!("{file}: can be used");
             }
             Err(report) => println!("{report}\n"),

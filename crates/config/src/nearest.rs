@@ -1,7 +1,7 @@
 //! "Did you mean ...?"
 
 /// The candidate that is most like `word`, if one is like it at all: at most a third of the longer
-/// word differs.
+/// word differs, and something is the same.
 pub(crate) fn nearest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
@@ -11,7 +11,8 @@ pub(crate) fn nearest<'c>(
         .into_iter()
         .map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate))
         .filter(|(distance, candidate)| {
-            *distance <= (word.chars().count().max(candidate.chars().count()) / 3).max(1)
+            let longer = word.chars().count().max(candidate.chars().count());
+            *distance <= (longer / 3).max(1) && *distance < longer
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -63,6 +64,7 @@ mod tests {
             ("conect-timeout", Some("connect_timeout")),
             ("colour", None),
             ("", None),
+            ("b", None),
         ] {
             assert_eq!(nearest(typed, words), meant, "{typed}");
         }

@@ -53,6 +53,24 @@ pub(crate) struct Excerpt {
 }
 
 impl Diagnostic {
+    /// A finding without a place.
+    pub(crate) fn of_whole_file(
+        severity: Severity,
+        key: &str,
+        message: String,
+        remedy: String,
+    ) -> Self {
+        Diagnostic {
+            severity,
+            line: 0,
+            column: 0,
+            message,
+            remedy,
+            key: key.to_owned(),
+            excerpt: None,
+        }
+    }
+
     /// Ready to print: `path:line:column: error: what; what to do`, then the line and a caret.
     pub fn display<'a>(&'a self, path: &'a Path) -> impl fmt::Display + 'a {
         Shown {
@@ -119,15 +137,7 @@ impl Report {
 
     /// A report of one fault that concerns the file as a whole.
     pub(crate) fn whole_file(path: &Path, message: String, remedy: &str) -> Self {
-        let diagnostic = Diagnostic {
-            severity: Severity::Error,
-            line: 0,
-            column: 0,
-            message,
-            remedy: remedy.to_owned(),
-            key: String::new(),
-            excerpt: None,
-        };
+        let diagnostic = Diagnostic::of_whole_file(Severity::Error, "", message, remedy.to_owned());
         Report {
             path: path.to_owned(),
             diagnostics: vec![diagnostic],

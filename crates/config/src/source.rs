@@ -7,6 +7,9 @@ use crate::report::{Diagnostic, Excerpt, Report, Severity};
 /// A source line longer than this is not repeated under a message.
 const EXCERPT_CHARS_MAX: usize = 160;
 
+/// Findings shown at most: whoever sees more repairs the first ones and looks again.
+const FOUND_MAX: usize = 200;
+
 /// Bytes of the file, `start..end`.
 pub(crate) type Span = Range<usize>;
 
@@ -72,8 +75,14 @@ impl<'t> Source<'t> {
 
 /// Whether a line seems to have a secret in it, in a file where none should be.
 fn may_hold_secret(line: &str) -> bool {
-    let key = line.split('=').next().unwrap_or_default().to_ascii_lowercase();
-    let secret = ["token", "secret", "password"].iter().any(|word| key.contains(word));
+    let key = line
+        .split('=')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let secret = ["token", "secret", "password"]
+        .iter()
+        .any(|word| key.contains(word));
     secret && !key.contains("_file")
 }
 
@@ -151,15 +160,8 @@ impl<'t> Faults<'t> {
     /// Adds an error about something that is missing in the file as a whole.
     pub fn absent(&self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
         if !self.torn {
-            let diagnostic = Diagnostic {
-                severity: Severity::Error,
-                line: 0,
-                column: 0,
-                message: message.into(),
-                remedy: remedy.into(),
-                key: key.to_owned(),
-                excerpt: None,
-            };
+            let (message, remedy) = (message.into(), remedy.into());
+            let diagnostic = Diagnostic::of_whole_file(Severity::Error, key, message, remedy);
             self.found.borrow_mut().push((0, diagnostic));
         }
     }
@@ -214,14 +216,35 @@ impl<'t> Faults<'t> {
             .any(|(_, found)| found.severity == Severity::Error)
     }
 
-    /// All findings, in file order.
+    /// All findings, in file order; of very many, the first errors and how many more there are.
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {
         let mut found = self.found.into_inner();
-        found.sort_by_key(|(offset, diagnostic)| (*offset, diagnostic.severity));
-        found
+        // What two readers of one table have both found counts once.
+        found.sort_by(|(at, a), (bt, b)| {
+            (at, a.severity, &a.message).cmp(&(bt, b.severity, &b.message))
+        });
+        found.dedup();
+        let all = found.len();
+        if all > FOUND_MAX {
+            // Errors are what keeps the file from being used: none of them gives way to a warning.
+            found.retain(|(_, diagnostic)| diagnostic.severity == Severity::Error);
+        }
+        found.truncate(FOUND_MAX);
+        let left_out = all - found.len();
+        let mut shown: Vec<Diagnostic> = found
             .into_iter()
             .map(|(_, diagnostic)| diagnostic)
-            .collect()
+            .collect();
+        if left_out > 0 {
+            let message = format!("{left_out} more findings are not shown");
+            shown.push(Diagnostic::of_whole_file(
+                Severity::Warning,
+                "",
+                message,
+                "repair these first".to_owned(),
+            ));
+        }
+        shown
     }
 
     /// All findings as the reason why the file cannot be used.

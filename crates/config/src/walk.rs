@@ -68,7 +68,13 @@ impl<'w> Section<'w> {
     pub fn of_defaults(faults: &'w Faults<'w>, shape: &'static Shape) -> Self {
         static EMPTY: std::sync::LazyLock<DeTable<'static>> =
             std::sync::LazyLock::new(DeTable::new);
-        Section { faults, table: &EMPTY, path: String::new(), at: 0..0, shape }
+        Section {
+            faults,
+            table: &EMPTY,
+            path: String::new(),
+            at: 0..0,
+            shape,
+        }
     }
 
     fn note_unknown_keys(&self) {
@@ -170,7 +176,11 @@ impl<'w> Section<'w> {
                 | Given::Required(text) => text,
                 Given::Nested => "...",
             };
-            let example = example.lines().next().unwrap_or_default();
+            // Of a list over several lines, its first entry is example enough.
+            let example = match example.lines().nth(1) {
+                Some(entry) => format!("[{}]", entry.trim().trim_end_matches(',')),
+                None => example.to_owned(),
+            };
             let message = format!("{} has no {name}", self.shape.title);
             let remedy = format!("write {name} = {example}");
             self.faults

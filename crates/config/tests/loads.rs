@@ -2,10 +2,10 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use support::Memory;
-use trunkline_config::{LogFormat, LogLevel};
+use trunkline_config::{Loaded, LogFormat, LogLevel};
 use trunkline_proxy::{
     hop::ListenerId,
     question::{HttpMethod, Secret},
@@ -146,5 +146,282 @@ fn the_reference_in_the_repository_is_the_one_the_program_prints() {
     assert!(
         kept == printed,
         "config/reference.toml is old; repeat with TRUNKLINE_WRITE_REFERENCE=1 to print it anew"
+    );
+}
+
+/// The files in `config/` that people start from.
+const EXAMPLES: [&str; 6] = [
+    "minimal",
+    "two-edges",
+    "plain-carrier",
+    "twilio",
+    "disaster-recovery",
+    "reference",
+];
+
+#[test]
+fn every_example_can_be_used_as_it_is_and_only_the_reference_is_asked_about() {
+    for name in EXAMPLES {
+        let file = format!("{}/../../config/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&file).unwrap();
+        // An empty machine: an example may not need a file that is not there.
+        let loaded = match trunkline_config::parse(&text, Path::new(&file), &Memory::empty()) {
+            Ok(loaded) => loaded,
+            Err(report) => panic!("{report}"),
+        };
+        // What the reference shows is every default, and two edges of four addresses exceed one.
+        let asked = loaded.warnings.iter().filter(|_| name != "reference");
+        let asked: Vec<String> = asked
+            .map(|warning| warning.display(Path::new(&file)).to_string())
+            .collect();
+        assert!(asked.is_empty(), "{}", asked.join("\n"));
+    }
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config");
+    let there = std::fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    let toml = there.filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
+    assert_eq!(
+        toml.count(),
+        EXAMPLES.len(),
+        "an example is not listed here"
+    );
+}
+
+#[test]
+fn the_minimal_example_has_ten_lines() {
+    let text = include_str!("../../../config/minimal.toml");
+    assert!(text.lines().count() <= 10);
+}
+
+fn load(text: &str) -> Loaded {
+    const LISTEN: &str = "\n[[listen]]\nname = \"out\"\nprotocol = \"udp\"\naddress = \"127.0.0.1:5060\"\n\
+        [[listen]]\nprotocol = \"tcp\"\naddress = \"[::1]:5062\"\n";
+    match Memory::new().parse(&format!("{text}{LISTEN}")) {
+        Ok(loaded) => loaded,
+        Err(report) => panic!("{report}"),
+    }
+}
+
+#[test]
+fn hosts_and_uris_become_ways_to_address_requests() {
+    // Written, then user, host, authority, params; then the place's host, port and transport.
+    type Row = (
+        &'static str,
+        (
+            Option<&'static str>,
+            &'static str,
+            &'static str,
+            &'static str,
+        ),
+        (&'static str, Option<u16>, Option<Transport>),
+    );
+    let rows: [Row; 9] = [
+        (
+            "E.Example",
+            (None, "e.example", "e.example", ""),
+            ("e.example", None, None),
+        ),
+        (
+            "e.example:5080",
+            (None, "e.example", "e.example:5080", ""),
+            ("e.example", Some(5080), None),
+        ),
+        (
+            "sip:e.example",
+            (None, "e.example", "e.example", ""),
+            ("e.example", None, None),
+        ),
+        (
+            "SIP:e.example;transport=TCP",
+            (None, "e.example", "e.example", ";transport=TCP"),
+            ("e.example", None, Some(Transport::Tcp)),
+        ),
+        (
+            "sip:desk@e.example:5080;x=1;lr",
+            (Some("desk"), "e.example", "e.example:5080", ";x=1;lr"),
+            ("e.example", Some(5080), None),
+        ),
+        (
+            "192.0.2.1",
+            (None, "192.0.2.1", "192.0.2.1", ""),
+            ("192.0.2.1", None, None),
+        ),
+        (
+            "2001:DB8::1",
+            (None, "[2001:db8::1]", "[2001:db8::1]", ""),
+            ("2001:db8::1", None, None),
+        ),
+        (
+            "[2001:db8::1]:5080",
+            (None, "[2001:db8::1]", "[2001:db8::1]:5080", ""),
+            ("2001:db8::1", Some(5080), None),
+        ),
+        (
+            "sip:e.example;maddr=192.0.2.9",
+            (None, "e.example", "e.example", ";maddr=192.0.2.9"),
+            ("192.0.2.9", None, None),
+        ),
+    ];
+    for (written, (user, host, authority, params), (resolved, port, transport)) in rows {
+        let text = format!("[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"{written}\"]");
+        let settings = load(&text).settings;
+        let edge = &settings.trunks[0].termination.as_ref().unwrap().edges[0];
+        let address = &edge.address;
+        assert_eq!(&*address.written, written);
+        assert_eq!(&*address.scheme, "sip");
+        assert_eq!(
+            (
+                address.user.as_deref(),
+                &*address.host,
+                &*address.authority,
+                &*address.params
+            ),
+            (user, host, authority, params),
+            "{written}"
+        );
+        let place = &settings.places[edge.place.0 as usize];
+        assert_eq!(
+            (&*place.host, place.port, place.transport),
+            (resolved, port, transport),
+            "{written}"
+        );
+    }
+}
+
+#[test]
+fn what_is_the_same_place_is_resolved_once() {
+    let settings = load(
+        "[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.1\"]\n\
+         [trunk.termination]\nedges = [\"e.example\", \"sip:E.example\", { uri = \"e.example\", from = \"out\" }]\n\
+         [trunk.origination]\ntargets = [\"sip:desk@e.example;x=1\", \"e.example:5060\"]",
+    )
+    .settings;
+    // Plain, with a listener of its own, and with a port that forbids SRV.
+    assert_eq!(settings.places.len(), 3, "{:?}", settings.places);
+}
+
+#[test]
+fn codes_that_move_on_are_what_is_written_less_the_exceptions() {
+    let failover = |termination: &str| {
+        let text = format!(
+            "[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e.example\"]\n{termination}"
+        );
+        load(&text).settings.trunks[0]
+            .termination
+            .as_ref()
+            .unwrap()
+            .attempts
+            .failover
+            .clone()
+    };
+    assert_eq!(failover(""), CodeSet::termination());
+    let mut less = CodeSet::termination();
+    less.remove(408);
+    assert_eq!(failover("stop_on = [408]"), less);
+    let mut servers = CodeSet::empty();
+    servers.insert_class(5);
+    servers.insert(404);
+    servers.remove(501);
+    assert_eq!(
+        failover("failover_on = [\"5XX\", 404, \"501\"]\nstop_on = [501]"),
+        servers
+    );
+    assert_eq!(failover("failover_on = []"), CodeSet::empty());
+    let twilio = load(
+        "[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.1\"]\n[trunk.origination]\ntargets = [\"p\"]\nfailover_on = [\"3xx\", \"4xx\", \"5xx\"]\nstop_on = [400, 404, 405, 410, 416, 482, 484, 486, 487]",
+    );
+    let twilio = &twilio.settings.trunks[0]
+        .origination
+        .as_ref()
+        .unwrap()
+        .attempts
+        .failover;
+    assert_eq!(
+        *twilio,
+        CodeSet::origination(),
+        "Twilio's rule, written out"
+    );
+}
+
+#[test]
+fn a_direction_keeps_the_health_it_does_not_change() {
+    let loaded = load(
+        "[health]\nprobe_interval = \"60s\"\nfail_after = 3\nsuspect_after = \"off\"\n\
+         [[trunk]]\nname = \"a\"\nallow = [\"192.0.2.1\"]\n[trunk.origination]\ntargets = [\"p\"]\n\
+         [trunk.origination.health]\nprobe_timeout = \"500ms\"\n\
+         [trunk.termination]\nedges = [\"e.example\"]\n[trunk.termination.health]\nprobe_interval = \"off\"\nfail_after = 5\nsuspect_after = \"2s\"",
+    );
+    let trunk = &loaded.settings.trunks[0];
+    let (termination, origination) = (
+        trunk.termination.as_ref().unwrap(),
+        trunk.origination.as_ref().unwrap(),
+    );
+    assert_eq!(
+        origination.health.probe_interval,
+        Some(Duration::from_secs(5))
+    );
+    assert_eq!(origination.health.probe_timeout, Duration::from_millis(500));
+    assert_eq!(
+        (
+            origination.health.fail_after,
+            origination.health.suspect_after
+        ),
+        (3, None)
+    );
+    assert_eq!(termination.health.probe_interval, None);
+    assert_eq!(termination.health.probe_timeout, Duration::from_secs(1));
+    assert_eq!(
+        (
+            termination.health.fail_after,
+            termination.health.suspect_after
+        ),
+        (5, Some(Duration::from_secs(2)))
+    );
+}
+
+#[test]
+fn a_preset_of_ones_own_goes_before_the_built_in_one() {
+    let mut memory = Memory::new();
+    memory.file(
+        "/etc/trunkline/own/twilio.toml",
+        "networks = [\"192.0.2.0/24\"]\n",
+    );
+    let text = "[node]\npresets_dir = \"own\"\n[[listen]]\nprotocol = \"udp\"\naddress = \"127.0.0.1:5060\"\n\
+        [[trunk]]\nname = \"a\"\nallow = [\"preset:twilio\", \"preset:telnyx\"]\n[trunk.origination]\ntargets = [\"p\"]\n";
+    let settings = memory.parse(text).unwrap().settings;
+    assert_eq!(settings.trunks[0].allow[0], "192.0.2.0/24".parse().unwrap());
+    assert_eq!(settings.trunks[0].allow.len(), 13);
+    memory.file(
+        "/etc/trunkline/own/twilio.toml",
+        "networks = [\"192.0.2.0\"\n",
+    );
+    let report = memory.parse(text).unwrap_err().to_string();
+    assert!(
+        report.contains("preset \"twilio\" cannot be used: /etc/trunkline/own/twilio.toml:"),
+        "{report}"
+    );
+}
+
+#[test]
+fn file_names_start_at_the_folder_of_the_file() {
+    let mut memory = Memory::new();
+    memory.file("/etc/trunkline/cluster.secret", "  0123456789abcdef\n");
+    let text = "[node]\nstate_dir = \"state\"\nsecret_file = \"cluster.secret\"\n[[listen]]\nprotocol = \"udp\"\naddress = \"127.0.0.1:5060\"\n\
+        [[trunk]]\nname = \"a\"\nallow = [\"192.0.2.1\"]\n[trunk.origination]\ntargets = [\"p\"]\n";
+    let control = memory.parse(text).unwrap().control;
+    assert_eq!(control.name, "test-host");
+    assert_eq!(control.state_dir, Path::new("/etc/trunkline/state"));
+    assert_eq!(
+        control.secret_file.as_deref(),
+        Some(Path::new("/etc/trunkline/cluster.secret"))
+    );
+    assert_eq!(
+        control.secret,
+        Some(Secret(b"0123456789abcdef".as_slice().into()))
     );
 }

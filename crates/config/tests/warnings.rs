@@ -27,31 +27,59 @@ fn what_was_hardly_meant_is_asked_about() {
     let cases: &[(&str, &[Warning])] = &[
         (
             "[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\", \"e2.example\"]",
-            &[(5, "2 edges of up to 4 addresses each x 4s = 32s is more than setup_budget 28s", "response_timeout = \"3500ms\" fits")],
+            &[(
+                5,
+                "2 edges of up to 4 addresses each x 4s = 32s is more than setup_budget 28s",
+                "response_timeout = \"3500ms\" fits",
+            )],
         ),
         (
             "[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\", \"10.9.9.9\"]\nresponse_timeout = \"1s\"\nmax_attempts = 3",
-            &[(8, "1 edge of up to 4 addresses each and 1 edge by address are more than max_attempts 3", "max_attempts = 5")],
+            &[(
+                8,
+                "1 edge of up to 4 addresses each and 1 edge by address are more than max_attempts 3",
+                "max_attempts = 5",
+            )],
         ),
         (
             "[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\"]\nresponse_timeout = \"5s\"\nsetup_budget = \"4s\"",
-            &[(7, "response_timeout 5s is longer than setup_budget 4s", "a fraction")],
+            &[(
+                7,
+                "response_timeout 5s is longer than setup_budget 4s",
+                "a fraction",
+            )],
         ),
         (
             "[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\"]\nconnect_timeout = \"5s\"",
-            &[(7, "connect_timeout 5s is longer than response_timeout 4s", "make it shorter")],
+            &[(
+                7,
+                "connect_timeout 5s is longer than response_timeout 4s",
+                "make it shorter",
+            )],
         ),
         (
             "[health]\nprobe_interval = \"5s\"\n[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"a.pstn.twilio.com\"]",
-            &[(7, "probe_interval 5s is faster than twilio allows (10s)", "may be banned")],
+            &[(
+                7,
+                "probe_interval 5s is faster than twilio allows (10s)",
+                "may be banned",
+            )],
         ),
         (
             "[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"a.pstn.twilio.com\"]\n[trunk.termination.health]\nprobe_interval = \"9s\"",
-            &[(8, "probe_interval 9s is faster than twilio allows", "\"10s\" or more")],
+            &[(
+                8,
+                "probe_interval 9s is faster than twilio allows",
+                "\"10s\" or more",
+            )],
         ),
         (
             "[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.0/24\"]\n[trunk.origination]\ntargets = [\"p1\"]\n[[trunk]]\nname = \"b\"\nallow = [\"192.0.2.0/24\"]\n[trunk.origination]\ntargets = [\"p2\"]",
-            &[(8, "\"192.0.2.0/24\" may also bring calls of trunk \"a\" (line 3)", "give one of them hosts")],
+            &[(
+                8,
+                "\"192.0.2.0/24\" may also bring calls of trunk \"a\" (line 3)",
+                "give one of them hosts",
+            )],
         ),
         (
             "[[trunk]]\nname = \"a\"\nallow = [\"preset:twilio\"]\n[trunk.origination]\ntargets = [\"p1\"]\n[[trunk]]\nname = \"b\"\nallow = [\"preset:twilio\"]\nnumbers = [\"+1*\"]\n[trunk.origination]\ntargets = [\"p2\"]",
@@ -59,15 +87,27 @@ fn what_was_hardly_meant_is_asked_about() {
         ),
         (
             "[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.0/24\"]\n[trunk.origination]\ntargets = [\"p1\"]\n[[trunk]]\nname = \"b\"\nallow = [\"192.0.2.7\"]\n[trunk.origination]\ntargets = [\"p2\"]",
-            &[(8, "\"192.0.2.7\" lies inside \"192.0.2.0/24\" of trunk \"a\" (line 3): it belongs to trunk \"b\" alone", "take the address out")],
+            &[(
+                8,
+                "\"192.0.2.7\" lies inside \"192.0.2.0/24\" of trunk \"a\" (line 3): it belongs to trunk \"b\" alone",
+                "take the address out",
+            )],
         ),
         (
             "[pbx]\nallow = [\"192.0.2.7\"]\n[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.7\"]\n[trunk.origination]\ntargets = [\"p1\"]",
-            &[(5, "\"192.0.2.7\" is a carrier here and a PBX in pbx.allow (line 2)", "on one side only")],
+            &[(
+                5,
+                "\"192.0.2.7\" is a carrier here and a PBX in pbx.allow (line 2)",
+                "on one side only",
+            )],
         ),
         (
             "[pbx]\nallow = [\"192.0.2.7\"]\n[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.0/24\"]\n[trunk.origination]\ntargets = [\"p1\"]",
-            &[(2, "lies inside \"192.0.2.0/24\" of trunk \"a\" (line 5): it belongs to pbx.allow alone", "the wider network")],
+            &[(
+                2,
+                "lies inside \"192.0.2.0/24\" of trunk \"a\" (line 5): it belongs to pbx.allow alone",
+                "the wider network",
+            )],
         ),
         (
             "[[trunk]]\nname = \"a\"\nallow = [\"0.0.0.0/0\"]\n[trunk.origination]\ntargets = [\"p1\"]",
@@ -75,7 +115,11 @@ fn what_was_hardly_meant_is_asked_about() {
         ),
         (
             "[[trunk]]\nname = \"a\"\n[trunk.origination]\ntargets = [\"p1\"]",
-            &[(1, "nobody may bring calls to these targets", "preset:twilio")],
+            &[(
+                1,
+                "nobody may bring calls to these targets",
+                "preset:twilio",
+            )],
         ),
         (
             "[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\"]",
@@ -88,10 +132,18 @@ fn what_was_hardly_meant_is_asked_about() {
         (
             "[[route]]\nmatch = \"+1*\"\ntrunks = [\"a\"]\n[[route]]\nmatch = \"+1555*\"\ntrunks = [\"a\", \"a\"]\n[[route]]\nmatch = \"+44\"\ntrunks = [\"a\"]\n[[route]]\nmatch = \"+44\"\ntrunks = [\"a\"]\n[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\"]\n[[trunk]]\nname = \"b\"\n[trunk.termination]\nedges = [\"e2.example\"]",
             &[
-                (4, "this route never matches: the one of line 1 takes all its calls", "put it before"),
+                (
+                    4,
+                    "this route never matches: the one of line 1 takes all its calls",
+                    "put it before",
+                ),
                 (6, "this trunk is named twice", "remove one"),
                 (10, "the one of line 7 takes all its calls", "or remove it"),
-                (19, "no route leads to trunk \"b\"", "name it in a [[route]]"),
+                (
+                    19,
+                    "no route leads to trunk \"b\"",
+                    "name it in a [[route]]",
+                ),
             ],
         ),
         (
@@ -105,8 +157,16 @@ fn what_was_hardly_meant_is_asked_about() {
         (
             "[[listen]]\nprotocol = \"udp\"\naddress = \"0.0.0.0:5070\"\n[[listen]]\nprotocol = \"tcp\"\naddress = \"[::]:5070\"\n[[listen]]\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.7\"]\n[trunk.origination]\ntargets = [\"p1\"]",
             &[
-                (3, "peers will be shown 192.0.2.5:5070", "advertise = \"192.0.2.5:5070\""),
-                (6, "peers will be shown [2001:db8::5]:5070", "public address"),
+                (
+                    3,
+                    "peers will be shown 192.0.2.5:5070",
+                    "advertise = \"192.0.2.5:5070\"",
+                ),
+                (
+                    6,
+                    "peers will be shown [2001:db8::5]:5070",
+                    "public address",
+                ),
                 (9, "port 0", "5060 is usual"),
             ],
         ),
@@ -117,11 +177,16 @@ fn what_was_hardly_meant_is_asked_about() {
     ];
     for (text, expected) in cases {
         let loaded = load(&format!("{text}\n{LISTEN}"));
-        let shown: Vec<String> =
-            loaded.warnings.iter().map(|warning| format!("{}: {}; {}", warning.line, warning.message, warning.remedy)).collect();
+        let shown: Vec<String> = loaded
+            .warnings
+            .iter()
+            .map(|warning| format!("{}: {}; {}", warning.line, warning.message, warning.remedy))
+            .collect();
         assert_eq!(shown.len(), expected.len(), "{text}\n{}", shown.join("\n"));
         for (found, (line, message, remedy)) in loaded.warnings.iter().zip(*expected) {
-            let fits = found.line == *line && found.message.contains(message) && found.remedy.contains(remedy);
+            let fits = found.line == *line
+                && found.message.contains(message)
+                && found.remedy.contains(remedy);
             assert!(fits, "{text}\n{}", shown.join("\n"));
         }
     }
@@ -132,5 +197,9 @@ fn a_machine_without_addresses_still_runs_on_loopback() {
     let text = "[[listen]]\nprotocol = \"udp\"\naddress = \"0.0.0.0:5060\"\n[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.7\"]\n[trunk.origination]\ntargets = [\"p1\"]\n";
     let loaded = Memory::new().without_addresses().parse(text).unwrap();
     assert_eq!(&*loaded.settings.listeners[0].advertise, "127.0.0.1:5060");
-    assert!(loaded.warnings[0].message.contains("none leads outside"), "{:?}", loaded.warnings);
+    assert!(
+        loaded.warnings[0].message.contains("none leads outside"),
+        "{:?}",
+        loaded.warnings
+    );
 }

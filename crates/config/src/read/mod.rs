@@ -85,6 +85,7 @@ pub(crate) fn file(
         health: health::defaults(root),
         places: Places::default(),
     };
+    note_admin_in_the_way(root, &node.control, &context.listeners);
     let pbx_allow = match root.section("pbx") {
         Some(pbx) => sources::read(&pbx, &context, false).allowed,
         None => Vec::new(),
@@ -108,6 +109,31 @@ pub(crate) fn file(
         routes: route_notes,
     };
     (settings, node.control, notes)
+}
+
+/// One TCP port cannot be bound twice.
+fn note_admin_in_the_way(root: &Section<'_>, control: &ControlFile, listeners: &[Listener]) {
+    let Some(admin) = control.admin.filter(|admin| admin.port() != 0) else {
+        return;
+    };
+    let taken = listeners.iter().find(|listener| {
+        listener.transport.is_reliable()
+            && listener.bind.port() == admin.port()
+            && (listener.bind.ip() == admin.ip()
+                || listener.bind.ip().is_unspecified()
+                || admin.ip().is_unspecified())
+    });
+    let value = root
+        .section("admin")
+        .and_then(|section| section.written("address"));
+    if let (Some(taken), Some(value)) = (taken, value) {
+        let message = format!(
+            "address = \"{admin}\" is taken by the {} listener {}",
+            taken.transport.param(),
+            taken.bind
+        );
+        value.fault(message, "give one of them another port");
+    }
 }
 
 fn access(root: &Section<'_>) -> Access {

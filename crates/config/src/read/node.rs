@@ -127,14 +127,20 @@ pub(super) fn secret(
     };
     let secret = bytes.trim_ascii();
     if secret.len() < bytes_min {
-        let message = match secret.len() {
-            0 => format!("{} is empty", file.display()),
-            bytes => format!(
-                "{} holds {bytes} bytes, too few for a secret",
-                file.display()
+        let (message, remedy) = match secret.len() {
+            0 => (
+                format!("{} is empty", file.display()),
+                "put the secret into it".to_owned(),
+            ),
+            bytes => (
+                format!(
+                    "{} holds {bytes} bytes, too few for a secret",
+                    file.display()
+                ),
+                format!("put at least {bytes_min} bytes into it"),
             ),
         };
-        value.fault(message, format!("put at least {bytes_min} bytes into it"));
+        value.fault(message, remedy);
         return None;
     }
     Some(Secret(secret.into()))

@@ -1,5 +1,7 @@
 //! `allow`: addresses, networks and presets.
 
+use std::collections::HashSet;
+
 use ipnet::IpNet;
 
 use crate::{
@@ -24,6 +26,7 @@ pub(super) struct Sources {
     pub allowed: Vec<Allowed>,
     /// Presets among the entries.
     pub presets: Vec<Preset>,
+    seen: HashSet<IpNet>,
 }
 
 /// Reads the `allow` of a table. Presets name carriers: PBXs have none.
@@ -31,6 +34,7 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, presets: bool) 
     let mut sources = Sources {
         allowed: Vec::new(),
         presets: Vec::new(),
+        seen: HashSet::new(),
     };
     for value in section.items("allow") {
         let expected = if presets {
@@ -81,7 +85,7 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, presets: bool) 
 impl Sources {
     /// Adds a network once; a repeat inside one list changes nothing.
     fn add(&mut self, net: IpNet, value: &Value<'_>, written: &str) {
-        if self.allowed.iter().all(|allowed| allowed.net != net) {
+        if self.seen.insert(net) {
             let (at, path, written) = (value.at.clone(), value.path.clone(), written.to_owned());
             self.allowed.push(Allowed {
                 net,
@@ -109,10 +113,13 @@ fn find(value: &Value<'_>, name: &str, context: &Context<'_>) -> Option<Preset> 
             let known: Vec<&str> = preset::names().collect();
             let remedy = match nearest(name, known.iter().copied()) {
                 Some(known) => format!("did you mean \"preset:{known}\"?"),
-                None => format!(
-                    "known: {}; or put {name}.toml into node.presets_dir",
-                    known.join(", ")
-                ),
+                None if fit => {
+                    format!(
+                        "known: {}; or put {name}.toml into node.presets_dir",
+                        known.join(", ")
+                    )
+                }
+                None => format!("known: {}", known.join(", ")),
             };
             value.fault(format!("there is no preset {:?}", shorten(name)), remedy);
         }

@@ -288,9 +288,17 @@ fn target(value: &Value<'_>, context: &mut Context<'_>) -> Option<Target> {
     let (priority, weight) = (table.number_u16("priority"), table.number_u16("weight"));
     let (max_calls, max_cps) = (table.number_u32("max_calls"), table.number_u32("max_cps"));
     let uri = uri?;
-    let text = uri.element("a host or SIP URI in quotes, or { uri = \"...\", priority = 10, weight = 10 }")?;
+    let text = uri
+        .element("a host or SIP URI in quotes, or { uri = \"...\", priority = 10, weight = 10 }")?;
     let (address, place) = place::read(&uri, text, from.as_ref(), context)?;
-    Some(Target { address, place, priority, weight, max_calls, max_cps })
+    Some(Target {
+        address,
+        place,
+        priority,
+        weight,
+        max_calls,
+        max_cps,
+    })
 }
 
 /// Warns about an entry that stands in its list twice.

@@ -25,6 +25,17 @@ impl Memory {
         memory
     }
 
+    #[allow(
+        dead_code,
+        reason = "each test file is a crate of its own and uses what it needs"
+    )]
+    pub fn empty() -> Self {
+        Memory {
+            files: HashMap::new(),
+            addresses: true,
+        }
+    }
+
     pub fn file(&mut self, path: &str, content: &str) -> &mut Self {
         self.files
             .insert(PathBuf::from(path), content.as_bytes().to_vec());
