@@ -109,6 +109,30 @@ fn values(message: &Message<'_>, name: Name) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// Bytes changed or put in, half of them such as mean something.
+type Damage = Vec<(prop::sample::Index, u8, bool)>;
+
+fn damage() -> impl Strategy<Value = Damage> {
+    vec(any::<(prop::sample::Index, u8, bool)>(), 1..6)
+}
+
+fn damaged(mut bytes: Vec<u8>, damage: Damage) -> Vec<u8> {
+    for (at, byte, insert) in damage {
+        let byte = if byte & 1 == 0 {
+            b"\r\n\",;:<> \0"[usize::from(byte) % 10]
+        } else {
+            byte
+        };
+        let at = at.index(bytes.len());
+        if insert {
+            bytes.insert(at, byte);
+        } else {
+            bytes[at] = byte;
+        }
+    }
+    bytes
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..Default::default() })]
 
@@ -226,17 +250,46 @@ proptest! {
     }
 
     #[test]
+    fn damaged_requests_that_still_parse_are_forwarded_as_requests_that_parse(
+        bytes in requests(),
+        damage in damage(),
+        strict in stricts(),
+        drop_routes in 0..3usize,
+    ) {
+        let bytes = damaged(bytes, damage);
+        let Ok(came) = Message::parse(&bytes, &Limits::default()) else { return Ok(()) };
+        let received = Some("192.0.2.7:5070".parse().unwrap());
+        let plan = RequestPlan { strict, drop_routes, received, content_length: true, ..PLAN };
+        let mut out = Vec::new();
+        if request(&came, &plan, &mut out).is_err() {
+            prop_assert!(out.is_empty());
+            return Ok(());
+        }
+        let leaves = Message::parse(&out, &Limits::default());
+        prop_assert!(leaves.is_ok(), "{:?}: {}", leaves, out.escape_ascii());
+        let leaves = leaves.unwrap();
+        prop_assert_eq!(untouched(&leaves), untouched(&came));
+        prop_assert_eq!(leaves.vias().count(), came.vias().count() + 1);
+        let sent = Sent {
+            request_uri: came.request_uri().unwrap_or_default(),
+            drop_routes,
+            strict,
+            via: VIA,
+        };
+        let mut cancelled = Vec::new();
+        if cancel(&came, &sent, None, &mut cancelled) {
+            let cancelled = parse(&cancelled);
+            prop_assert_eq!(cancelled.vias().count(), 1);
+            prop_assert_eq!(values(&cancelled, Name::Route), values(&leaves, Name::Route));
+        }
+    }
+
+    #[test]
     fn damaged_requests_are_answered_with_something_that_can_be_read(
         bytes in requests(),
-        damage in vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..6),
+        damage in damage(),
     ) {
-        let mut bytes = bytes;
-        for (at, byte, insert) in damage {
-            // Half of the damage is done with bytes that mean something.
-            let byte = if byte & 1 == 0 { b"\r\n\",;:<> \0"[usize::from(byte) % 10] } else { byte };
-            let at = at.index(bytes.len());
-            if insert { bytes.insert(at, byte) } else { bytes[at] = byte }
-        }
+        let bytes = damaged(bytes, damage);
         let Some(saved) = Message::salvage(&bytes, &Limits::default()) else { return Ok(()) };
         let received = Some("[2001:db8::7]:5070".parse().unwrap());
         let with = Reply { code: 400, reason: "Bad Request", to_tag: b"t", received, extra: &[] };

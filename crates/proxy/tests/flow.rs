@@ -1,0 +1,271 @@
+//! The real path, end to end and without a network: what goes in, what comes out.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use trunkline_proxy::{
+    Answer, Clock, Effect, Event, Hop, HopLoss, Input, ListenerId, Outbox, Proxy, Question, Routing, Seed, ShardId,
+    routing::{Candidate, Freshness, Resolved},
+};
+use trunkline_sip::Transport;
+
+const PBX: &str = "10.0.1.5:5060";
+const CARRIER: &str = "198.51.100.7:5060";
+
+const FILE: &str = r#"
+[[listen]]
+protocol = "udp"
+address = "192.0.2.10:5060"
+[[listen]]
+protocol = "tcp"
+address = "192.0.2.10:5060"
+[pbx]
+allow = ["10.0.1.0/24"]
+[[trunk]]
+name = "acme"
+allow = ["198.51.100.0/24"]
+[trunk.termination]
+edges = ["one.carrier.test", "two.carrier.test"]
+[trunk.origination]
+targets = [
+  { uri = "sip:10.0.2.1", priority = 10, weight = 10 },
+  { uri = "sip:10.0.2.2", priority = 20, weight = 10 },
+]
+[trunk.disaster_recovery]
+url = "https://dr.test/voice"
+[health]
+probe_interval = "off"
+target_probe_interval = "off"
+"#;
+
+struct World {
+    start: Instant,
+    now: Instant,
+    proxy: Proxy,
+    out: Outbox,
+    asked: Vec<(trunkline_proxy::AskId, Question)>,
+    events: Vec<Event>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(FILE, |_| {})
+    }
+
+    fn with(file: &str, names: impl Fn(&mut Vec<(&'static str, &'static str)>)) -> Self {
+        let mut table = vec![
+            ("one.carrier.test", "203.0.113.1:5060 203.0.113.2:5060"),
+            ("two.carrier.test", "203.0.113.9:5060"),
+        ];
+        names(&mut table);
+        let loaded = trunkline_config::parse(file, Path::new("t.toml"), &trunkline_config::System)
+            .unwrap_or_else(|report| panic!("{report}"));
+        let settings = loaded.settings;
+        let places = settings.places.iter().map(|place| {
+            let addresses = table.iter().find(|(name, _)| *name == &*place.host).map(|(_, it)| (*it).to_owned());
+            let addresses = addresses.unwrap_or_else(|| format!("{}:{}", place.host, place.port.unwrap_or(5060)));
+            let candidates = addresses.split(' ').map(|addr| Candidate {
+                priority: 0,
+                weight: 0,
+                transport: place.transport.unwrap_or(Transport::Udp),
+                addr: addr.parse().unwrap(),
+                listener: ListenerId(u16::from(place.transport == Some(Transport::Tcp))),
+            });
+            Arc::new(Resolved { candidates: candidates.collect(), freshness: Freshness::Fresh })
+        });
+        let routing = Arc::new(Routing::new(Arc::clone(&settings), places.collect()));
+        let start = Instant::now();
+        let clock = Clock { at: start, unix: 1_800_000_000 };
+        let seed = Seed { cluster: [7; 16], process: [9; 16] };
+        let proxy = Proxy::new(ShardId(0), clock, routing, seed);
+        World { start, now: start, proxy, out: Outbox::new(), asked: Vec::new(), events: Vec::new() }
+    }
+
+    fn collect(&mut self) -> Vec<(String, String)> {
+        let mut sent = Vec::new();
+        let (effects, _) = { (self.out.drain().collect::<Vec<_>>(), ()) };
+        for effect in effects {
+            match effect {
+                Effect::Send { to, bytes, .. } => {
+                    sent.push((to.remote.to_string(), String::from_utf8_lossy(self.out.bytes(&bytes)).into_owned()));
+                }
+                Effect::Ask { ask, question } => self.asked.push((ask, *question)),
+                Effect::Tell(event) => self.events.push(event),
+            }
+        }
+        self.out.clear();
+        sent
+    }
+
+    fn hop(addr: &str) -> Hop {
+        let remote: SocketAddr = addr.parse().unwrap();
+        Hop { transport: Transport::Udp, listener: ListenerId(0), remote, connection: None }
+    }
+
+    fn message(&mut self, from: &str, text: &str) -> Vec<(String, String)> {
+        let bytes = text.as_bytes();
+        self.proxy.handle(self.now, Input::Message { from: Self::hop(from), bytes }, &mut self.out);
+        self.collect()
+    }
+
+    /// Runs virtual time on to `millis` after the start; gives what was sent, with when.
+    fn until(&mut self, millis: u64) -> Vec<(u64, String, String)> {
+        let end = self.start + Duration::from_millis(millis);
+        let mut sent = Vec::new();
+        while let Some(due) = self.proxy.next_deadline().filter(|due| *due <= end) {
+            self.now = due.max(self.now);
+            self.proxy.handle(self.now, Input::Deadline, &mut self.out);
+            let at = (self.now - self.start).as_millis() as u64;
+            sent.extend(self.collect().into_iter().map(|(to, text)| (at, to, text)));
+        }
+        self.now = end;
+        sent
+    }
+}
+
+fn invite(uri: &str, call: &str, from: &str) -> String {
+    format!(
+        "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK{call};rport\r\nMax-Forwards: 70\r\n\
+         From: \"A\" <sip:+15550001@a.test>;tag=f{call}\r\nTo: <{uri}>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:a@{from}>\r\nX-Odd:  kept   as is\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+fn respond(request: &str, code: u16, tag: &str, contact: &str) -> String {
+    let mut text = format!("SIP/2.0 {code} X\r\n");
+    for line in request.split("\r\n").skip(1).take_while(|line| !line.is_empty()) {
+        let name = line.split(':').next().unwrap();
+        match name {
+            "Via" | "From" | "Call-ID" | "CSeq" | "Record-Route" => text += &format!("{line}\r\n"),
+            "To" if code > 100 => text += &format!("{line};tag={tag}\r\n"),
+            "To" => text += &format!("{line}\r\n"),
+            _ => {}
+        }
+    }
+    if !contact.is_empty() {
+        text += &format!("Contact: <sip:b@{contact}>\r\n");
+    }
+    text + "Content-Length: 0\r\n\r\n"
+}
+
+fn line<'t>(text: &'t str, name: &str) -> &'t str {
+    text.split("\r\n").find(|line| line.starts_with(name)).unwrap_or_default()
+}
+
+#[test]
+fn a_call_out_is_answered_and_its_bye_finds_the_way_by_token_and_by_memory() {
+    for by_token in [true, false] {
+        let mut world = World::new();
+        let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c1", PBX));
+        assert_eq!(sent.len(), 2, "{sent:#?}");
+        assert!(sent[0].1.starts_with("SIP/2.0 100 ") && sent[0].0 == PBX);
+        let (to, out) = &sent[1];
+        assert!(to == "203.0.113.1:5060" || to == "203.0.113.2:5060", "{to}");
+        assert!(out.starts_with("INVITE sip:+15550100@one.carrier.test SIP/2.0\r\n"), "{out}");
+        assert!(out.contains("X-Odd:  kept   as is\r\n") && out.contains("Max-Forwards: 69\r\n"), "{out}");
+        let record = line(out, "Record-Route").to_owned();
+        assert!(record.contains("192.0.2.10:5060") && record.contains("tl="), "{record}");
+        let ok = world.message(to, &respond(out, 200, "t1", to));
+        assert_eq!(ok.len(), 1);
+        assert!(ok[0].0 == PBX && ok[0].1.starts_with("SIP/2.0 200 ") && !ok[0].1.contains("192.0.2.10:5060;branch"));
+        let in_dialog = |method: &str, number: u32, by_token: bool| {
+            let route = record.replace("Record-Route", "Route");
+            let (uri, route) = if by_token {
+                (format!("sip:b@{to}"), format!("{route}\r\n"))
+            } else {
+                ("sip:+15550100@192.0.2.10".to_owned(), String::new())
+            };
+            format!(
+                "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {PBX};branch=z9hG4bK{method}{number};rport\r\n{route}\
+                 Max-Forwards: 70\r\nFrom: \"A\" <sip:+15550001@a.test>;tag=fc1\r\nTo: <sip:+15550100@192.0.2.10>;tag=t1\r\n\
+                 Call-ID: c1\r\nCSeq: {number} {method}\r\nContent-Length: 0\r\n\r\n"
+            )
+        };
+        let ack = world.message(PBX, &in_dialog("ACK", 1, by_token));
+        assert_eq!(ack.len(), 1, "{ack:#?}");
+        assert!(ack[0].0 == *to && ack[0].1.starts_with(&format!("ACK sip:b@{to} SIP/2.0")), "{ack:#?}");
+        assert!(!ack[0].1.contains("Route:"), "{ack:#?}");
+        assert_eq!(world.proxy.load().calls_active, 1);
+        let bye = world.message(PBX, &in_dialog("BYE", 2, by_token));
+        assert_eq!(bye.len(), 1, "{bye:#?}");
+        assert!(bye[0].0 == *to && bye[0].1.starts_with(&format!("BYE sip:b@{to} SIP/2.0")), "{bye:#?}");
+        let done = world.message(to, &respond(&bye[0].1, 200, "t1", ""));
+        assert_eq!(done.len(), 1, "{done:#?}");
+        assert_eq!(world.proxy.load().calls_active, 0);
+        world.until(200_000);
+        assert_eq!(world.proxy.load().contexts, 0);
+        assert!(world.proxy.is_idle());
+    }
+}
+
+#[test]
+fn four_seconds_of_silence_and_the_next_address_then_the_next_edge_is_tried() {
+    let mut world = World::new();
+    let first = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c2", PBX));
+    let sent = world.until(60_000);
+    let invites: Vec<_> = sent.iter().filter(|(_, _, text)| text.starts_with("INVITE")).collect();
+    let times: Vec<u64> = invites.iter().map(|(at, ..)| *at).collect();
+    assert_eq!(times, [500, 1500, 3500, 4000, 4500, 5500, 7500, 8000, 8500, 9500, 11500], "{times:?}");
+    assert_ne!(first[1].0, invites[3].1);
+    assert_eq!(invites[7].1, "203.0.113.9:5060");
+    assert!(invites[7].2.starts_with("INVITE sip:+15550100@two.carrier.test "), "{}", invites[7].2);
+    let (at, to, text) = sent.iter().find(|(_, to, _)| to == PBX).unwrap();
+    assert_eq!((*at, to.as_str()), (12_000, PBX));
+    assert!(text.starts_with("SIP/2.0 503 ") && text.contains("Retry-After: "), "{text}");
+    assert!(text.contains("Reason: SIP;cause=408;text=\"3 silent\""), "{text}");
+}
+
+#[test]
+fn a_call_in_moves_on_from_a_busy_pbx_and_then_asks_the_webhook() {
+    let mut world = World::new();
+    let sent = world.message(CARRIER, &invite("sip:+15550199@192.0.2.10", "c3", CARRIER));
+    assert_eq!(sent[1].0, "10.0.2.1:5060");
+    let next = world.message("10.0.2.1:5060", &respond(&sent[1].1, 480, "x", ""));
+    assert_eq!(next.len(), 2, "{next:#?}");
+    assert!(next[0].1.starts_with("ACK sip:+15550199@10.0.2.1 ") && next[1].0 == "10.0.2.2:5060", "{next:#?}");
+    let hop = Hop { remote: "10.0.2.2:5060".parse().unwrap(), ..World::hop(CARRIER) };
+    world.proxy.handle(world.now, Input::HopLost { hop, why: HopLoss::Unreachable }, &mut world.out);
+    assert!(world.collect().is_empty());
+    let (ask, question) = world.asked.pop().unwrap();
+    assert!(matches!(&question, Question::Http(http) if &*http.url == "https://dr.test/voice"), "{question:?}");
+    let body = b"<Response><Dial><Sip>sip:night@198.51.100.77</Sip></Dial></Response>".to_vec();
+    let answer = Answer::Http { status: 200, content_type: "text/xml".into(), body };
+    world.proxy.handle(world.now, Input::Answer { ask, answer }, &mut world.out);
+    let dial = world.collect();
+    assert_eq!(dial.len(), 1, "{dial:#?}");
+    assert!(dial[0].0 == "198.51.100.77:5060" && dial[0].1.starts_with("INVITE sip:night@198.51.100.77 "), "{dial:#?}");
+    let ok = world.message("198.51.100.77:5060", &respond(&dial[0].1, 200, "y", "198.51.100.77:5060"));
+    assert!(ok[0].0 == CARRIER && ok[0].1.starts_with("SIP/2.0 200 "), "{ok:#?}");
+}
+
+#[test]
+fn a_cancel_before_any_answer_is_kept_until_the_callee_speaks() {
+    let mut world = World::new();
+    let text = invite("sip:+15550199@192.0.2.10", "c4", CARRIER);
+    let sent = world.message(CARRIER, &text);
+    let cancel = text.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL");
+    let said = world.message(CARRIER, &cancel);
+    let codes: Vec<&str> = said.iter().map(|(_, text)| &text[8..11]).collect();
+    assert_eq!(codes, ["200", "487"], "{said:#?}");
+    let late = world.message("10.0.2.1:5060", &respond(&sent[1].1, 180, "x", ""));
+    assert_eq!(late.len(), 1, "{late:#?}");
+    assert!(late[0].1.starts_with("CANCEL sip:+15550199@10.0.2.1 "));
+    let ended = world.message("10.0.2.1:5060", &respond(&sent[1].1, 487, "x", ""));
+    assert!(ended.len() == 1 && ended[0].1.starts_with("ACK "), "{ended:#?}");
+}
+
+#[test]
+fn an_answer_that_comes_after_the_caller_gave_up_is_ended_by_ack_and_bye() {
+    let mut world = World::new();
+    let text = invite("sip:+15550199@192.0.2.10", "c5", CARRIER);
+    let sent = world.message(CARRIER, &text);
+    world.message(CARRIER, &text.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL"));
+    let reaped = world.message("10.0.2.1:5060", &respond(&sent[1].1, 200, "x", "10.0.2.1:5080"));
+    assert_eq!(reaped.len(), 2, "{reaped:#?}");
+    assert!(reaped[0].1.starts_with("ACK sip:b@10.0.2.1:5080 ") && reaped[0].0 == "10.0.2.1:5080", "{reaped:#?}");
+    assert!(reaped[1].1.starts_with("BYE sip:b@10.0.2.1:5080 "), "{reaped:#?}");
+}
