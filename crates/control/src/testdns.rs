@@ -305,7 +305,10 @@ fn answer(zone: &Mutex<Zone>, bytes: &[u8], tcp: bool) -> Option<Vec<u8>> {
             reply.metadata.truncation = true;
         }
         Some(Fault::Truncate | Fault::TruncateWithoutTcp) => fill(&zone, &name, kind, &mut reply),
-        Some(Fault::NxDomain) => reply.metadata.response_code = ResponseCode::NXDomain,
+        Some(Fault::NxDomain) => {
+            reply.metadata.response_code = ResponseCode::NXDomain;
+            say_how_long(&zone, &mut reply);
+        }
     }
     let bytes = reply.to_vec().ok()?;
     let room = if tcp {
@@ -320,7 +323,7 @@ fn answer(zone: &Mutex<Zone>, bytes: &[u8], tcp: bool) -> Option<Vec<u8>> {
     }
 }
 
-/// Answers from the zone, CNAMEs followed, with the SOA that gives "nothing" its TTL (RFC 2308).
+/// Answers from the zone, CNAMEs followed.
 fn fill(zone: &Zone, name: &Name, kind: RecordType, reply: &mut Message) {
     let mut at = name.clone();
     for _ in 0..CNAMES_MAX {
@@ -346,8 +349,13 @@ fn fill(zone: &Zone, name: &Name, kind: RecordType, reply: &mut Message) {
         .iter()
         .any(|record| record.record_type() == kind)
     {
-        let ttl = zone.negative_ttl;
-        let soa = SOA::new(key("ns.test"), key("admin.test"), 1, 3600, 600, 86400, ttl);
-        reply.add_authority(Record::from_rdata(key("test"), ttl, RData::SOA(soa)));
+        say_how_long(zone, reply);
     }
+}
+
+/// The SOA that gives "nothing" its TTL (RFC 2308).
+fn say_how_long(zone: &Zone, reply: &mut Message) {
+    let ttl = zone.negative_ttl;
+    let soa = SOA::new(key("ns.test"), key("admin.test"), 1, 3600, 600, 86400, ttl);
+    reply.add_authority(Record::from_rdata(key("test"), ttl, RData::SOA(soa)));
 }

@@ -215,13 +215,11 @@ fn split_user(url: &str) -> (String, Option<String>) {
     )
 }
 
-/// What went wrong, by the innermost error that tells.
+/// What went wrong, by the first error on the way down that tells.
 fn classify(error: &(dyn Error + 'static), connecting: bool) -> HttpFailure {
     let mut at = Some(error);
     while let Some(error) = at {
-        if error.is::<rustls::Error>()
-            || inner_of_io(error).is_some_and(|inner| inner.is::<rustls::Error>())
-        {
+        if error.is::<rustls::Error>() {
             return HttpFailure::Tls;
         }
         if error
@@ -230,7 +228,7 @@ fn classify(error: &(dyn Error + 'static), connecting: bool) -> HttpFailure {
         {
             return HttpFailure::TooLarge;
         }
-        at = error.source();
+        at = below(error);
     }
     if connecting {
         HttpFailure::Connect
@@ -239,19 +237,23 @@ fn classify(error: &(dyn Error + 'static), connecting: bool) -> HttpFailure {
     }
 }
 
-/// An `io::Error` shows what it wraps only when asked like this.
-fn inner_of_io<'e>(
-    error: &'e (dyn Error + 'static),
-) -> Option<&'e (dyn Error + Send + Sync + 'static)> {
-    error.downcast_ref::<std::io::Error>()?.get_ref()
+/// The error behind an error. An `io::Error` hides the one it wraps from `source`.
+fn below<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    match error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref)
+    {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }
 
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut at = error.source();
+    let mut at = below(error);
     while let Some(error) = at {
         text = format!("{text}: {error}");
-        at = error.source();
+        at = below(error);
     }
     text
 }

@@ -1,0 +1,421 @@
+//! One exchange with a webhook that behaves, and with many that do not.
+
+mod common;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use common::{loopback, soon};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    time::sleep,
+};
+use trunkline_control::{HttpClient, Resolver, testdns::TestDns};
+use trunkline_proxy::question::{
+    Answer, HTTP_BODY_MAX, HttpFailure, HttpMethod, HttpRequest, Secret,
+};
+
+/// What a server does once it has read a request.
+#[derive(Copy, Clone, Debug)]
+enum Does {
+    /// Sends this and closes.
+    Sends(&'static str),
+    /// Sends this, one byte every 20 ms.
+    Trickles(&'static str),
+    /// Sends this and says nothing more.
+    Hangs(&'static str),
+    /// Sends a head, and a body of so many bytes: with their length, or in chunks.
+    Bodies(usize, bool),
+    /// Sends a head of so many bytes.
+    Heads(usize),
+    /// Resets the connection.
+    Resets,
+    /// Sends this before it has read anything.
+    Greets(&'static str),
+}
+
+struct Server {
+    addr: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    requests: mpsc::UnboundedReceiver<String>,
+}
+
+impl Server {
+    async fn start(does: Does) -> Server {
+        let listener = TcpListener::bind(loopback(1)).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (seen, requests) = mpsc::unbounded_channel();
+        let count = connections.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(serve(stream, does, seen.clone()));
+            }
+        });
+        Server {
+            addr,
+            connections,
+            requests,
+        }
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    does: Does,
+    seen: mpsc::UnboundedSender<String>,
+) -> Option<()> {
+    if let Does::Greets(text) = does {
+        stream.write_all(text.as_bytes()).await.ok()?;
+    }
+    loop {
+        seen.send(read_request(&mut stream).await?).ok()?;
+        match does {
+            Does::Sends(text) => stream.write_all(text.as_bytes()).await.ok()?,
+            Does::Trickles(text) => {
+                for byte in text.bytes() {
+                    stream.write_all(&[byte]).await.ok()?;
+                    sleep(Duration::from_millis(20)).await;
+                }
+            }
+            Does::Hangs(text) => {
+                stream.write_all(text.as_bytes()).await.ok()?;
+                sleep(Duration::from_secs(60)).await;
+            }
+            Does::Bodies(length, true) => {
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.ok()?;
+                stream.write_all(&vec![b'x'; length]).await.ok()?;
+            }
+            Does::Bodies(length, false) => {
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n");
+                stream.write_all(head.as_bytes()).await.ok()?;
+                stream.write_all(&vec![b'x'; length]).await.ok()?;
+                stream.write_all(b"\r\n0\r\n\r\n").await.ok()?;
+            }
+            Does::Heads(length) => {
+                let head = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\n\r\n", "x".repeat(length));
+                stream.write_all(head.as_bytes()).await.ok()?;
+            }
+            Does::Greets(_) => {}
+            Does::Resets => {
+                stream.set_zero_linger().ok()?;
+                return None;
+            }
+        }
+        if !matches!(does, Does::Sends(text) if text.contains("Content-Length")) {
+            return None;
+        }
+    }
+}
+
+/// Head and body as text.
+async fn read_request(stream: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| {
+                    line.to_ascii_lowercase()
+                        .strip_prefix("content-length: ")?
+                        .parse()
+                        .ok()
+                })
+                .unwrap_or(0);
+            if body.len() >= length {
+                return Some(text);
+            }
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+async fn client() -> (TestDns, HttpClient) {
+    let dns = TestDns::start(loopback(1)).await.unwrap();
+    let resolver = Resolver::new(&[dns.addr()], Duration::from_secs(1)).unwrap();
+    let client = HttpClient::new(resolver).unwrap();
+    (dns, client)
+}
+
+fn post(url: &str) -> HttpRequest {
+    HttpRequest {
+        url: url.into(),
+        method: HttpMethod::Post,
+        form: vec![
+            ("CallSid".into(), "CA1234567890ABCDE".into()),
+            ("From".into(), "+12349013030".into()),
+            ("SipHeader_X-Foo".into(), "a b&c".into()),
+        ],
+        headers: vec![("I-Twilio-Idempotency-Token".into(), "token-1".into())],
+        auth_token: None,
+        connect_timeout: Duration::from_millis(500),
+        timeout: Duration::from_secs(1),
+    }
+}
+
+const OK: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 11\r\n\r\n<Response/>";
+
+fn ok() -> Answer {
+    Answer::Http {
+        status: 200,
+        content_type: "text/xml".into(),
+        body: b"<Response/>".to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn a_post_carries_its_form_its_headers_and_its_signature() {
+    let (_dns, client) = client().await;
+    let mut server = Server::start(Does::Sends(OK)).await;
+    let url = format!("http://{}/voice?a=1", server.addr);
+    let request = HttpRequest {
+        auth_token: Some(Secret(b"12345".as_slice().into())),
+        ..post(&url)
+    };
+    assert_eq!(soon(client.exchange(&request)).await, ok());
+    let seen = soon(server.requests.recv()).await.unwrap();
+    let (head, body) = seen.split_once("\r\n\r\n").unwrap();
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("post /voice?a=1 http/1.1"), "{head}");
+    assert_eq!(
+        body,
+        "CallSid=CA1234567890ABCDE&From=%2B12349013030&SipHeader_X-Foo=a+b%26c"
+    );
+    let signature = trunkline_control::signature::sign(b"12345", &url, &request.form);
+    for want in [
+        format!("host: {}", server.addr),
+        "content-type: application/x-www-form-urlencoded".into(),
+        "i-twilio-idempotency-token: token-1".into(),
+        "accept-encoding: identity".into(),
+        format!("x-twilio-signature: {}", signature.to_ascii_lowercase()),
+    ] {
+        assert!(
+            head.lines().any(|line| line == want),
+            "{want} is not in {head}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_get_carries_its_form_in_the_query_and_credentials_in_a_header() {
+    let (_dns, client) = client().await;
+    let mut server = Server::start(Does::Sends(OK)).await;
+    let url = format!("http://user:pass@{}/voice?a=1", server.addr);
+    let request = HttpRequest {
+        method: HttpMethod::Get,
+        ..post(&url)
+    };
+    assert_eq!(soon(client.exchange(&request)).await, ok());
+    let seen = soon(server.requests.recv()).await.unwrap();
+    assert!(
+        seen.starts_with("GET /voice?a=1&CallSid=CA1234567890ABCDE&From=%2B12349013030&"),
+        "{seen}"
+    );
+    assert!(seen.contains("authorization: Basic dXNlcjpwYXNz"), "{seen}");
+    assert!(!seen.contains("user:pass"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let (_dns, client) = client().await;
+    let server = Server::start(Does::Sends(OK)).await;
+    let request = post(&format!("http://{}/", server.addr));
+    for _ in 0..3 {
+        assert_eq!(soon(client.exchange(&request)).await, ok());
+    }
+    assert_eq!(server.connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn whatever_a_webhook_does_the_answer_comes_in_time_and_says_what_happened() {
+    let (_dns, client) = client().await;
+    let http = |status| Answer::Http {
+        status,
+        content_type: String::new(),
+        body: Vec::new(),
+    };
+    let full = Answer::Http {
+        status: 200,
+        content_type: String::new(),
+        body: vec![b'x'; HTTP_BODY_MAX],
+    };
+    let failed = Answer::HttpFailed;
+    let cases = [
+        (Does::Sends("HTTP/1.1 204 No Content\r\n\r\n"), http(204)),
+        (
+            Does::Sends(
+                "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+            ),
+            http(302),
+        ),
+        (
+            Does::Sends("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"),
+            http(503),
+        ),
+        (
+            Does::Sends("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n\r\n<Response/>"),
+            ok(),
+        ),
+        (Does::Hangs(""), failed(HttpFailure::Timeout)),
+        (
+            Does::Hangs("HTTP/1.1 200 OK\r\n"),
+            failed(HttpFailure::Timeout),
+        ),
+        (
+            Does::Hangs("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n<Resp"),
+            failed(HttpFailure::Timeout),
+        ),
+        (Does::Trickles(OK), failed(HttpFailure::Timeout)),
+        (Does::Resets, failed(HttpFailure::Broken)),
+        (Does::Sends(""), failed(HttpFailure::Broken)),
+        (
+            Does::Sends("220 smtp.test ready\r\n"),
+            failed(HttpFailure::Broken),
+        ),
+        (
+            Does::Sends("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+            failed(HttpFailure::Broken),
+        ),
+        (Does::Bodies(HTTP_BODY_MAX, true), full.clone()),
+        (Does::Bodies(HTTP_BODY_MAX, false), full),
+        (
+            Does::Bodies(HTTP_BODY_MAX + 1, true),
+            failed(HttpFailure::TooLarge),
+        ),
+        (
+            Does::Bodies(HTTP_BODY_MAX + 1, false),
+            failed(HttpFailure::TooLarge),
+        ),
+        (
+            Does::Bodies(50_000_000, true),
+            failed(HttpFailure::TooLarge),
+        ),
+        (Does::Heads(1_000_000), failed(HttpFailure::TooLarge)),
+    ];
+    for (does, want) in cases {
+        let server = Server::start(does).await;
+        let began = Instant::now();
+        let got = soon(client.exchange(&post(&format!("http://{}/", server.addr)))).await;
+        assert!(got == want, "{does:?} gave {:.300}", format!("{got:?}"));
+        assert!(
+            began.elapsed() < Duration::from_millis(1500),
+            "{does:?}: {:?}",
+            began.elapsed()
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_fails_as_a_connection() {
+    let (dns, client) = client().await;
+    // Bound and not listening: nobody else gets the port, and connections are refused.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind(loopback(1)).unwrap();
+    let refused = format!("http://{}/", closed.local_addr().unwrap());
+    let plain = Server::start(Does::Greets("220 no TLS here\r\n")).await;
+    dns.a("silent.test", 60, &[[127, 0, 0, 1].into()]);
+    let cases = [
+        (refused.as_str(), HttpFailure::Connect),
+        ("http://nobody.test/", HttpFailure::Connect),
+        ("ftp://127.0.0.1/", HttpFailure::Connect),
+        ("/voice", HttpFailure::Connect),
+        ("http://", HttpFailure::Connect),
+        ("http://bad host/", HttpFailure::Connect),
+        (&format!("https://{}/", plain.addr), HttpFailure::Tls),
+    ];
+    for (url, want) in cases {
+        let got = soon(client.exchange(&post(url))).await;
+        assert_eq!(got, Answer::HttpFailed(want), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_with_a_dead_address_is_reached_at_the_next() {
+    let (dns, client) = client().await;
+    let mut server = Server::start(Does::Sends(OK)).await;
+    dns.a(
+        "dr.test",
+        60,
+        &[[127, 0, 0, 77].into(), [127, 0, 0, 1].into()],
+    );
+    let url = format!("http://dr.test:{}/voice", server.addr.port());
+    assert_eq!(soon(client.exchange(&post(&url))).await, ok());
+    let seen = soon(server.requests.recv())
+        .await
+        .unwrap()
+        .to_ascii_lowercase();
+    assert!(
+        seen.contains(&format!("host: dr.test:{}", server.addr.port())),
+        "{seen}"
+    );
+}
+
+#[tokio::test]
+async fn a_header_that_http_cannot_carry_costs_only_itself() {
+    let (_dns, client) = client().await;
+    let mut server = Server::start(Does::Sends(OK)).await;
+    let mut request = post(&format!("http://{}/", server.addr));
+    request
+        .headers
+        .push(("X-Bad".into(), "a\r\nX-Injected: yes".into()));
+    request.headers.push(("not a name".into(), "x".into()));
+    assert_eq!(soon(client.exchange(&request)).await, ok());
+    let seen = soon(server.requests.recv())
+        .await
+        .unwrap()
+        .to_ascii_lowercase();
+    assert!(
+        !seen.contains("x-injected") && !seen.contains("not a name"),
+        "{seen}"
+    );
+    assert!(seen.contains("i-twilio-idempotency-token"), "{seen}");
+}
+
+#[tokio::test]
+async fn one_exchange_too_many_is_told_so_at_once() {
+    let (_dns, client) = client().await;
+    let mut server = Server::start(Does::Hangs("")).await;
+    let request = post(&format!("http://{}/", server.addr));
+    let request = HttpRequest {
+        timeout: Duration::from_secs(30),
+        ..request
+    };
+    let mut hanging = tokio::task::JoinSet::new();
+    // A few at a time: a listener's backlog is a limit of its own.
+    for _ in 0..4 {
+        for _ in 0..64 {
+            let (client, request) = (client.clone(), request.clone());
+            hanging.spawn(async move { client.exchange(&request).await });
+        }
+        for _ in 0..64 {
+            soon(server.requests.recv()).await.unwrap();
+        }
+    }
+    let got = soon(client.exchange(&request)).await;
+    assert_eq!(got, Answer::HttpFailed(HttpFailure::Busy));
+    // Giving up makes room again.
+    hanging.shutdown().await;
+    let again = HttpRequest {
+        timeout: Duration::from_millis(50),
+        ..request
+    };
+    assert_eq!(
+        soon(client.exchange(&again)).await,
+        Answer::HttpFailed(HttpFailure::Timeout)
+    );
+}
