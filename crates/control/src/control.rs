@@ -156,8 +156,8 @@ impl Control {
             }
         }
         let view = Arc::new(View::new());
-        view.routing(routing.clone());
-        view.places(keeper.status());
+        view.set_routing(routing.clone());
+        view.set_places(keeper.status());
         let (command, commands) = mpsc::channel(8);
         let control = Control {
             settings,
@@ -202,7 +202,7 @@ impl Control {
     ) {
         let (finish, mut finished) = mpsc::channel(FINISHED_MAX);
         let admin = self.admin.map(|admin| {
-            let scrape = Scrape::new(self.metrics.exporter(), self.view.clone(), Arc::new(net));
+            let scrape = Scrape::new(&self.metrics, self.view.clone(), Arc::new(net));
             AdminTask(tokio::spawn(admin.serve(Pages {
                 view: self.view.clone(),
                 scrape,
@@ -360,12 +360,12 @@ where
         };
         if let Some(routing) = routing {
             self.routing = routing.clone();
-            self.view.routing(routing.clone());
+            self.view.set_routing(routing.clone());
             snapshots(routing);
         }
         // Until then, places are numbered as in settings that nobody works with yet.
         if !self.keeper.is_settling() {
-            self.view.places(self.keeper.status());
+            self.view.set_places(self.keeper.status());
         }
     }
 

@@ -127,8 +127,8 @@ impl View {
         Self::default()
     }
 
-    /// A snapshot was applied.
-    pub(crate) fn routing(&self, routing: Arc<Routing>) {
+    /// A snapshot was made; everything is shown by it from now on.
+    pub fn set_routing(&self, routing: Arc<Routing>) {
         let mut inner = self.lock();
         // Health is kept for what is configured; the rest would pile up as DNS changes.
         let now: Vec<Peer> = routing
@@ -142,7 +142,7 @@ impl View {
     }
 
     /// The state of the names.
-    pub(crate) fn places(&self, places: Vec<PlaceStatus>) {
+    pub(crate) fn set_places(&self, places: Vec<PlaceStatus>) {
         self.lock().places = places;
     }
 

@@ -239,7 +239,7 @@ impl Metrics {
     }
 
     /// What the scrape endpoint needs.
-    pub(crate) fn exporter(&self) -> PrometheusHandle {
+    fn exporter(&self) -> PrometheusHandle {
         self.registry.handle.clone()
     }
 

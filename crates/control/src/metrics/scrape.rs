@@ -9,7 +9,10 @@ use std::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use trunkline_proxy::{event::HealthState, routing::Freshness};
 
-use super::table::{self, Kind, Metric};
+use super::{
+    Metrics,
+    table::{self, Kind, Metric},
+};
 use crate::view::View;
 
 /// What the sockets have counted since the start; the net layer's own figures.
@@ -41,8 +44,9 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    pub(crate) fn new(
-        exporter: PrometheusHandle,
+    /// What these metrics have kept, what this view shows, and what the sockets count.
+    pub fn new(
+        metrics: &Metrics,
         view: Arc<View>,
         net: Arc<dyn Fn() -> NetCounts + Send + Sync>,
     ) -> Self {
@@ -50,7 +54,7 @@ impl Scrape {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
         Scrape {
-            exporter,
+            exporter: metrics.exporter(),
             view,
             net,
             started,
