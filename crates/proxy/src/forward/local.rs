@@ -9,7 +9,7 @@ use trunkline_sip::{Fault, Header, Malformed, Message, Name, NameAddr, Transport
 use super::{
     MAX_FORWARDS,
     request::original_uri,
-    route::{RouteChange, RouteLines, RouteSlice, Strict},
+    route::{RouteChange, RouteLines, RouteSlice, Strict, request_uri},
     splice::{Splice, put_all, put_header, put_number},
     via::ViaPlan,
 };
@@ -73,7 +73,7 @@ fn hop_by_hop(
     let (uri, _) = original_uri(original)?;
     let routes = RouteChange::new(original, sent.drop_routes, sent.strict)?;
     let rewritten = Some(sent.request_uri).filter(|sent| *sent != uri);
-    let (uri_sent, uri_in_route) = routes.uris(uri, rewritten);
+    let (uri_sent, uri_in_route) = routes.uris(uri, rewritten)?;
 
     put_start(method, uri_sent, &sent.via, out);
     let mut lines = RouteLines::new(original, &routes);
@@ -135,7 +135,7 @@ fn in_dialog(
         fault: Fault::Missing(Name::Contact),
         at: 0,
     };
-    let target = response.contact().ok_or(no_contact)?.uri;
+    let target = request_uri(response.contact().ok_or(no_contact)?.uri)?;
 
     // A first hop without `lr` is a strict router: it wants itself in the Request-URI, and the
     // target at the end of the Route set.
@@ -144,6 +144,7 @@ fn in_dialog(
         .and_then(|(first, rest)| Some((NameAddr::parse(first).ok()?.uri, rest)))
         .filter(|(uri, _)| Uri::parse(uri).is_ok_and(|uri| !uri.has_lr()));
     let (uri, rest) = strict.unwrap_or((target, routes));
+    let uri = request_uri(uri)?;
     put_start(method, uri, via, out);
     for route in rest {
         out.extend_from_slice(b"Route: ");
@@ -394,6 +395,9 @@ mod tests {
     fn what_cannot_be_written_is_not_begun() {
         let answer = ANSWER.replace("m:", "x-m:");
         let mut out = Vec::new();
+        // A fold in a URI is one line in a header and two in a start line.
+        let folded = ANSWER.replace("sip:b@10", "sip:b\r\n @10");
+        assert!(!bye(&parse(folded.as_bytes()), &VIA, &[], None, &mut out));
         assert!(!ack_success(&parse(answer.as_bytes()), &VIA, &[], &mut out));
         assert!(!bye(&parse(answer.as_bytes()), &VIA, &[], None, &mut out));
         assert!(!cancel(

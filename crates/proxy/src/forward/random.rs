@@ -269,7 +269,7 @@ proptest! {
         prop_assert!(leaves.is_ok(), "{:?}: {}", leaves, out.escape_ascii());
         let leaves = leaves.unwrap();
         prop_assert_eq!(untouched(&leaves), untouched(&came));
-        prop_assert_eq!(leaves.vias().count(), came.vias().count() + 1);
+        prop_assert_eq!(leaves.vias().count(), came.vias().count() + 1, "{}", bytes.escape_ascii());
         let sent = Sent {
             request_uri: came.request_uri().unwrap_or_default(),
             drop_routes,

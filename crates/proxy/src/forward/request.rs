@@ -82,7 +82,7 @@ pub fn request(
     let (uri, uri_at) = original_uri(message)?;
     let top_via = message.top_via()?;
     let routes = RouteChange::new(message, plan.drop_routes, plan.strict)?;
-    let (uri_sent, mut uri_in_route) = routes.uris(uri, plan.request_uri);
+    let (uri_sent, mut uri_in_route) = routes.uris(uri, plan.request_uri)?;
 
     let last_route = message.all(Name::Route).last().map(|header| header.line);
     let mut lines = RouteLines::new(message, &routes);

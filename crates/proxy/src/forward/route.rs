@@ -79,19 +79,20 @@ impl<'a> RouteChange<'a> {
         })
     }
 
-    /// The Request-URI to write, and the one to put at the end of the Route set, if any.
+    /// The Request-URI to write, and the one to put at the end of the Route set, if any. Fails
+    /// when one of them would not be a Request-URI.
     pub fn uris<'u>(
         &self,
         original: &'u [u8],
         rewritten: Option<&'u [u8]>,
-    ) -> (&'u [u8], Option<&'u [u8]>)
+    ) -> Result<(&'u [u8], Option<&'u [u8]>), Malformed>
     where
         'a: 'u,
     {
-        let target = rewritten.or(self.last).unwrap_or(original);
+        let target = request_uri(rewritten.or(self.last).unwrap_or(original))?;
         match self.next {
-            Some(next) => (next, Some(target)),
-            None => (target, None),
+            Some(next) => Ok((request_uri(next)?, Some(target))),
+            None => Ok((target, None)),
         }
     }
 
@@ -105,6 +106,18 @@ impl<'a> RouteChange<'a> {
     pub fn is_identity(&self) -> bool {
         self.drop == 0 && self.next.is_none() && !self.takes_last
     }
+}
+
+/// A URI from a header may hold what a start line may not: a fold, say, which would end it.
+pub(super) fn request_uri(uri: &[u8]) -> Result<&[u8], Malformed> {
+    let breaks_the_line = |byte: &u8| *byte <= b' ' || matches!(byte, b'<' | b'>' | 0x7f);
+    if uri.is_empty() || uri.iter().any(breaks_the_line) {
+        return Err(Malformed {
+            fault: Fault::RequestUri,
+            at: 0,
+        });
+    }
+    Ok(uri)
 }
 
 fn nth_uri<'a>(message: &Message<'a>, index: usize) -> Result<&'a [u8], Malformed> {

@@ -62,6 +62,12 @@ pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: So
         let Some((_, end)) = splice.span(name).filter(|_| is_received || is_rport) else {
             continue;
         };
+        if value.is_some_and(|value| value.contains(&b'"')) {
+            // No address and no port. Quotes pair up over the whole header: with one gone, other
+            // commas would separate its values. The client hears us by its source all the same.
+            noted |= is_received;
+            continue;
+        }
         splice.until(end);
         if is_rport {
             splice.put(b"=");

@@ -252,6 +252,11 @@ fn the_source_is_noted_as_rfc_3581_says() {
             "SIP/2.0/UDP 192.0.2.7;received=192.0.2.7",
         ),
         (
+            v4,
+            "SIP/2.0/UDP a;received=1\"2;rport=\"5,6\"",
+            "SIP/2.0/UDP a;received=1\"2;rport=\"5,6\"",
+        ),
+        (
             v6,
             "SIP/2.0/UDP [2001:DB8:0::7]:5060;branch=b",
             "SIP/2.0/UDP [2001:DB8:0::7]:5060;branch=b",
@@ -462,7 +467,21 @@ fn nothing_is_written_for_what_cannot_be_forwarded() {
         ..PLAN
     };
     let via = "Via: SIP/2.0/UDP a;branch=z9hG4bKa\r\n";
+    let folded = RequestPlan {
+        request_uri: Some(b"sip:b\r\n @b.test"),
+        ..PLAN
+    };
     let table: &[(&RequestPlan<'_>, String, Fault)] = &[
+        (
+            &missing,
+            format!("INVITE sip:b SIP/2.0\r\n{via}Route: <sip:x\r\n y:z>\r\n\r\n"),
+            Fault::RequestUri,
+        ),
+        (
+            &folded,
+            format!("INVITE sip:b SIP/2.0\r\n{via}\r\n"),
+            Fault::RequestUri,
+        ),
         (
             &PLAN,
             format!("SIP/2.0 200 OK\r\n{via}\r\n"),
