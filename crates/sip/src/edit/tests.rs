@@ -191,3 +191,17 @@ fn more_changes_than_fit_inline_are_kept() {
             .collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn a_usual_forward_stays_off_the_heap() {
+    let message = Message::parse(OPTIONS.as_bytes(), &Limits::default()).unwrap();
+    let mut edit = Edit::new(&message);
+    for _ in 0..4 {
+        // A Via, two Record-Routes and a Request-URI, each of a generous length.
+        edit.insert(edit.headers_start(), &[b'x'; 180]);
+    }
+    for header in message.all(Name::Via) {
+        edit.delete(header.line);
+    }
+    assert!(!edit.ops.spilled() && !edit.scratch.spilled());
+}

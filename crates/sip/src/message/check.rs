@@ -62,12 +62,16 @@ impl Message<'_> {
     }
 
     fn check_vias(&self) -> Result<(), Malformed> {
-        let top = self.top_via()?;
+        let mut vias = self.vias();
+        let top = match vias.next() {
+            Some(via) => via?,
+            None => self.top_via()?,
+        };
         if top.branch().is_none() {
             return Err(Malformed::new(Fault::Bad(Name::Via), top.at.0 as usize));
         }
         // Those below lead the answer home: better refused now than lost then.
-        self.vias().skip(1).try_for_each(|via| via.map(drop))
+        vias.try_for_each(|via| via.map(drop))
     }
 
     fn check_request_uri(&self) -> Result<(), Malformed> {

@@ -282,6 +282,13 @@ fn limits_are_kept() {
 }
 
 #[test]
+fn up_to_64_headers_stay_off_the_heap() {
+    let with = |count| format!("OPTIONS sip:a SIP/2.0\r\n{}\r\n", "A: b\r\n".repeat(count));
+    assert!(!parse(&with(64)).entries.spilled());
+    assert!(parse(&with(65)).entries.spilled());
+}
+
+#[test]
 fn more_than_64_headers_are_fine() {
     let text = format!("OPTIONS sip:a SIP/2.0\r\n{}\r\n", "A: b\r\n".repeat(256));
     assert_eq!(parse(&text).headers().count(), 256);
