@@ -16,6 +16,7 @@ mod shard;
 mod sockets;
 mod stats;
 mod stream;
+mod teller;
 mod udp;
 
 pub use bind::{BindError, Bound};

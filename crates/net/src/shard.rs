@@ -27,7 +27,7 @@ use trunkline_proxy::{
 
 use crate::{
     bind::Bound, brain::Brain, clock, limits::NetLimits, owner::Owners, ready::Token,
-    sockets::Sockets, stats::NetStats,
+    sockets::Sockets, stats::NetStats, teller::Teller,
 };
 
 /// Sockets visited before the clock is read again.
@@ -133,7 +133,7 @@ pub fn spawn<B: Brain + 'static>(
                 unanswered: VecDeque::new(),
                 commands: Some(command_ends),
                 questions: question_ends,
-                events: event_ends,
+                teller: Teller::new(event_ends, Arc::clone(&stats)),
                 stats,
                 draining: false,
             };
@@ -161,7 +161,7 @@ struct Shard<B> {
     /// `None` when the slow side is gone. Calls go on without it.
     commands: Option<mpsc::Receiver<Command>>,
     questions: mpsc::Sender<(AskId, Box<Question>)>,
-    events: mpsc::Sender<Event>,
+    teller: Teller,
     stats: Arc<NetStats>,
     draining: bool,
 }
@@ -178,6 +178,7 @@ impl<B: Brain> Shard<B> {
                 woken = Some(self.wait(&mut alarm).await);
             }
         }
+        self.teller.flush();
     }
 
     /// One turn, in order of importance to a call that is being set up.
@@ -243,6 +244,9 @@ impl<B: Brain> Shard<B> {
         // 6. One write for all that a connection got in this turn.
         self.sockets.flush(now);
 
+        // 7. The bookkeeping.
+        self.teller.tick(now);
+
         if self.draining && self.brain.is_idle() && self.is_flushed() {
             return ControlFlow::Break(());
         }
@@ -303,12 +307,7 @@ impl<B: Brain> Shard<B> {
                         self.unanswered.push_back((ask, nobody_knows(&question)));
                     }
                 }
-                // The telephone outranks the bookkeeping: a full channel costs an event, no call.
-                Effect::Tell(event) => {
-                    if self.events.try_send(event).is_err() {
-                        self.stats.events_dropped.add(1);
-                    }
-                }
+                Effect::Tell(event) => self.teller.tell(now, event),
             }
         }
         self.out.clear();
@@ -326,6 +325,7 @@ impl<B: Brain> Shard<B> {
             .next_deadline()
             .into_iter()
             .chain(self.sockets.deadline())
+            .chain(self.teller.deadline())
             .min();
         poll_fn(|cx| {
             if let Poll::Ready(token) = self.sockets.poll_ready(cx) {

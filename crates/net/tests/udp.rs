@@ -225,8 +225,33 @@ fn a_slow_side_that_does_not_keep_up_costs_events_and_answers_but_no_call() {
         world.hear(),
         Said::Answer(3, Answer::HttpFailed(HttpFailure::Busy))
     );
-    assert_eq!(world.handles.stats.events_dropped.get(), 2);
+    wait_until(|| world.handles.stats.events_dropped.get() == 2);
     assert_eq!(world.handles.stats.questions_failed.get(), 2);
+}
+
+#[test]
+fn events_arrive_in_order_even_those_of_the_last_moment() {
+    let mut world = World::new(
+        &[(Transport::Udp, "127.0.0.1:0")],
+        NetLimits::default(),
+        |said, out| match said {
+            Said::Message(..) => (0..600).for_each(|_| out.tell(Event::Retransmitted)),
+            Said::Drain => out.tell(Event::Parked),
+            _ => {}
+        },
+    );
+    udp_peer("127.0.0.1:0")
+        .send_to(b"tell", world.addrs[0])
+        .expect("sent");
+    assert!(matches!(world.hear(), Said::Message(..)));
+    world.command(Command::Drain);
+    for _ in 0..600 {
+        let event = world.handles.events.blocking_recv();
+        assert_eq!(event, Some(Event::Retransmitted));
+    }
+    let last = world.handles.events.blocking_recv();
+    assert_eq!(last, Some(Event::Parked));
+    assert_eq!(world.handles.events.blocking_recv(), None);
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! Events on their way to the slow side, a few at a time.
+//!
+//! Waking another thread costs as much as sending a datagram, and one call has half a dozen
+//! events. So they wait a moment for each other, and the slow side is woken once for all of them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+use trunkline_proxy::Event;
+
+use crate::stats::NetStats;
+
+/// How long an event waits for others: nothing for a person, a long time for a shard.
+const TOGETHER_FOR: Duration = Duration::from_millis(10);
+/// So many do not wait.
+const TOGETHER_MAX: usize = 256;
+
+pub(crate) struct Teller {
+    events: mpsc::Sender<Event>,
+    waiting: Vec<Event>,
+    due: Option<Instant>,
+    stats: Arc<NetStats>,
+}
+
+impl Teller {
+    pub(crate) fn new(events: mpsc::Sender<Event>, stats: Arc<NetStats>) -> Self {
+        Teller {
+            events,
+            waiting: Vec::new(),
+            due: None,
+            stats,
+        }
+    }
+
+    pub(crate) fn tell(&mut self, now: Instant, event: Event) {
+        self.waiting.push(event);
+        if self.waiting.len() >= TOGETHER_MAX {
+            self.flush();
+        } else {
+            self.due.get_or_insert(now + TOGETHER_FOR);
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Passes on what has waited long enough.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.flush();
+        }
+    }
+
+    /// Passes on everything. The telephone outranks the bookkeeping: a full channel costs an
+    /// event, no call.
+    pub(crate) fn flush(&mut self) {
+        self.due = None;
+        for event in self.waiting.drain(..) {
+            if self.events.try_send(event).is_err() {
+                self.stats.events_dropped.add(1);
+            }
+        }
+    }
+}
