@@ -5,7 +5,7 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use support::Memory;
-use trunkline_config::{Loaded, LogFormat, LogLevel};
+use trunkline_config::{Loaded, LogFormat, LogLevel, Severity};
 use trunkline_proxy::{
     hop::ListenerId,
     question::{HttpMethod, Secret},
@@ -424,4 +424,64 @@ fn file_names_start_at_the_folder_of_the_file() {
         control.secret,
         Some(Secret(b"0123456789abcdef".as_slice().into()))
     );
+}
+
+#[test]
+fn every_piece_of_the_manual_can_be_written_into_a_file() {
+    let manual = include_str!("../../../config/README.md");
+    let pieces: Vec<&str> = manual
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(pieces.len() >= 8);
+    for piece in pieces {
+        // A piece is a part: what the rest of a file would bring may be missing, nothing else.
+        let trunk = if piece.starts_with("[trunk.") {
+            "[[trunk]]\nname = \"acme\"\n"
+        } else {
+            ""
+        };
+        let Err(report) = Memory::new().parse(&format!("{trunk}{piece}")) else {
+            continue;
+        };
+        let missing = [
+            "there is no ",
+            " has no ",
+            "neither [trunk.",
+            "is never asked",
+        ];
+        for found in &report.diagnostics {
+            let excused = found.severity == Severity::Warning
+                || missing.iter().any(|part| found.message.contains(part));
+            assert!(excused, "{piece}\n{report}");
+        }
+    }
+}
+
+#[test]
+fn a_file_on_disk_finds_its_secrets_beside_it() {
+    let folder = std::env::temp_dir().join(format!("trunkline-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("trunkline.toml");
+    let text = "[[listen]]\nprotocol = \"udp\"\naddress = \"127.0.0.1:5060\"\n[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.1\"]\n\
+        [trunk.origination]\ntargets = [\"p\"]\n[trunk.disaster_recovery]\nurl = \"https://dr.example/\"\nauth_token_file = \"a.token\"\n";
+    std::fs::write(&file, text).unwrap();
+    let missing = trunkline_config::load(&file).unwrap_err().to_string();
+    std::fs::write(folder.join("a.token"), "12345\n").unwrap();
+    let loaded = trunkline_config::load(&file);
+    std::fs::write(&file, b"[node]\nname = \"\xff\"\n").unwrap();
+    let not_text = trunkline_config::load(&file).unwrap_err().to_string();
+    std::fs::remove_dir_all(&folder).unwrap();
+
+    assert!(
+        missing.contains("trunkline.toml:11:19: error: cannot read"),
+        "{missing}"
+    );
+    let recovery = loaded.unwrap().settings.trunks[0].recovery.clone().unwrap();
+    assert_eq!(
+        recovery.auth_token,
+        Some(Secret(b"12345".as_slice().into()))
+    );
+    assert!(not_text.contains("line 2 is not UTF-8 text"), "{not_text}");
 }
