@@ -2,6 +2,8 @@
 
 use super::Message;
 use crate::error::{Fault, Malformed};
+use crate::header::NameAddr;
+use crate::lex;
 use crate::name::Name;
 use crate::uri::{Scheme, Uri};
 
@@ -18,8 +20,8 @@ impl Message<'_> {
         self.check_counts()?;
         self.check_vias()?;
         self.call_id()?;
-        self.from()?;
-        self.to()?;
+        check_tag(&self.from()?, Name::From)?;
+        check_tag(&self.to()?, Name::To)?;
         let cseq = self.cseq()?;
         if self.method().is_some_and(|method| method != cseq.method) {
             let at = self.first(Name::CSeq).map_or(0, |header| header.value_at.0);
@@ -90,5 +92,17 @@ impl Message<'_> {
             }) => Err(Malformed::new(Fault::UriScheme, at)),
             Err(error) => Err(Malformed::new(Fault::RequestUri, at + error.at)),
         }
+    }
+}
+
+/// A tag with these in it is two values in a header that holds one. Other bytes that are no token
+/// are let through: old devices put base64 there, and it confuses nobody.
+fn check_tag(address: &NameAddr<'_>, name: Name) -> Result<(), Malformed> {
+    let separates = |byte: &u8| matches!(byte, b',' | b'<' | b'>' | b'"') || lex::is_lws(*byte);
+    match address.tag() {
+        Some(tag) if tag.iter().any(separates) => {
+            Err(Malformed::new(Fault::Bad(name), address.at.0 as usize))
+        }
+        _ => Ok(()),
     }
 }

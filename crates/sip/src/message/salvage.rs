@@ -12,7 +12,7 @@ use crate::scan::{self, Line};
 impl<'a> Message<'a> {
     /// For bytes that [`Message::parse`] refused: the start line, and every header that can be read
     /// up to the first empty line or the limits. There is no body. Lines may end in a lone LF here,
-    /// since nothing of this is forwarded; a header with a stray CR in it is left out.
+    /// since nothing of this is forwarded; a header with a lone CR or LF in its value is left out.
     ///
     /// `None` when the first line is not even roughly SIP: such bytes get no answer.
     pub fn salvage(bytes: &'a [u8], limits: &Limits) -> Option<Message<'a>> {
@@ -81,7 +81,7 @@ fn entry(bytes: &[u8], start: usize, extent: &Extent) -> Option<Entry> {
         .ok()
         .filter(|&(_, colon)| colon < extent.text_end)?;
     let value = lex::trim_span(bytes, colon + 1, extent.text_end);
-    if has_stray_cr(&bytes[value.0..value.1]) {
+    if has_lone_line_end(&bytes[value.0..value.1]) {
         return None;
     }
     let name = Name::parse(&bytes[start..name_end]);
@@ -94,8 +94,20 @@ fn entry(bytes: &[u8], start: usize, extent: &Extent) -> Option<Entry> {
     })
 }
 
-fn has_stray_cr(value: &[u8]) -> bool {
-    memchr::memchr_iter(b'\r', value).any(|at| value.get(at + 1) != Some(&b'\n'))
+/// A CR or LF in a value that is no part of a CRLF: an answer that copied it would be as broken.
+fn has_lone_line_end(value: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(next) = value
+        .get(at..)
+        .and_then(|rest| memchr::memchr2(b'\r', b'\n', rest))
+    {
+        at += next;
+        if !value[at..].starts_with(b"\r\n") {
+            return true;
+        }
+        at += 2;
+    }
+    false
 }
 
 /// A method and some SIP version, or a status line that is whole.

@@ -397,6 +397,11 @@ fn check_names_what_is_missing_repeated_or_bad() {
         ),
         ("To:", "To: <sip:a@b\r\n", Fault::Bad(Name::To)),
         (
+            "To:",
+            "To: <sip:a@b>;tag=1, <sip:c@d>;tag=2\r\n",
+            Fault::Bad(Name::To),
+        ),
+        (
             "CSeq:",
             "CSeq: 2147483648 INVITE\r\n",
             Fault::Bad(Name::CSeq),
@@ -459,6 +464,7 @@ fn check_passes_what_older_and_odder_elements_send() {
         ("INVITE", "INVITE tel:+15551234 SIP/2.0\r\n"),
         ("INVITE", "INVITE sips:a@[2001:db8::1] SIP/2.0\r\n"),
         ("To:", "To: isbn:2983792873\r\n"),
+        ("f:", "f: <sip:a@b>;tag=YWJj/ZGVm==\r\n"),
         ("Via:", "Via: SIP/2.0/UNKNOWN a;branch=old-style\r\n"),
     ] {
         let text = with_line(line, instead);
@@ -476,9 +482,10 @@ fn salvage_finds_what_an_answer_needs() {
         with_line("INVITE", "INVITE SIP/2.0\r\n"),
         with_line("X-Odd", "X-Odd\r\nBad Name: x\r\n(: x\r\n"),
         with_line("X-Odd", "X-Odd: stray \r return\r\n"),
+        with_line("X-Odd", "X-Odd: folded\n by a line feed\r\n"),
         with_line("Content-L", "Content-Length: 5000\r\n"),
         with_line("Content-L", "Content-Length: four\r\n"),
-        INVITE.replace("\r\n", "\n"),
+        INVITE.replace("\r\n ", " ").replace("\r\n", "\n"),
         cut.to_owned(),
     ];
     for text in &table {
@@ -490,11 +497,6 @@ fn salvage_finds_what_an_answer_needs() {
         assert_eq!(message.cseq().unwrap().number, 7, "{text}");
         assert_eq!(message.from_tag(), Some(&b"1"[..]), "{text}");
         assert!(message.to().is_ok() && message.body().is_empty(), "{text}");
-        assert!(
-            message
-                .headers()
-                .all(|header| !header.value.contains(&b'\n') || header.value.contains(&b' '))
-        );
     }
 }
 

@@ -54,6 +54,17 @@ fn whole(message: &Message<'_>) {
         );
         assert!(header.value_at.0 >= header.line.0 && header.value_at.1 <= header.line.1);
         assert_eq!(Name::parse(header.raw_name), header.name);
+        let line_ends = header
+            .value
+            .iter()
+            .filter(|byte| matches!(byte, b'\r' | b'\n'))
+            .count();
+        let folds = header
+            .value
+            .windows(2)
+            .filter(|pair| pair == b"\r\n")
+            .count();
+        assert_eq!(line_ends, folds * 2, "no lone CR or LF gets into a value");
     }
     if let Some(at) = message.request_uri_at() {
         assert_eq!(Some(part(at)), message.request_uri());
