@@ -142,7 +142,7 @@ impl View {
     }
 
     /// The state of the names.
-    pub(crate) fn set_places(&self, places: Vec<PlaceStatus>) {
+    pub fn set_places(&self, places: Vec<PlaceStatus>) {
         self.lock().places = places;
     }
 

@@ -91,6 +91,11 @@ pub struct Tokens {
     name_key: [u8; 16],
 }
 
+/// The 16-byte key behind a secret of any length, the same on every node that has it.
+pub fn key_of(secret: &[u8]) -> [u8; 16] {
+    hash128(b"trunkline secret", &[secret]).to_le_bytes()
+}
+
 impl Tokens {
     /// With the secret that all nodes share: [`Seed::cluster`](crate::Seed::cluster).
     pub fn new(cluster_key: [u8; 16]) -> Self {

@@ -121,7 +121,7 @@ impl Context {
         let trunk = recovering.trunk;
         match step {
             Step::Ask(http) => {
-                let detail = http.url.as_ref().into();
+                let detail = crate::recovery::url::shown(&http.url).into();
                 turn.tell(Event::Recovery { trunk, step: "asked", detail });
                 turn.ask(Asker::Webhook(slot), Question::Http(http));
             }
@@ -169,9 +169,10 @@ impl Context {
         let Some(recovering) = self.recovering.as_mut() else { return };
         let trunk = recovering.trunk;
         let Some(target) = recovering.targets.front() else { return };
-        let detail = format!("{} at {} addresses", target.uri, candidates.len());
-        // Request headers that a URI carries are for whoever writes the request anew; we forward.
-        let request_uri = target.uri.split('?').next().unwrap_or_default().as_bytes().into();
+                // Request headers that a URI carries are for whoever writes the request anew; we forward.
+        let uri = target.uri.split('?').next().unwrap_or_default();
+        let detail = format!("{uri} at {} addresses", candidates.len());
+        let request_uri = uri.as_bytes().into();
         turn.tell(Event::Recovery { trunk, step: "dial", detail: detail.into() });
         let speakable = candidates.into_iter().filter(|it| matches!(it.transport, Transport::Udp | Transport::Tcp));
         let speakable: smallvec::SmallVec<[Candidate; 1]> = speakable.collect();

@@ -62,9 +62,9 @@ pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: So
         let Some((_, end)) = splice.span(name).filter(|_| is_received || is_rport) else {
             continue;
         };
-        if value.is_some_and(|value| value.contains(&b'"')) {
-            // No address and no port. Quotes pair up over the whole header: with one gone, other
-            // commas would separate its values. The client hears us by its source all the same.
+        if !value.unwrap_or_default().iter().all(is_plain) {
+            // No address and no port. Quotes and brackets pair up over the whole header: with one
+            // gone, other commas would separate its values. Answers go by the source all the same.
             noted |= is_received;
             continue;
         }
@@ -85,6 +85,11 @@ pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: So
         splice.put(b";received=");
         put_ip(splice.out(), ip);
     }
+}
+
+/// What addresses and ports are written with.
+fn is_plain(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'[' | b']' | b'-' | b'%')
 }
 
 /// Where a parameter ends whose name ends at `name_end`.

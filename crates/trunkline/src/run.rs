@@ -1,0 +1,247 @@
+//! `trunkline run`: the service from its first socket to its last call.
+
+use std::{
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tracing::{error, info, warn};
+use trunkline_config::{ControlFile, Diagnostic, Loaded};
+use trunkline_control::{Control, ControlHandle, ControlSettings, NetCounts, Pace};
+use trunkline_net::{Bound, Command, NetLimits, NetStats};
+use trunkline_proxy::{AskId, Proxy, Seed, Settings, ShardId};
+
+use crate::{logging, secrets};
+
+/// Runs until a signal ends it. Exit code 0 after a drain, 1 when it cannot start, 2 for a bad
+/// configuration.
+pub fn run(config: &Path) -> ExitCode {
+    let loaded = match trunkline_config::load(config) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            eprintln!("{report}");
+            return ExitCode::from(2);
+        }
+    };
+    logging::start(loaded.control.log_format, loaded.control.log_level);
+    warn_of(config, &loaded.warnings);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return cannot_start(&error),
+    };
+    runtime.block_on(async {
+        match Service::start(loaded).await {
+            Ok(service) => service.until_signalled(config).await,
+            Err(error) => cannot_start(&*error),
+        }
+    })
+}
+
+fn cannot_start(error: &dyn std::error::Error) -> ExitCode {
+    error!(error = %error, "cannot start");
+    ExitCode::FAILURE
+}
+
+fn warn_of(config: &Path, warnings: &[Diagnostic]) {
+    for warning in warnings {
+        warn!(file = %config.display(), line = warning.line, "{}; {}", warning.message, warning.remedy);
+    }
+}
+
+/// What can keep the service from starting: each says what to do.
+pub type StartError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The running parts.
+pub struct Service {
+    settings: Arc<Settings>,
+    control_file: ControlFile,
+    control: ControlHandle,
+    commands: mpsc::Sender<Command>,
+    shard: JoinHandle<()>,
+    /// Ends when the shard has.
+    slow_side: tokio::task::JoinHandle<()>,
+    /// Where the admin server listens.
+    pub admin: Option<std::net::SocketAddr>,
+}
+
+impl Service {
+    /// Binds, resolves and starts everything.
+    pub async fn start(loaded: Loaded) -> Result<Self, StartError> {
+        let Loaded { settings, control: control_file, .. } = loaded;
+        let seed = secrets::seed(&control_file)?;
+        Self::start_with(settings, control_file, seed, Pace::default()).await
+    }
+
+    /// As [`start`](Self::start), with a seed and a DNS pace of the caller's.
+    pub async fn start_with(
+        settings: Arc<Settings>,
+        control_file: ControlFile,
+        seed: Seed,
+        pace: Pace,
+    ) -> Result<Self, StartError> {
+        let bound = Bound::bind(&settings.listeners)?;
+        let listening: Vec<String> = settings
+            .listeners
+            .iter()
+            .zip(bound.local_addrs())
+            .map(|(listener, addr)| format!("{}:{addr}", listener.transport.param()))
+            .collect();
+        let control_settings = ControlSettings {
+            admin: control_file.admin,
+            dns_servers: control_file.dns_servers.clone(),
+            dns_timeout: control_file.dns_timeout,
+            pace,
+        };
+        let (control, routing) = Control::new(control_settings, Arc::clone(&settings)).await?;
+        let (admin, handle) = (control.admin_addr(), control.handle());
+        let make = move |clock| Proxy::new(ShardId(0), clock, routing, seed);
+        let (shard_ends, shard) = trunkline_net::spawn(ShardId(0), bound, make, NetLimits::default())?;
+        let trunkline_net::Handles { commands, questions, events, stats } = shard_ends;
+        let slow_side = tokio::spawn(control.run(
+            questions,
+            events,
+            answering(commands.clone()),
+            snapshotting(commands.clone()),
+            move || counts(&stats),
+        ));
+        handle.listening();
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            node = %settings.node,
+            listening = %listening.join(" "),
+            admin = admin.map_or("off".into(), |addr| addr.to_string()),
+            "started"
+        );
+        Ok(Service { settings, control_file, control: handle, commands, shard, slow_side, admin })
+    }
+
+    /// Serves until SIGTERM or SIGINT, reloading at SIGHUP.
+    async fn until_signalled(mut self, config: &Path) -> ExitCode {
+        let signals = (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            error!("cannot listen for signals");
+            return ExitCode::FAILURE;
+        };
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => self.reload(config).await,
+                _ = terminate.recv() => break info!("SIGTERM: draining"),
+                _ = interrupt.recv() => break info!("SIGINT: draining; once more ends at once"),
+                _ = &mut self.slow_side => {
+                    error!("the control task ended by itself; ending, so that a supervisor starts anew");
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+        let patience = self.control_file.drain_timeout;
+        tokio::select! {
+            whole = self.drain(patience) => info!(whole, "ended"),
+            _ = interrupt.recv() => info!("ended at once"),
+        }
+        ExitCode::SUCCESS
+    }
+
+    /// A bad file changes nothing and says why (BEHAVIOUR 10).
+    async fn reload(&mut self, config: &Path) {
+        let loaded = match trunkline_config::load(config) {
+            Ok(loaded) => loaded,
+            Err(report) => {
+                for fault in report.diagnostics.iter() {
+                    error!(
+                        file = %config.display(), line = fault.line, column = fault.column,
+                        "reload refused, the old configuration stays: {}; {}", fault.message, fault.remedy
+                    );
+                }
+                return;
+            }
+        };
+        warn_of(config, &loaded.warnings);
+        for section in needs_restart(&self.settings, &self.control_file, &loaded) {
+            warn!("{section} has changed, which takes effect only after a restart");
+        }
+        // Sockets stay as they are, so what names them must too.
+        let settings = Settings { listeners: self.settings.listeners.clone(), ..(*loaded.settings).clone() };
+        if loaded.settings.listeners.len() != self.settings.listeners.len() {
+            error!("reload refused, the old configuration stays: the number of listeners changed; restart instead");
+            return;
+        }
+        self.settings = Arc::new(settings);
+        if self.control.reload(Arc::clone(&self.settings)).await {
+            info!(trunks = self.settings.trunks.len(), "reloaded");
+        }
+    }
+
+    /// Takes no new calls and waits until what runs has ended, but no longer than `patience`.
+    /// `true`: everything ended by itself.
+    pub async fn drain(self, patience: Duration) -> bool {
+        self.control.draining();
+        let told = self.commands.send(Command::Drain).await.is_ok();
+        let shard = self.shard;
+        let ended = tokio::task::spawn_blocking(move || shard.join().is_ok());
+        tokio::pin!(ended);
+        let whole = tokio::time::timeout(patience, &mut ended).await.is_ok();
+        if told && !whole {
+            // A shard that has ended by now does not hear it, which is as good.
+            let _ = self.commands.send(Command::Stop).await;
+            let _ = ended.await;
+        }
+        drop(self.commands);
+        // What was told last is counted and logged before we go.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.slow_side).await;
+        whole
+    }
+}
+
+/// What a reload cannot change, by the names of the file.
+fn needs_restart(settings: &Settings, control: &ControlFile, loaded: &Loaded) -> Vec<&'static str> {
+    let fresh = &loaded.control;
+    [
+        ("[[listen]]", settings.listeners != loaded.settings.listeners),
+        ("[admin]", control.admin != fresh.admin),
+        ("[dns]", (&control.dns_servers, control.dns_timeout) != (&fresh.dns_servers, fresh.dns_timeout)),
+        ("[log]", (control.log_format, control.log_level) != (fresh.log_format, fresh.log_level)),
+        ("[node]", (&control.state_dir, &control.secret, control.workers) != (&fresh.state_dir, &fresh.secret, fresh.workers)),
+    ]
+    .into_iter()
+    .filter_map(|(section, changed)| changed.then_some(section))
+    .collect()
+}
+
+/// Sends answers to the shard without making the slow side wait.
+fn answering(commands: mpsc::Sender<Command>) -> impl Fn(AskId, trunkline_proxy::Answer) + Send + Sync + 'static {
+    move |ask, answer| post(&commands, Command::Answer { ask, answer })
+}
+
+fn snapshotting(commands: mpsc::Sender<Command>) -> impl Fn(Arc<trunkline_proxy::Routing>) + Send {
+    move |routing| post(&commands, Command::Routing(routing))
+}
+
+/// A full channel means a shard far behind; what it must know waits for it beside this task.
+fn post(commands: &mpsc::Sender<Command>, command: Command) {
+    if let Err(mpsc::error::TrySendError::Full(command)) = commands.try_send(command) {
+        let commands = commands.clone();
+        tokio::spawn(async move {
+            let _ = commands.send(command).await;
+        });
+    }
+}
+
+fn counts(stats: &NetStats) -> NetCounts {
+    NetCounts {
+        datagrams_in: stats.datagrams_in.get(),
+        datagrams_out: stats.datagrams_out.get(),
+        bytes_in: stats.bytes_in.get(),
+        bytes_out: stats.bytes_out.get(),
+        sends_dropped: stats.sends_dropped.get(),
+        connections: stats.connections.get(),
+        events_dropped: stats.events_dropped.get(),
+    }
+}
+
