@@ -52,36 +52,47 @@ pub(super) fn read(root: &Section<'_>, environment: &dyn Environment) -> Vec<Lis
 /// Two sockets on one address cannot both be bound; two listeners of one name cannot be told apart.
 fn note_repeats(sections: &[Section<'_>]) {
     let mut names: HashMap<String, usize> = HashMap::new();
-    let mut sockets: HashMap<(String, String), usize> = HashMap::new();
-    for section in sections {
+    let mut sockets: Vec<(String, SocketAddr, usize)> = Vec::new();
+    for section in sections.iter().take(LISTENERS_MAX) {
         let (line, _) = section.faults.source().position(section.at.start);
-        let texts = |key: &str| {
-            section
-                .written(key)
-                .and_then(|value| value.as_text().map(str::to_owned))
+        let text = |key: &str| {
+            let value = section.written(key)?;
+            let text = value.as_text()?.to_owned();
+            Some((value, text))
         };
-        if let (Some(name), Some(value)) = (texts("name"), section.written("name")) {
+        if let Some((value, name)) = text("name") {
             if let Some(first) = names.get(&name) {
-                let message = format!("the listener of line {first} is also named {name:?}");
+                let message = format!(
+                    "the listener of line {first} is also named {:?}",
+                    shorten(&name)
+                );
                 value.fault(message, "give each listener its own name");
             }
             names.entry(name).or_insert(line);
         }
-        let (Some(protocol), Some(address)) = (texts("protocol"), texts("address")) else {
+        let (Some((_, protocol)), Some((value, address))) = (text("protocol"), text("address"))
+        else {
             continue;
         };
-        if address.ends_with(":0") {
+        let Ok(address) = address.parse::<SocketAddr>() else {
             continue;
-        }
-        if let (Some(first), Some(value)) = (
-            sockets.get(&(protocol.clone(), address.clone())),
-            section.written("address"),
-        ) {
-            let message = format!("{protocol} {address} is already listened on, see line {first}");
+        };
+        let taken = sockets
+            .iter()
+            .find(|(other, taken, _)| *other == protocol && collide(*taken, address));
+        if let Some((_, other, first)) = taken {
+            let message =
+                format!("{protocol} {address} is already listened on: line {first} binds {other}");
             value.fault(message, "remove one of the two, or change its port");
         }
-        sockets.entry((protocol, address)).or_insert(line);
+        sockets.push((protocol, address, line));
     }
+}
+
+/// Whether the system refuses to bind both. IPv6 sockets of ours take no IPv4.
+pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_host = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && a.is_ipv6() == b.is_ipv6() && same_host
 }
 
 fn listener(section: &Section<'_>, environment: &dyn Environment) -> Listener {

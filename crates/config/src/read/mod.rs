@@ -113,23 +113,17 @@ pub(crate) fn file(
 
 /// One TCP port cannot be bound twice.
 fn note_admin_in_the_way(root: &Section<'_>, control: &ControlFile, listeners: &[Listener]) {
-    let Some(admin) = control.admin.filter(|admin| admin.port() != 0) else {
-        return;
-    };
-    let taken = listeners.iter().find(|listener| {
-        listener.transport.is_reliable()
-            && listener.bind.port() == admin.port()
-            && (listener.bind.ip() == admin.ip()
-                || listener.bind.ip().is_unspecified()
-                || admin.ip().is_unspecified())
-    });
+    let Some(admin) = control.admin else { return };
+    let taken = listeners
+        .iter()
+        .find(|listener| listener.transport.is_reliable() && listen::collide(listener.bind, admin));
     let value = root
         .section("admin")
         .and_then(|section| section.written("address"));
     if let (Some(taken), Some(value)) = (taken, value) {
+        let protocol = taken.transport.param();
         let message = format!(
-            "address = \"{admin}\" is taken by the {} listener {}",
-            taken.transport.param(),
+            "address = \"{admin}\" is taken by the {protocol} listener {}",
             taken.bind
         );
         value.fault(message, "give one of them another port");
