@@ -298,45 +298,6 @@ fn a_stopped_shard_ends_at_once() {
 }
 
 #[test]
-fn an_idle_shard_uses_no_processor() {
-    let world = World::new(
-        &[(Transport::Udp, "127.0.0.1:0")],
-        NetLimits::default(),
-        echo,
-    );
-    let peer = udp_peer("127.0.0.1:0");
-    peer.send_to(b"started", world.addrs[0]).expect("sent");
-    assert_eq!(receive(&peer), b"started");
-    // An error in the queue must not keep it busy either.
-    drop(peer);
-    let stats = &world.handles.stats;
-    let quiet = udp_peer("127.0.0.1:0");
-    let before = thread_ticks("shard-0");
-    quiet
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .expect("a timeout can be set");
-    assert!(quiet.recv(&mut [0; 16]).is_err());
-    assert_eq!(stats.datagrams_in.get(), 1);
-    let spent = thread_ticks("shard-0") - before;
-    // Other tests' shards have the same name: only a busy loop (30 ticks) is a failure.
-    assert!(spent < 25, "{spent} ticks of 10 ms in 300 ms");
-}
-
-/// Processor time, in 10 ms ticks, of the busiest thread of this process with this name.
-fn thread_ticks(name: &str) -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("proc is there");
-    let ticks = tasks.filter_map(|task| {
-        let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
-        let (head, tail) = stat.rsplit_once(')')?;
-        let fields: Vec<_> = tail.split_whitespace().collect();
-        let user: u64 = fields.get(11)?.parse().ok()?;
-        let system: u64 = fields.get(12)?.parse().ok()?;
-        head.ends_with(name).then_some(user + system)
-    });
-    ticks.max().unwrap_or_default()
-}
-
-#[test]
 fn a_listener_that_cannot_be_bound_says_which_and_what_to_do() {
     let taken = udp_peer("127.0.0.1:0");
     let address = taken.local_addr().expect("bound").to_string();
@@ -363,10 +324,13 @@ fn a_listener_that_cannot_be_bound_says_which_and_what_to_do() {
 
 #[test]
 fn ipv4_and_ipv6_wildcards_share_a_port() {
-    let first = Bound::bind(&[support::listener(Transport::Udp, "0.0.0.0:0")]).expect("bound");
-    let port = first.local_addrs()[0].port();
-    Bound::bind(&[support::listener(Transport::Udp, &format!("[::]:{port}"))])
-        .expect("the other family is free");
+    // Another program may have the port in the other family: not every try succeeds.
+    let shared = (0..100).any(|_| {
+        let first = Bound::bind(&[support::listener(Transport::Udp, "0.0.0.0:0")]).expect("bound");
+        let other = format!("[::]:{}", first.local_addrs()[0].port());
+        Bound::bind(&[support::listener(Transport::Udp, &other)]).is_ok()
+    });
+    assert!(shared);
 }
 
 #[test]

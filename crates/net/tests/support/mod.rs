@@ -66,13 +66,22 @@ impl World {
     pub fn new(
         listeners: &[(Transport, &str)],
         limits: NetLimits,
-        mut brain: impl FnMut(&Said, &mut Outbox) + Send + 'static,
+        brain: impl FnMut(&Said, &mut Outbox) + Send + 'static,
     ) -> World {
         let listeners: Vec<_> = listeners
             .iter()
             .map(|(transport, address)| listener(*transport, address))
             .collect();
         let bound = Bound::bind(&listeners).expect("loopback can be bound");
+        World::with(bound, limits, brain)
+    }
+
+    /// The same for listeners that are bound already.
+    pub fn with(
+        bound: Bound,
+        limits: NetLimits,
+        mut brain: impl FnMut(&Said, &mut Outbox) + Send + 'static,
+    ) -> World {
         let addrs = bound.local_addrs();
         let (tell, said) = std::sync::mpsc::channel();
         let make = move |_clock| {
