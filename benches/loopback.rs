@@ -2,12 +2,13 @@
 //! loopback. The caller is open-loop: it places calls by the clock, whatever comes back.
 //!
 //! ```text
-//! cargo bench -p trunkline-benches --bench loopback -- [--wire] [--tcp] [--seconds N] [RATE...]
+//! cargo bench -p trunkline-benches --bench loopback -- [--wire | --bare] [--tcp] [--seconds N] [RATE...]
 //! ```
 //!
 //! A call is INVITE, 100, 180, 200, ACK, BYE, 200: six messages into the shard and seven out.
 //! `--wire` puts a brain in the proxy's place that only passes messages on (six in, six out), so
-//! the difference is what deciding costs. The processor time is that of the shard's thread alone;
+//! the difference is what deciding costs; `--bare` puts a thread with one blocking UDP socket in the
+//! shard's place that does the same, so the difference to that is what the loop costs. The processor time is that of the shard's thread alone;
 //! caller and callee need about as much again, so on few cores they are the first to be too slow.
 
 mod support;
@@ -33,11 +34,7 @@ fn main() {
     let options = Options::read(std::env::args().skip(1));
     println!(
         "{} over {}, {} s for each rate",
-        if options.wire {
-            "passing on only"
-        } else {
-            "the proxy"
-        },
+        options.brain.name(),
         options.transport.via_name(),
         options.seconds
     );
@@ -60,7 +57,7 @@ fn main() {
 }
 
 struct Options {
-    wire: bool,
+    brain: Brain,
     transport: Transport,
     seconds: u64,
     rates: Vec<u64>,
@@ -69,7 +66,7 @@ struct Options {
 impl Options {
     fn read(arguments: impl Iterator<Item = String>) -> Self {
         let mut options = Options {
-            wire: false,
+            brain: Brain::Proxy,
             transport: Transport::Udp,
             seconds: 3,
             rates: Vec::new(),
@@ -77,7 +74,8 @@ impl Options {
         let mut arguments = arguments.peekable();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                "--wire" => options.wire = true,
+                "--wire" => options.brain = Brain::Wire,
+                "--bare" => options.brain = Brain::Bare,
                 "--tcp" => options.transport = Transport::Tcp,
                 // `cargo test` runs benches with it: prove that it works, measure nothing.
                 "--test" => (options.seconds, options.rates) = (1, vec![50]),
@@ -101,7 +99,9 @@ impl Options {
 }
 
 fn usage(fault: &str) -> ! {
-    eprintln!("{fault}\nusage: loopback [--wire] [--tcp] [--seconds N] [CALLS-PER-SECOND...]");
+    eprintln!(
+        "{fault}\nusage: loopback [--wire | --bare] [--tcp] [--seconds N] [CALLS-PER-SECOND...]"
+    );
     std::process::exit(2)
 }
 
@@ -109,12 +109,7 @@ fn usage(fault: &str) -> ! {
 fn run(options: &Options, rate: u64) -> Score {
     let stop = Arc::new(AtomicBool::new(false));
     let callee = callee(options.transport, Arc::clone(&stop));
-    let brain = if options.wire {
-        Brain::Wire
-    } else {
-        Brain::Proxy
-    };
-    let rig = Rig::start(brain, options.transport, callee.address);
+    let rig = Rig::start(options.brain, options.transport, callee.address);
     let line = Line::to(options.transport, rig.address);
     let calls = rate * options.seconds;
     let caller = Arc::new(Caller::new(line, calls as usize));

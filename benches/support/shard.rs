@@ -1,7 +1,7 @@
 //! The shard under test, with a configuration of one carrier.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -25,44 +25,55 @@ pub enum Brain {
     Proxy,
     /// Passes messages on.
     Wire,
+    /// Passes messages on with neither shard nor loop: the least that one thread can cost.
+    Bare,
+}
+
+impl Brain {
+    /// For the headline.
+    pub fn name(self) -> &'static str {
+        match self {
+            Brain::Proxy => "the proxy",
+            Brain::Wire => "a shard that passes on only",
+            Brain::Bare => "a bare socket that passes on",
+        }
+    }
 }
 
 /// A running shard.
 pub struct Rig {
     /// Where it listens.
     pub address: SocketAddr,
-    commands: tokio::sync::mpsc::Sender<Command>,
-    threads: [JoinHandle<()>; 2],
+    commands: Option<tokio::sync::mpsc::Sender<Command>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Rig {
     /// A shard at 127.0.0.3 between 127.0.0.1, who calls, and the callee.
     pub fn start(brain: Brain, transport: Transport, callee: SocketAddr) -> Rig {
+        if brain == Brain::Bare {
+            return Rig::bare(callee);
+        }
         // The port must be known before the proxy is: it is what Via and Record-Route show.
         let bound = Bound::bind(&[listener(transport, ([127, 0, 0, 3], 0).into())])
             .expect("loopback can be bound");
         let address = bound.local_addrs()[0];
         let limits = NetLimits::default();
-        let (handles, thread) = match brain {
-            Brain::Proxy => {
-                let routing = Arc::new(routing(transport, address, callee));
-                let seed = Seed {
-                    cluster: [1; 16],
-                    process: [2; 16],
-                };
-                let make = move |clock| Proxy::new(ShardId(0), clock, routing, seed);
-                spawn(ShardId(0), bound, make, limits)
-            }
-            Brain::Wire => spawn(
-                ShardId(0),
-                bound,
-                move |_| Wire {
-                    transport,
-                    callee,
-                    caller: None,
-                },
-                limits,
-            ),
+        let (handles, thread) = if brain == Brain::Proxy {
+            let routing = Arc::new(routing(transport, address, callee));
+            let seed = Seed {
+                cluster: [1; 16],
+                process: [2; 16],
+            };
+            let make = move |clock| Proxy::new(ShardId(0), clock, routing, seed);
+            spawn(ShardId(0), bound, make, limits)
+        } else {
+            let wire = Wire {
+                transport,
+                callee,
+                caller: None,
+            };
+            spawn(ShardId(0), bound, move |_| wire, limits)
         }
         .expect("a shard starts");
         let Handles {
@@ -74,16 +85,49 @@ impl Rig {
         let reader = thread::spawn(move || while events.blocking_recv().is_some() {});
         Rig {
             address,
-            commands,
-            threads: [thread, reader],
+            commands: Some(commands),
+            threads: vec![thread, reader],
+        }
+    }
+
+    /// An empty datagram ends it.
+    fn bare(callee: SocketAddr) -> Rig {
+        let socket = UdpSocket::bind("127.0.0.3:0").expect("loopback can be bound");
+        let address = socket.local_addr().expect("bound");
+        let pass_on = move || {
+            let mut buffer = vec![0; 65_535];
+            let mut caller = None;
+            while let Ok((length @ 1.., from)) = socket.recv_from(&mut buffer) {
+                let to = if from == callee {
+                    caller
+                } else {
+                    {
+                        caller = Some(from);
+                        Some(callee)
+                    }
+                };
+                let _ = to.map(|to| socket.send_to(&buffer[..length], to));
+            }
+        };
+        let thread = thread::Builder::new().name("shard-0".into()).spawn(pass_on);
+        Rig {
+            address,
+            commands: None,
+            threads: vec![thread.expect("a thread starts")],
         }
     }
 
     /// Ends it.
     pub fn stop(self) {
-        self.commands
-            .blocking_send(Command::Stop)
-            .expect("the shard lives");
+        match self.commands {
+            Some(commands) => commands
+                .blocking_send(Command::Stop)
+                .expect("the shard lives"),
+            None => {
+                let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound");
+                socket.send_to(b"", self.address).expect("sent");
+            }
+        }
         for thread in self.threads {
             thread.join().expect("the shard did not panic");
         }

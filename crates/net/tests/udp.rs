@@ -2,10 +2,7 @@
 
 mod support;
 
-use std::{
-    net::{SocketAddr, UdpSocket},
-    time::Duration,
-};
+use std::net::{SocketAddr, UdpSocket};
 
 use support::{PATIENCE, Said, World, echo, hop, udp_peer, wait_until};
 use trunkline_net::{BindError, Bound, Command, NetLimits};
