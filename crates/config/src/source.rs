@@ -1,6 +1,10 @@
 //! The file's text, and the faults found in it so far.
 
-use std::{cell::RefCell, ops::Range, path::Path};
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+    path::Path,
+};
 
 use crate::report::{Diagnostic, Excerpt, Report, Severity};
 
@@ -9,6 +13,9 @@ const EXCERPT_CHARS_MAX: usize = 160;
 
 /// Findings shown at most: whoever sees more repairs the first ones and looks again.
 const FOUND_MAX: usize = 200;
+
+/// Findings looked at more closely: to place one on a very long line costs a walk along it.
+const PLACED_MAX: usize = 2_000;
 
 /// Bytes of the file, `start..end`.
 pub(crate) type Span = Range<usize>;
@@ -90,6 +97,9 @@ fn may_hold_secret(line: &str) -> bool {
 pub(crate) struct Faults<'t> {
     source: Source<'t>,
     found: RefCell<Vec<(usize, Diagnostic)>>,
+    /// Findings beyond [`PLACED_MAX`].
+    unplaced: Cell<usize>,
+    any_error: Cell<bool>,
     /// The syntax is broken: what seems to be missing may stand in what could not be read.
     pub torn: bool,
 }
@@ -99,6 +109,8 @@ impl<'t> Faults<'t> {
         Faults {
             source: Source::new(text),
             found: RefCell::default(),
+            unplaced: Cell::default(),
+            any_error: Cell::default(),
             torn: false,
         }
     }
@@ -115,14 +127,12 @@ impl<'t> Faults<'t> {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let excerpt = self.source.excerpt(at);
         self.add(
             Severity::Error,
             at,
             key,
-            message.into(),
-            remedy.into(),
-            excerpt,
+            (message.into(), remedy.into()),
+            true,
         );
     }
 
@@ -138,9 +148,8 @@ impl<'t> Faults<'t> {
             Severity::Error,
             at,
             key,
-            message.into(),
-            remedy.into(),
-            None,
+            (message.into(), remedy.into()),
+            false,
         );
     }
 
@@ -163,6 +172,7 @@ impl<'t> Faults<'t> {
             let (message, remedy) = (message.into(), remedy.into());
             let diagnostic = Diagnostic::of_whole_file(Severity::Error, key, message, remedy);
             self.found.borrow_mut().push((0, diagnostic));
+            self.any_error.set(true);
         }
     }
 
@@ -174,27 +184,29 @@ impl<'t> Faults<'t> {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let excerpt = self.source.excerpt(at);
         self.add(
             Severity::Warning,
             at,
             key,
-            message.into(),
-            remedy.into(),
-            excerpt,
+            (message.into(), remedy.into()),
+            true,
         );
     }
 
-    fn add(
-        &self,
-        severity: Severity,
-        at: &Span,
-        key: &str,
-        message: String,
-        remedy: String,
-        excerpt: Option<Excerpt>,
-    ) {
+    fn add(&self, severity: Severity, at: &Span, key: &str, told: (String, String), quoted: bool) {
+        // The first error is always kept: without it nobody knew why the file cannot be used.
+        let first_error = severity == Severity::Error && !self.any_error.replace(true);
+        if !first_error && self.found.borrow().len() >= PLACED_MAX {
+            self.unplaced.set(self.unplaced.get() + 1);
+            return;
+        }
         let (line, column) = self.source.position(at.start);
+        let excerpt = if quoted {
+            self.source.excerpt(at)
+        } else {
+            None
+        };
+        let (message, remedy) = told;
         let key = key.to_owned();
         let diagnostic = Diagnostic {
             severity,
@@ -210,10 +222,7 @@ impl<'t> Faults<'t> {
 
     /// Whether the file cannot be used.
     pub fn any_error(&self) -> bool {
-        self.found
-            .borrow()
-            .iter()
-            .any(|(_, found)| found.severity == Severity::Error)
+        self.any_error.get()
     }
 
     /// All findings, in file order; of very many, the first errors and how many more there are.
@@ -224,7 +233,7 @@ impl<'t> Faults<'t> {
             (at, a.severity, &a.message).cmp(&(bt, b.severity, &b.message))
         });
         found.dedup();
-        let all = found.len();
+        let all = found.len() + self.unplaced.get();
         if all > FOUND_MAX {
             // Errors are what keeps the file from being used: none of them gives way to a warning.
             found.retain(|(_, diagnostic)| diagnostic.severity == Severity::Error);
