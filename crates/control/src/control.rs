@@ -25,6 +25,8 @@ use crate::{
     view::View,
 };
 
+/// A lookup for a call may take so many DNS timeouts: NAPTR, SRV, addresses, and one to spare.
+const LOOKUP_TIMEOUTS: u32 = 4;
 /// Lookups for calls under way at once; more of them wait.
 const LOOKUPS_MAX: usize = 64;
 /// Answers of finished questions that may wait to be counted.
@@ -76,7 +78,7 @@ pub enum ControlError {
 /// The slow side, started and not yet running.
 pub struct Control {
     settings: ControlSettings,
-    resolver: Resolver,
+    strangers: Resolver,
     http: HttpClient,
     keeper: Keeper,
     metrics: Metrics,
@@ -143,25 +145,21 @@ impl Control {
             None => None,
         };
         let resolver = Resolver::new(&settings.dns_servers, settings.dns_timeout)?;
+        // Names out of messages have their own limits: whoever sends us slow ones must not keep
+        // the configured ones from being refreshed.
+        let strangers = Resolver::new(&settings.dns_servers, settings.dns_timeout)?;
         let http = HttpClient::new(resolver.clone())?;
         let mut metrics = Metrics::new()?;
         metrics.name_trunks(&routed);
         let patience = settings.dns_timeout * 2;
-        let (keeper, routing) =
-            Keeper::start(routed, resolver.clone(), patience, settings.pace).await;
-        for status in keeper.status() {
-            if let Some(why) = &status.why {
-                let name = &status.place.host;
-                tracing::warn!(name = %name, why, "a name in the configuration has no addresses yet");
-            }
-        }
+        let (keeper, routing) = Keeper::start(routed, resolver, patience, settings.pace).await;
         let view = Arc::new(View::new());
         view.set_routing(routing.clone());
         view.set_places(keeper.status());
         let (command, commands) = mpsc::channel(8);
         let control = Control {
             settings,
-            resolver,
+            strangers,
             http,
             keeper,
             metrics,
@@ -209,7 +207,7 @@ impl Control {
             })))
         });
         let mut desk = Desk {
-            resolver: self.resolver,
+            strangers: self.strangers,
             http: self.http,
             keeper: self.keeper,
             metrics: self.metrics,
@@ -256,7 +254,7 @@ impl Drop for AdminTask {
 
 /// What the control task works with.
 struct Desk<K, A> {
-    resolver: Resolver,
+    strangers: Resolver,
     http: HttpClient,
     keeper: Keeper,
     metrics: Metrics,
@@ -308,12 +306,18 @@ where
             Next::Answer(answer) => (self.answers)(key, answer),
             Next::Wait => {}
             Next::Ask => {
-                let (resolver, finish) = (self.resolver.clone(), self.finish.clone());
+                let (resolver, finish) = (self.strangers.clone(), self.finish.clone());
+                let patience = self.patience * LOOKUP_TIMEOUTS / 2;
                 let (permits, settings) =
                     (self.lookup_permits.clone(), self.routing.settings().clone());
                 tokio::spawn(async move {
                     let _permit = permits.acquire_owned().await;
-                    let lookup = resolver.place(&place, &settings.listeners).await;
+                    let looking = resolver.place(&place, &settings.listeners);
+                    let lookup = tokio::time::timeout(patience, looking)
+                        .await
+                        .unwrap_or_else(|_| {
+                            Lookup::Failed(format!("{}: not known within {patience:?}", place.host))
+                        });
                     let _ = finish.send(Finished::Lookup { place, lookup }).await;
                 });
             }

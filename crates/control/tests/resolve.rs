@@ -570,3 +570,68 @@ async fn a_first_name_server_that_is_dead_or_broken_costs_a_moment_and_not_the_a
         assert_eq!(bad.asked().len(), before, "{fault:?}");
     }
 }
+
+/// A name server whose answers are true ones with a few bytes changed, at random but repeatably.
+async fn liar(seed: u64) -> SocketAddr {
+    let truth = TestDns::start(loopback(1)).await.unwrap();
+    truth.a("edge.test", 600, &[ip(1), ip(2)]);
+    truth.srv("_sip._udp.edge.test", 600, &[(1, 1, 5060, "edge.test")]);
+    let socket = tokio::net::UdpSocket::bind(loopback(3)).await.unwrap();
+    let addr = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let upstream = tokio::net::UdpSocket::bind(loopback(1)).await.unwrap();
+        upstream.connect(truth.addr()).await.unwrap();
+        let (mut question, mut answer, mut dice) = ([0; 4096], [0; 4096], seed | 1);
+        let mut roll = move |sides: usize| {
+            // Xorshift: any few bits will do.
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            (dice % sides as u64) as usize
+        };
+        while let Ok((length, from)) = socket.recv_from(&mut question).await {
+            upstream.send(&question[..length]).await.unwrap();
+            let length = upstream.recv(&mut answer).await.unwrap();
+            // The id stays, so that the lie is looked at.
+            for _ in 0..=roll(4) {
+                answer[2 + roll(length - 2)] = roll(256) as u8;
+            }
+            let cut = if roll(4) == 0 {
+                2 + roll(length - 2)
+            } else {
+                length
+            };
+            let _ = socket.send_to(&answer[..cut], from).await;
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn answers_with_wrong_bytes_cost_a_timeout_at_most_and_never_more() {
+    let timeout = Duration::from_millis(150);
+    let mut lookups = tokio::task::JoinSet::new();
+    for seed in 1..=60u64 {
+        let server = liar(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).await;
+        let resolver = Resolver::new(&[server], timeout).unwrap();
+        lookups.spawn(async move {
+            let udp = Place {
+                transport: Some(Udp),
+                ..place("edge.test")
+            };
+            let began = Instant::now();
+            let lookup = resolver.place(&udp, &usual()).await;
+            (seed, lookup, began.elapsed())
+        });
+    }
+    let mut results = std::collections::BTreeSet::new();
+    while let Some(done) = lookups.join_next().await {
+        let (seed, lookup, took) = done.expect("no lookup panics");
+        assert!(
+            took < Duration::from_secs(5),
+            "seed {seed} took {took:?}: {lookup:?}"
+        );
+        results.insert(trunkline_control::resolve::LookupResult::of(&lookup).word());
+    }
+    assert!(results.contains("failed"), "{results:?}");
+}

@@ -419,3 +419,73 @@ async fn one_exchange_too_many_is_told_so_at_once() {
         Answer::HttpFailed(HttpFailure::Timeout)
     );
 }
+
+/// A TLS server with this certificate that answers every request with [`OK`].
+async fn tls_server(certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAddr {
+    let key =
+        rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(loopback(1)).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut stream = acceptor.accept(stream).await.ok()?;
+                let mut request = [0; 4096];
+                stream.read(&mut request).await.ok()?;
+                stream.write_all(OK.as_bytes()).await.ok()?;
+                stream.shutdown().await.ok()
+            });
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn only_a_certificate_of_a_trusted_authority_for_this_very_name_will_do() {
+    let dns = TestDns::start(loopback(1)).await.unwrap();
+    let resolver = Resolver::new(&[dns.addr()], Duration::from_secs(1)).unwrap();
+    let certified = rcgen::generate_simple_self_signed(vec!["dr.test".into()]).unwrap();
+    let port = tls_server(&certified).await.port();
+    for name in ["dr.test", "other.test"] {
+        dns.a(name, 60, &[[127, 0, 0, 1].into()]);
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certified.cert.der().clone()).unwrap();
+    let trusting = |roots| {
+        HttpClient::with_tls(
+            resolver.clone(),
+            trunkline_control::http::tls_trusting(roots).unwrap(),
+        )
+    };
+    let cases = [
+        ("dr.test", trusting(roots.clone()), ok()),
+        (
+            "other.test",
+            trusting(roots),
+            Answer::HttpFailed(HttpFailure::Tls),
+        ),
+        (
+            "dr.test",
+            trusting(rustls::RootCertStore::empty()),
+            Answer::HttpFailed(HttpFailure::Tls),
+        ),
+    ];
+    for (name, client, want) in cases {
+        let request = post(&format!("https://{name}:{port}/voice"));
+        let request = HttpRequest {
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
+            ..request
+        };
+        assert_eq!(soon(client.exchange(&request)).await, want, "{name}");
+    }
+}

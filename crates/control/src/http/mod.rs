@@ -30,7 +30,7 @@ use hyper_util::{
 use tokio::sync::Semaphore;
 use trunkline_proxy::question::{Answer, HTTP_BODY_MAX, HttpFailure, HttpMethod, HttpRequest};
 
-use crate::{resolve::Resolver, signature};
+use crate::{mask, resolve::Resolver, signature};
 use connect::Connect;
 
 /// Exchanges under way at once; one more is [`HttpFailure::Busy`].
@@ -156,11 +156,13 @@ fn prepare(request: &HttpRequest) -> Result<Request<Full<Bytes>>, String> {
             form::encode(&request.form).into(),
         ),
     };
+    // The query may hold a caller's number, which has no place in a log.
+    let shown = mask::sentence(target.split('?').next().unwrap_or_default());
     let uri: Uri = target
         .parse()
-        .map_err(|error| format!("\"{target}\" is not a URL: {error}"))?;
+        .map_err(|error| format!("\"{shown}\" is not a URL: {error}"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
-        return Err(format!("\"{target}\" is not an absolute http or https URL"));
+        return Err(format!("\"{shown}\" is not an absolute http or https URL"));
     }
     let mut http = Request::new(Full::new(body));
     *http.method_mut() = method;

@@ -57,6 +57,8 @@ pub(crate) struct Client {
     permits: Arc<Semaphore>,
     /// Names are complete as written; the system's search list is left out.
     complete: bool,
+    /// Why there are no servers, when there are none.
+    none: String,
 }
 
 #[derive(Clone)]
@@ -69,8 +71,14 @@ impl Client {
     /// A client of these servers, or of the system's when there are none.
     pub(crate) fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Client, ResolverError> {
         let timeout = timeout.max(Duration::from_millis(10));
+        // A machine without DNS can still run a configuration of addresses alone, so the lack is
+        // said when somebody asks for a name.
+        let mut none = "the system's DNS configuration names no server".to_owned();
         let (config, mut options) = if servers.is_empty() {
-            read_system_conf().map_err(|error| ResolverError::System(error.to_string()))?
+            read_system_conf().unwrap_or_else(|error| {
+                none = format!("the system's DNS configuration cannot be read ({error})");
+                (no_servers(), ResolverOpts::default())
+            })
         } else {
             let name_servers = servers.iter().copied().map(name_server).collect();
             (
@@ -96,11 +104,11 @@ impl Client {
                 TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
                     .with_options(options.clone())
                     .build()
-                    .map_err(|error| ResolverError::Server(addr, error.to_string()))?;
+                    .map_err(|error| ResolverError {
+                        server: addr,
+                        error: error.to_string(),
+                    })?;
             list.push(Server { addr, resolver });
-        }
-        if list.is_empty() {
-            return Err(ResolverError::NoServers);
         }
         Ok(Client {
             servers: list,
@@ -108,6 +116,7 @@ impl Client {
             timeout,
             permits: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             complete: !servers.is_empty(),
+            none: format!("{none}; name servers in [dns], such as servers = [\"192.0.2.53:53\"]"),
         })
     }
 
@@ -123,6 +132,9 @@ impl Client {
 
     /// Asks. The error names the question and what each server did.
     pub(crate) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Reply, String> {
+        if self.servers.is_empty() {
+            return Err(format!("{kind} {name}: {}", self.none));
+        }
         let _permit = self.permits.acquire().await;
         let mut faults = Vec::new();
         match timeout(self.timeout, self.race(name, kind, &mut faults)).await {
@@ -177,6 +189,10 @@ impl Client {
             }
         }
     }
+}
+
+fn no_servers() -> ResolverConfig {
+    ResolverConfig::from_parts(None, Vec::new(), Vec::new())
 }
 
 fn name_server(addr: SocketAddr) -> NameServerConfig {

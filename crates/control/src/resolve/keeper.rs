@@ -220,6 +220,9 @@ impl Keeper {
                 let settled = self.entries.iter().all(|entry| entry.known);
                 if settled || Instant::now() >= deadline {
                     self.settling = None;
+                    self.entries
+                        .iter()
+                        .for_each(|entry| say_what_is_missing(&entry.status));
                     return News::Settled(self.snapshot());
                 }
             }
@@ -415,6 +418,19 @@ fn said(place: &Place, before: &Resolved, after: &Resolved, why: Option<&str>) {
             tracing::info!(name = %name, candidates = count, "DNS changed");
         }
         (_, Freshness::Unknown) => {}
+    }
+}
+
+/// At a start or a reload: what the operator wrote and calls cannot use yet.
+fn say_what_is_missing(status: &PlaceStatus) {
+    let name = &status.place.host;
+    if status.resolved.freshness == Freshness::Unknown {
+        let why = status.why.as_deref().unwrap_or_default();
+        tracing::warn!(name = %name, why, "no addresses yet; trying on");
+    }
+    if !status.left_out.is_empty() {
+        let left_out = status.left_out.join("; ");
+        tracing::warn!(name = %name, left_out, "no listener reaches this; add one, or a transport to the URI");
     }
 }
 

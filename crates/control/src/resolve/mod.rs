@@ -23,24 +23,14 @@ use trunkline_proxy::{
 use client::{Client, Reply};
 pub use keeper::{Keeper, LookupResult, News, Pace, PlaceStatus};
 
-/// Why there is no resolver.
+/// A name server cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ResolverError {
-    /// The system's configuration cannot be read.
-    #[error(
-        "cannot read the system's DNS configuration ({0}); name the servers in [dns] servers, for \
-         example servers = [\"192.0.2.53:53\"]"
-    )]
-    System(String),
-    /// The system's configuration names no server.
-    #[error(
-        "the system's DNS configuration names no server; name them in [dns] servers, for example \
-         servers = [\"192.0.2.53:53\"]"
-    )]
-    NoServers,
-    /// A server cannot be used.
-    #[error("cannot use the name server {0}: {1}")]
-    Server(SocketAddr, String),
+#[error("[dns] servers: cannot use {server}: {error}; write \"ip:port\" of a server that answers")]
+pub struct ResolverError {
+    /// As configured.
+    pub server: SocketAddr,
+    /// What is wrong with it.
+    pub error: String,
 }
 
 /// What a place resolves to.
@@ -79,7 +69,8 @@ impl Resolver {
     /// `timeout`, whatever the number of servers.
     ///
     /// # Errors
-    /// When the system's DNS configuration is needed and cannot be used.
+    /// When one of the servers cannot be used at all. That the system has none is no error here:
+    /// lookups say so, and literal addresses need no DNS.
     pub fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Self, ResolverError> {
         Ok(Resolver {
             client: Arc::new(Client::new(servers, timeout)?),

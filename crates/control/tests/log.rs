@@ -1,0 +1,153 @@
+//! What log lines say, and what they never say.
+
+mod common;
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use common::with_trunk;
+use trunkline_control::log::log;
+use trunkline_proxy::{
+    Event, Hop, ListenerId,
+    event::{AttemptRecord, CallRecord, Direction, HealthState, Outcome, Peer},
+    settings::TrunkId,
+};
+use trunkline_sip::Transport;
+
+const CALLER: &str = "+12349013030";
+const CALLED: &str = "+18005551212";
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The lines these events make at a level.
+fn logged(level: tracing::Level, events: &[Event]) -> String {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(false)
+        .without_time()
+        .with_writer(move || writer.clone())
+        .finish();
+    let settings = with_trunk("127.0.0.1", "127.0.0.2");
+    tracing::subscriber::with_default(subscriber, || {
+        events.iter().for_each(|event| log(event, &settings));
+    });
+    let bytes = lines.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn peer(last: u8) -> Peer {
+    Peer {
+        transport: Transport::Udp,
+        addr: ([192, 0, 2, last], 5060).into(),
+        listener: ListenerId(0),
+    }
+}
+
+fn attempt(last: u8, outcome: Outcome) -> AttemptRecord {
+    AttemptRecord {
+        trunk: TrunkId(0),
+        peer: peer(last),
+        outcome: Some(outcome),
+        began: Duration::ZERO,
+        took: Duration::from_secs(4),
+    }
+}
+
+fn call() -> Event {
+    Event::CallSetUp(Box::new(CallRecord {
+        call_id: "a84b4c76\u{1b}[31m\nforged=\"line\"".into(),
+        from: CALLER.into(),
+        to: CALLED.into(),
+        source: Hop {
+            transport: Transport::Udp,
+            listener: ListenerId(0),
+            remote: ([10, 0, 1, 5], 5060).into(),
+            connection: None,
+        },
+        direction: Direction::Termination,
+        trunk: TrunkId(0),
+        status: 200,
+        own: false,
+        attempts: vec![attempt(1, Outcome::Silent), attempt(2, Outcome::Final(200))],
+        first_ring: Some(Duration::from_millis(4020)),
+        took: Duration::from_secs(6),
+        why: "",
+    }))
+}
+
+fn everything() -> Vec<Event> {
+    let (direction, trunk) = (Direction::Termination, TrunkId(0));
+    vec![
+        call(),
+        Event::CallStarted { direction, trunk },
+        Event::CallEnded {
+            direction,
+            trunk,
+            lasted: Duration::from_secs(60),
+            call_id: "a84b4c76".into(),
+            why: "bye",
+        },
+        Event::Health {
+            peer: peer(1),
+            was: HealthState::Suspect,
+            is: HealthState::Down,
+            why: "2 failures in a row",
+        },
+        Event::Recovery {
+            trunk,
+            step: "dial",
+            detail: format!("sip:{CALLED}@192.0.2.9 from {CALLER}").into(),
+        },
+        Event::LateAnswer {
+            trunk,
+            peer: peer(1),
+            used: false,
+        },
+    ]
+}
+
+#[test]
+fn a_call_is_one_line_with_where_it_was_tried() {
+    let lines = logged(tracing::Level::INFO, &[call(), Event::Retransmitted]);
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    for want in [
+        "status=200",
+        "trunk=\"acme\"",
+        "attempts=\"udp:192.0.2.1:5060=silent udp:192.0.2.2:5060=200\"",
+        "source=udp:10.0.1.5:5060",
+        "ring_ms=4020",
+        "+18*******12",
+    ] {
+        assert!(lines.contains(want), "{want} is not in {lines}");
+    }
+}
+
+#[test]
+fn no_line_at_any_level_shows_a_whole_number_or_lets_a_stranger_write_lines() {
+    let lines = logged(tracing::Level::TRACE, &everything());
+    assert_eq!(lines.lines().count(), everything().len(), "{lines}");
+    for number in [CALLER, CALLED] {
+        for part in [number, &number[1..], &number[3..10]] {
+            assert!(!lines.contains(part), "{part} is in {lines}");
+        }
+    }
+    assert!(!lines.contains('\u{1b}'), "{lines}");
+    assert!(lines.contains("192.0.2.9"), "hosts are shown: {lines}");
+}
