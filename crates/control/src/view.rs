@@ -141,7 +141,7 @@ impl View {
         inner.routing = Some(routing);
     }
 
-    /// The state of the names.
+    /// What the keeper says about the places of the snapshot: why one is stale, what is left out.
     pub fn set_places(&self, places: Vec<PlaceStatus>) {
         self.lock().places = places;
     }

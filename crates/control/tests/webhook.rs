@@ -440,7 +440,7 @@ async fn tls_server(certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAd
             tokio::spawn(async move {
                 let mut stream = acceptor.accept(stream).await.ok()?;
                 let mut request = [0; 4096];
-                stream.read(&mut request).await.ok()?;
+                let _length = stream.read(&mut request).await.ok()?;
                 stream.write_all(OK.as_bytes()).await.ok()?;
                 stream.shutdown().await.ok()
             });
