@@ -76,15 +76,30 @@ impl<K> Lookups<K> {
     ) -> (Answer, Vec<K>) {
         let (answer, ttl) = match lookup {
             Lookup::Found {
-                candidates, ttl, ..
-            } => (Answer::Resolved { candidates, ttl }, ttl),
-            Lookup::Absent { ttl, .. } => (
-                Answer::Resolved {
-                    candidates: Vec::new(),
-                    ttl,
-                },
+                candidates,
                 ttl,
-            ),
+                incomplete,
+                ..
+            } => {
+                // What is missing may be there the next time.
+                let most = if incomplete.is_some() {
+                    FAILED_TTL
+                } else {
+                    TTL_MAX
+                };
+                let ttl = ttl.min(most);
+                (Answer::Resolved { candidates, ttl }, ttl)
+            }
+            Lookup::Absent { ttl, .. } => {
+                let ttl = ttl.min(TTL_MAX);
+                (
+                    Answer::Resolved {
+                        candidates: Vec::new(),
+                        ttl,
+                    },
+                    ttl,
+                )
+            }
             Lookup::Failed(_) => (Answer::ResolveFailed, FAILED_TTL),
         };
         if self.known.len() >= PLACES_MAX {
@@ -92,7 +107,7 @@ impl<K> Lookups<K> {
         }
         if self.known.len() < PLACES_MAX {
             self.known
-                .insert(place.clone(), (now + ttl.min(TTL_MAX), answer.clone()));
+                .insert(place.clone(), (now + ttl, answer.clone()));
         }
         (answer, self.waiting.remove(place).unwrap_or_default())
     }
@@ -155,6 +170,30 @@ mod tests {
         assert_eq!(lookups.ask(now + FAILED_TTL, 3, &place("a")), Next::Ask);
         lookups.answered(now, &place("a"), found(0));
         assert_eq!(lookups.ask(now, 4, &place("a")), Next::Ask);
+    }
+
+    #[test]
+    fn a_literal_address_holds_for_the_longest_and_half_an_answer_for_the_shortest_time() {
+        let (now, mut lookups) = (Instant::now(), Lookups::new());
+        let half = Lookup::Found {
+            candidates: Vec::new(),
+            ttl: TTL_MAX,
+            left_out: Vec::new(),
+            incomplete: Some("no answer".into()),
+        };
+        let endless = found(u64::MAX);
+        for (lookup, want) in [(endless, TTL_MAX), (half, FAILED_TTL)] {
+            lookups.ask(now, 1, &place("a"));
+            let (answer, _) = lookups.answered(now, &place("a"), lookup);
+            assert_eq!(
+                answer,
+                Answer::Resolved {
+                    candidates: Vec::new(),
+                    ttl: want
+                }
+            );
+            lookups.forget();
+        }
     }
 
     #[test]

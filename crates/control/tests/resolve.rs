@@ -541,20 +541,32 @@ async fn an_incomplete_answer_says_so() {
 
 #[tokio::test]
 async fn a_first_name_server_that_is_dead_or_broken_costs_a_moment_and_not_the_answer() {
-    let good = TestDns::start(loopback(1)).await.unwrap();
-    let bad = TestDns::start(loopback(2)).await.unwrap();
-    good.a("edge.test", 600, &[ip(1)]);
     let place = Place {
         port: Some(5060),
         ..place("edge.test")
     };
-    for fault in [Fault::Silence, Fault::ServFail, Fault::Garbage] {
+    let cases = [
+        (Fault::Silence, 2, TIMEOUT),
+        (Fault::ServFail, 2, TIMEOUT),
+        (Fault::Garbage, 2, TIMEOUT),
+        // The timeout is shorter than the head start.
+        (Fault::Silence, 2, Duration::from_millis(250)),
+        // One address, two ports.
+        (Fault::Silence, 1, TIMEOUT),
+        (Fault::ServFail, 1, TIMEOUT),
+    ];
+    for (fault, last, timeout) in cases {
+        let good = TestDns::start(loopback(1)).await.unwrap();
+        let bad = TestDns::start(loopback(last)).await.unwrap();
+        good.a("edge.test", 600, &[ip(1)]);
         bad.fault_all(Some(fault));
-        let resolver = Resolver::new(&[bad.addr(), good.addr()], TIMEOUT).unwrap();
+        let resolver = Resolver::new(&[bad.addr(), good.addr()], timeout).unwrap();
         let began = Instant::now();
+        let shown_first = shown(&resolver.place(&place, &usual()).await);
         assert_eq!(
-            shown(&resolver.place(&place, &usual()).await),
-            ["udp:127.0.1.1:5060 0/0"]
+            shown_first,
+            ["udp:127.0.1.1:5060 0/0"],
+            "{fault:?} {last} {timeout:?}"
         );
         assert!(
             began.elapsed() < Duration::from_secs(1),
@@ -569,6 +581,13 @@ async fn a_first_name_server_that_is_dead_or_broken_costs_a_moment_and_not_the_a
         );
         assert_eq!(bad.asked().len(), before, "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn the_systems_own_dns_is_no_condition_for_addresses() {
+    let resolver = Resolver::new(&[], TIMEOUT).unwrap();
+    let lookup = resolver.place(&place("127.0.1.7"), &usual()).await;
+    assert_eq!(shown(&lookup), ["udp:127.0.1.7:5060 0/0"]);
 }
 
 /// A name server whose answers are true ones with a few bytes changed, at random but repeatably.

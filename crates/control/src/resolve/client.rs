@@ -32,7 +32,8 @@ use tokio::{
 
 use super::ResolverError;
 
-/// How long a silent server keeps its lead before the next one is asked as well.
+/// How long a silent server keeps its lead before the next one is asked as well; a third of the
+/// timeout where that is less, so that the next one has time to answer.
 const HEAD_START: Duration = Duration::from_millis(300);
 /// Questions under way at once; more of them wait.
 const QUESTIONS_MAX: usize = 32;
@@ -181,7 +182,7 @@ impl Client {
                         start(&mut racing, next);
                     }
                 }
-                () = sleep(HEAD_START), if waiting.len() > 0 => {
+                () = sleep(HEAD_START.min(self.timeout / 3)), if waiting.len() > 0 => {
                     if let Some(next) = waiting.next() {
                         start(&mut racing, next);
                     }
