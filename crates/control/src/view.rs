@@ -231,8 +231,8 @@ impl View {
         )
     }
 
-    /// Every candidate once, with its health.
-    pub fn candidates(&self) -> Vec<(Peer, HealthState)> {
+    /// Every candidate once, with its health and the name (else the address) of its listener.
+    pub fn candidates(&self) -> Vec<(Peer, HealthState, String)> {
         let inner = self.lock();
         let Some(routing) = &inner.routing else {
             return Vec::new();
@@ -245,10 +245,17 @@ impl View {
             .collect();
         peers.sort_unstable();
         peers.dedup();
-        peers
-            .into_iter()
-            .map(|peer| (peer, inner.health_of(&peer).0))
-            .collect()
+        let listeners = &routing.settings().listeners;
+        let named = |peer: Peer| {
+            let listener = listeners.get(usize::from(peer.listener.0)).map(|listener| {
+                listener
+                    .name
+                    .as_deref()
+                    .map_or_else(|| listener.bind.to_string(), str::to_owned)
+            });
+            (peer, inner.health_of(&peer).0, listener.unwrap_or_default())
+        };
+        peers.into_iter().map(named).collect()
     }
 
     /// How good each place's answer is, in the settings' order.

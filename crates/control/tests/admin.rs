@@ -287,7 +287,7 @@ async fn metrics_show_the_sockets_and_the_candidates() {
     for want in [
         "trunkline_datagrams_total{direction=\"in\"} 7",
         "trunkline_ready 1",
-        "trunkline_candidate_state{transport=\"udp\",address=\"127.0.1.1:5060\",state=\"up\"} 1",
+        "trunkline_candidate_state{transport=\"udp\",address=\"127.0.1.1:5060\",listener=\"127.0.0.1:5060\",state=\"up\"} 1",
         "trunkline_dns_places{freshness=\"fresh\"} 2",
     ] {
         assert!(

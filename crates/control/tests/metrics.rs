@@ -234,6 +234,41 @@ async fn what_happened_is_counted_under_its_own_words() {
     }
 }
 
+/// A scrape with one series twice is refused whole.
+#[tokio::test]
+async fn one_address_spoken_to_from_two_listeners_is_two_series() {
+    let mut settings = Arc::unwrap_or_clone(with_trunk("127.0.0.1", "127.0.0.1"));
+    settings
+        .listeners
+        .push(common::listener(Transport::Udp, "127.0.0.3:5060"));
+    settings.listeners[0].name = Some("a \"quoted\" name".into());
+    settings.places[0].from = Some(ListenerId(0));
+    settings.places[1].from = Some(ListenerId(2));
+    let resolver =
+        trunkline_control::Resolver::new(&[hop().remote], Duration::from_secs(1)).unwrap();
+    let started = Keeper::start(
+        Arc::new(settings),
+        resolver,
+        Duration::ZERO,
+        Pace::default(),
+    );
+    let (_keeper, routing) = soon(started).await;
+    let view = Arc::new(View::new());
+    view.set_routing(routing);
+    let text = Scrape::new(&Metrics::new().unwrap(), view, Arc::new(NetCounts::default)).text();
+    let series: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("trunkline_candidate_state{") && line.contains("\"up\""))
+        .collect();
+    assert_eq!(
+        series,
+        [
+            "trunkline_candidate_state{transport=\"udp\",address=\"127.0.0.1:5060\",listener=\"a \\\"quoted\\\" name\",state=\"up\"} 1",
+            "trunkline_candidate_state{transport=\"udp\",address=\"127.0.0.1:5060\",listener=\"127.0.0.3:5060\",state=\"up\"} 1",
+        ]
+    );
+}
+
 #[test]
 fn names_follow_the_rule_and_the_page_has_a_row_for_each() {
     let table = markdown_table();

@@ -2,7 +2,7 @@
 //!
 //! One exhaustive match, so that a new event asks here what it should count. Handles are kept: a
 //! counter that is looked up by name costs ten times one that is at hand. Series of things that
-//! come and go (candidates) are written at scrape time from the [`View`], because the exporter
+//! come and go (candidates) are written at scrape time from the [`View`](crate::View), because the exporter
 //! never forgets a series.
 
 mod scrape;

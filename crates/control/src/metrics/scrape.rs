@@ -101,7 +101,7 @@ impl Scrape {
 
     fn candidates(&self, out: &mut String) {
         head(out, &table::CANDIDATE_STATE);
-        for (peer, is) in self.view.candidates() {
+        for (peer, is, listener) in self.view.candidates() {
             let addr = peer.addr.to_string();
             for state in [
                 HealthState::Up,
@@ -109,7 +109,7 @@ impl Scrape {
                 HealthState::Down,
                 HealthState::Paused,
             ] {
-                let values = [peer.transport.param(), &addr, state.word()];
+                let values = [peer.transport.param(), &addr, &listener, state.word()];
                 line(
                     out,
                     &table::CANDIDATE_STATE,
@@ -164,7 +164,6 @@ fn head(out: &mut String, metric: &Metric) {
     );
 }
 
-/// Label values here are addresses, versions and words of ours: nothing to escape.
 fn line(out: &mut String, metric: &Metric, values: &[&str], value: u64) {
     debug_assert_eq!(
         metric.labels.len(),
@@ -175,6 +174,10 @@ fn line(out: &mut String, metric: &Metric, values: &[&str], value: u64) {
     out.push_str(metric.name);
     let mut open = '{';
     for (label, value) in metric.labels.iter().zip(values) {
+        let value = value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
         let _ = write!(out, "{open}{label}=\"{value}\"");
         open = ',';
     }

@@ -81,7 +81,7 @@ metrics! {
         "Requests in work, lingering ones included."
     TIMERS = "trunkline_timers" Gauge []
         "Entries in all timer lanes."
-    CANDIDATE_STATE = "trunkline_candidate_state" Gauge ["transport", "address", "state"]
+    CANDIDATE_STATE = "trunkline_candidate_state" Gauge ["transport", "address", "listener", "state"]
         "1 for the state a candidate is in (up, suspect, down, paused), 0 for the others."
     HEALTH_CHANGES = "trunkline_candidate_changes_total" Counter ["state"]
         "Health changes of candidates, by the state they came to."
