@@ -3,7 +3,7 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use trunkline_control::resolve::Pace;
+use trunkline_control::{Lookup, resolve::Pace};
 use trunkline_proxy::settings::{
     Access, Attempts, Capacity, CodeSet, Edge, Exhausted, Health, InDialog, Listener, Origination,
     Place, PlaceId, Policy, RequestAddress, Settings, Target, Termination, Trunk, UnknownSource,
@@ -146,5 +146,25 @@ fn attempts() -> Attempts {
         failover: CodeSet::termination(),
         exhausted: Exhausted::Own503,
         retry_after_max: Duration::from_secs(60),
+    }
+}
+
+/// "udp:127.0.1.1:5060 0/0" for each candidate.
+pub fn shown(lookup: &Lookup) -> Vec<String> {
+    match lookup {
+        Lookup::Found { candidates, .. } => candidates
+            .iter()
+            .map(|c| {
+                format!(
+                    "{}:{} {}/{}",
+                    c.transport.param(),
+                    c.addr,
+                    c.priority,
+                    c.weight
+                )
+            })
+            .collect(),
+        Lookup::Absent { .. } => vec!["absent".into()],
+        Lookup::Failed(_) => vec!["failed".into()],
     }
 }
