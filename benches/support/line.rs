@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::{Domain, SockRef, Socket, Type};
 use trunkline_sip::{
     Limits, Transport,
     frame::{Frame, Framer},
@@ -22,20 +23,23 @@ pub enum Line {
 }
 
 impl Line {
-    /// From 127.0.0.1, an address that may place calls.
-    pub fn to(transport: Transport, shard: SocketAddr) -> Line {
+    /// From one of loopback's addresses to the shard.
+    pub fn to(transport: Transport, from: &str, shard: SocketAddr) -> Line {
         if transport == Transport::Udp {
-            let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound");
+            let socket = UdpSocket::bind(from).expect("loopback can be bound");
             socket.connect(shard).expect("loopback is reachable");
             socket
                 .set_read_timeout(Some(LOOK_UP))
                 .expect("a timeout can be set");
-            let buffer = socket2::SockRef::from(&socket).set_recv_buffer_size(4 << 20);
+            let buffer = SockRef::from(&socket).set_recv_buffer_size(4 << 20);
             buffer.expect("a buffer can be set");
             Line::Udp(socket)
         } else {
-            let stream = TcpStream::connect(shard).expect("the shard listens");
-            Line::tcp(stream)
+            let from: SocketAddr = from.parse().expect("an address");
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            socket.bind(&from.into()).expect("loopback can be bound");
+            socket.connect(&shard.into()).expect("the shard listens");
+            Line::tcp(socket.into())
         }
     }
 
