@@ -7,13 +7,16 @@
 //!
 //! | evidence \ state | up | suspect | down | paused |
 //! | --- | --- | --- | --- | --- |
-//! | [`Alive`](Evidence::Alive) | up | up | up, slow start | paused: no early flip |
+//! | [`Alive`](Evidence::Alive), [`ProbeAnswered`](Evidence::ProbeAnswered) | up | up | up, slow start | paused: no early flip |
 //! | [`Failed`](Evidence::Failed), fewer than `fail_after` in a row | suspect | suspect | – | paused, counted |
 //! | [`Failed`](Evidence::Failed), the `fail_after`-th | down | down | down; a trial lost doubles its rest | paused, counted |
-//! | [`ProbeFailed`](Evidence::ProbeFailed) | as `Failed` | down | as `Failed` | paused, counted |
+//! | [`ProbeFailed`](Evidence::ProbeFailed) | as `Failed` | down | rests on, for [`TRIAL_EVERY`] at most | paused, counted |
 //! | [`Pause`](Evidence::Pause) | paused | paused | paused | paused, to the later end |
 //! | silence to [`SILENT_CALLS`] calls for `suspect_after` | suspect | – | – | – |
 //! | time | – | not probed: up after its rest | half-open after its rest | by what was counted: up with slow start, suspect, or down |
+//!
+//! A candidate that has answered calls and never a probe ignores OPTIONS: its silent probes count
+//! for nothing.
 //!
 //! What follows from a state:
 //!
@@ -58,6 +61,8 @@ pub const SILENT_CALLS: u32 = 3;
 pub const REST_MIN: Duration = Duration::from_secs(5);
 /// The rest doubles with every trial lost, up to this.
 pub const REST_MAX: Duration = Duration::from_secs(60);
+/// However many probes fail, one real call may try a down candidate this often.
+pub const TRIAL_EVERY: Duration = Duration::from_secs(300);
 /// A trial that has no verdict after so long no longer keeps others from trying.
 pub const TRIAL_MAX: Duration = Duration::from_secs(10);
 /// How long a pause lasts here that another shard was told of; it tells us the end earlier.
@@ -87,10 +92,12 @@ pub enum Class {
 /// Something seen of a candidate.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Evidence {
-    /// Any response but 408 and 503, to a call or to a probe.
+    /// Any response but 408 and 503 to a call.
     Alive,
     /// An attempt of a call failed: silence, a lost hop, 408, 503. Why, for a person.
     Failed(&'static str),
+    /// Any response but 408 and 503 to a probe.
+    ProbeAnswered,
     /// A probe failed: silence, a lost hop, 408, 503. Why, for a person.
     ProbeFailed(&'static str),
     /// A 503 with Retry-After: how long, already capped by `retry_after_max`. One of 0 is a
@@ -265,7 +272,7 @@ impl HealthTable {
     /// Takes evidence in; says what it changed.
     pub fn observe(&mut self, now: Instant, ix: PeerIx, evidence: Evidence) -> Option<Change> {
         match evidence {
-            Evidence::Alive | Evidence::Pause(_) => self.heard(now, ix),
+            Evidence::Alive | Evidence::ProbeAnswered | Evidence::Pause(_) => self.heard(now, ix),
             // A failure may be an answer as well, but that is for the caller to know.
             Evidence::Failed(_) | Evidence::ProbeFailed(_) => {}
         }

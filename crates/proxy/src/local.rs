@@ -139,7 +139,7 @@ pub fn on_response(turn: &mut Turn<'_>, slot: Slot, response: &Message<'_>) {
             // A probe has no `retry_after_max` of its own; this is that key's default.
             (503, Some(pause)) => Evidence::Pause(pause.min(Duration::from_secs(60))),
             (408 | 503, _) => Evidence::ProbeFailed("answered a probe with 408 or 503"),
-            _ => Evidence::Alive,
+            _ => Evidence::ProbeAnswered,
         };
         turn.observe(Some(ix), evidence);
         turn.engine.health.release(ix);

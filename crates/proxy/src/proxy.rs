@@ -348,7 +348,7 @@ impl Proxy {
     /// Moves the calls on that waited on a candidate which has just turned down.
     fn stir(&mut self, now: Instant, out: &mut Outbox) {
         // Each round can only take a further candidate down, so it ends.
-        while let Some((slot, peer)) = self.engine.stirred.pop() {
+        while let Some((slot, peer)) = self.engine.stirred.pop_front() {
             self.with_context(now, slot, out, |context, turn| context.peer_down(slot, peer, turn));
         }
     }

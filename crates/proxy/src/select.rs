@@ -16,7 +16,7 @@ pub struct Choice {
     /// Lowest first.
     pub priority: u16,
     /// Share inside its priority.
-    pub weight: u16,
+    pub weight: u32,
     /// Calls it has now.
     pub active: u32,
     /// The same for the same target on every node and after every reload: a hash of its name.

@@ -322,12 +322,9 @@ fn target_step(
     terrain.best_of(dice, trunk, Addressed::Target(at), origination.targets[usize::from(at)].place, worst)
 }
 
-/// A weight on its way back to full share; never less than 1 of 1000 of it, so that it returns.
-fn slowed(weight: u16, share: u16) -> u16 {
-    if share >= 1000 || weight == 0 {
-        return weight;
-    }
-    (u32::from(weight) * u32::from(share) / 1000).max(1) as u16
+/// A weight times the share of it that a returning candidate gets, in 1/1000.
+fn slowed(weight: u16, share: u16) -> u32 {
+    u32::from(weight) * u32::from(share.min(1000))
 }
 
 /// Names a target for rendezvous hashing: the same on every node and after a reload.

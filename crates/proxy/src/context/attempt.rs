@@ -439,6 +439,9 @@ impl Context {
             if actions.has(Do::PASS) {
                 self.pass(slot, number, response, turn);
             }
+            if actions.has(Do::LATE_FAILURE) && !matches!(response.code(), Some(408 | 487 | 503)) {
+                turn.observe(self.attempts[number].peer, Evidence::Alive);
+            }
             if actions.has(Do::LATE_SUCCESS) {
                 self.late_success(slot, number, response, turn);
             }
@@ -512,7 +515,12 @@ impl Context {
             Outcome::Final(408) => Evidence::Failed("answered 408"),
             Outcome::Final(503) => Evidence::Failed("answered 503"),
             Outcome::Final(_) => Evidence::Alive,
-            Outcome::NoAnswer | Outcome::PeerDown | Outcome::Cancelled | Outcome::OutOfTime => return,
+            Outcome::NoAnswer | Outcome::PeerDown | Outcome::Cancelled | Outcome::OutOfTime => {
+                if let Some(peer) = peer {
+                    turn.engine.health.end_trial(peer);
+                }
+                return;
+            }
         };
         turn.observe(peer, evidence);
     }

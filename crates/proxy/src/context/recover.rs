@@ -23,6 +23,7 @@ pub struct Recovering {
     trunk: TrunkId,
     /// What is being dialled comes first.
     targets: std::collections::VecDeque<DialTarget>,
+    asked_at: Option<std::time::Instant>,
 }
 
 impl Recovering {
@@ -62,7 +63,7 @@ impl Context {
         let (mut call, step) = RecoveryCall::begin(settings, facts, sid("", &unique));
         call.flush(&mut |step, detail| turn.out.tell(Event::Recovery { trunk: id, step, detail: detail.into() }));
         self.recovering =
-            Some(Box::new(Recovering { call, trunk: id, targets: Default::default() }));
+            Some(Box::new(Recovering { call, trunk: id, targets: Default::default(), asked_at: None }));
         self.recovery_step(slot, step, request, turn);
         true
     }
@@ -78,7 +79,12 @@ impl Context {
 
     /// The webhook answered, or did not.
     pub fn on_webhook(&mut self, slot: Slot, answer: Answer, turn: &mut Turn<'_>) {
-        self.recover(slot, turn, |call, events| call.on_answer(answer, &mut |step, detail| events(step, detail)));
+        let asked_at = self.recovering.as_mut().and_then(|recovering| recovering.asked_at.take());
+        let took = asked_at.map(|asked_at| turn.now.saturating_duration_since(asked_at));
+        self.recover(slot, turn, |call, events| {
+            took.into_iter().for_each(|took| call.took(took));
+            call.on_answer(answer, &mut |step, detail| events(step, detail))
+        });
     }
 
     /// A wait of the recovery is over.
@@ -121,6 +127,7 @@ impl Context {
         let trunk = recovering.trunk;
         match step {
             Step::Ask(http) => {
+                recovering.asked_at = Some(turn.now);
                 let detail = crate::recovery::url::shown(&http.url).into();
                 turn.tell(Event::Recovery { trunk, step: "asked", detail });
                 turn.ask(Asker::Webhook(slot), Question::Http(http));

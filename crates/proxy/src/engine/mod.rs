@@ -6,7 +6,7 @@
 pub mod waiting;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     hash::BuildHasherDefault,
     net::IpAddr,
     sync::Arc,
@@ -130,7 +130,7 @@ pub struct Engine {
     names: Names,
     guests: HashMap<IpAddr, Instant>,
     /// Contexts whose attempt's candidate has just turned down.
-    pub stirred: Vec<(Slot, PeerIx)>,
+    pub stirred: VecDeque<(Slot, PeerIx)>,
     /// INVITEs outside a dialog whose caller still waits.
     pub in_setup: u32,
     pub draining: bool,
@@ -162,7 +162,7 @@ impl Engine {
             next_ask: 0,
             names: HashMap::new(),
             guests: HashMap::new(),
-            stirred: Vec::new(),
+            stirred: VecDeque::new(),
             in_setup: 0,
             draining: false,
             sweep_armed: false,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Class, Evidence, IMPOSED_PAUSE, PAUSE_MAX, REST_MAX, REST_MIN, TRIAL_MAX, later,
+    Class, Evidence, IMPOSED_PAUSE, PAUSE_MAX, REST_MAX, REST_MIN, TRIAL_EVERY, TRIAL_MAX, later,
     pace::is_probed,
 };
 use crate::{event::HealthState, settings::Health};
@@ -15,6 +15,10 @@ pub(super) struct Machine {
     failures: u16,
     /// When it last came back from down or paused.
     back: Option<Instant>,
+    /// It has answered a probe: from then on a silent probe means something.
+    answers_probes: bool,
+    /// It has answered a call: while it never answered a probe, its silence to them means nothing.
+    answers_calls: bool,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -35,6 +39,8 @@ enum Phase {
 #[derive(Copy, Clone, Debug)]
 struct Rest {
     length: Duration,
+    /// Failing probes put the trial off, but not for ever.
+    latest: Option<Instant>,
     until: Option<Instant>,
     /// Others may not try before then: a trial runs.
     trial: Option<Instant>,
@@ -44,6 +50,7 @@ impl Rest {
     fn begin(now: Instant, length: Duration) -> Rest {
         Rest {
             length,
+            latest: later(now, TRIAL_EVERY),
             until: later(now, length),
             trial: None,
         }
@@ -60,6 +67,8 @@ impl Machine {
             phase: Phase::Up,
             failures: 0,
             back: None,
+            answers_probes: false,
+            answers_calls: false,
         }
     }
 
@@ -117,7 +126,11 @@ impl Machine {
         evidence: Evidence,
     ) -> &'static str {
         match evidence {
-            Evidence::Alive => {
+            Evidence::Alive | Evidence::ProbeAnswered => {
+                match evidence {
+                    Evidence::ProbeAnswered => self.answers_probes = true,
+                    _ => self.answers_calls = true,
+                }
                 if !self.is_paused() {
                     self.come_up(now);
                 }
@@ -127,6 +140,8 @@ impl Machine {
                 self.fail(settings, now, false);
                 why
             }
+            // A peer that takes calls and ignores OPTIONS lives: its calls say so.
+            Evidence::ProbeFailed(why) if self.answers_calls && !self.answers_probes => why,
             Evidence::ProbeFailed(why) => {
                 self.fail(settings, now, true);
                 why
@@ -233,6 +248,10 @@ impl Machine {
             // when it went down say nothing new.
             Phase::Down(rest) if rest.trial.is_some() && !probe => {
                 *rest = Rest::begin(now, (rest.length * 2).min(REST_MAX));
+            }
+            // Its probes show that it is still dead: no call need find that out, for a while.
+            Phase::Down(rest) if probe && self.answers_probes && rest.trial.is_none() => {
+                rest.until = later(now, REST_MAX).min(rest.latest);
             }
             Phase::Down(_) | Phase::Paused { .. } => {}
         }

@@ -11,7 +11,7 @@ fn dice(call: u64) -> Dice {
 fn choice(priority: u16, weight: u16, id: u64) -> Choice {
     Choice {
         priority,
-        weight,
+        weight: u32::from(weight),
         active: 0,
         id,
     }
@@ -183,7 +183,7 @@ fn choices() -> impl Strategy<Value = Vec<Choice>> {
             .zip(1..)
             .map(|((priority, weight, active), id)| Choice {
                 priority,
-                weight,
+                weight: u32::from(weight),
                 active,
                 id,
             })

@@ -52,7 +52,7 @@ fn a_silent_death_is_noticed_within_the_time_that_is_promised() {
                         let (_, probes) = world.wait(wait);
                         if answered < 3 {
                             answered += probes.len();
-                            world.see(ix, Evidence::Alive);
+                            world.see(ix, Evidence::ProbeAnswered);
                             died = world.now;
                         } else {
                             lost.extend(probes.iter().map(|(at, _)| *at));
@@ -220,4 +220,38 @@ fn an_idle_table_wakes_for_its_probes_and_for_nothing_else() {
         probes += world.wait(at - world.now).1.len();
     }
     assert!(wakes <= probes, "{wakes} wakes for {probes} probes");
+}
+
+/// A peer that takes calls and ignores OPTIONS must not swing between down and up.
+#[test]
+fn silence_to_probes_means_nothing_from_a_peer_that_answers_calls_alone() {
+    let (mut world, ix) = World::one(pbx());
+    world.see(ix, Evidence::Alive);
+    for _ in 0..10 {
+        assert_eq!(world.see(ix, Evidence::ProbeFailed("silent")), None);
+    }
+    assert_eq!(world.table.state(ix), HealthState::Up);
+    world.fail(ix, 2);
+    assert_eq!(world.table.state(ix), HealthState::Down, "its calls still speak");
+    // Once it has answered one probe, their silence counts.
+    world.see(ix, Evidence::ProbeAnswered);
+    world.see(ix, Evidence::ProbeFailed("silent"));
+    assert_eq!(world.table.state(ix), HealthState::Suspect);
+}
+
+/// While probes show that it is still dead, no call need wait four seconds to find that out.
+#[test]
+fn failing_probes_put_the_half_open_trial_off_but_not_for_ever() {
+    let (mut world, ix) = World::one(pbx());
+    world.see(ix, Evidence::ProbeAnswered);
+    world.fail(ix, 2);
+    let died = world.now;
+    while world.now < died + TRIAL_EVERY - 10 * S {
+        assert_eq!(world.class(ix), Class::Down, "after {:?}", world.now - died);
+        world.wait(2 * S);
+        world.see(ix, Evidence::ProbeFailed("silent"));
+    }
+    world.wait(12 * S);
+    world.see(ix, Evidence::ProbeFailed("silent"));
+    assert_eq!(world.class(ix), Class::Suspect);
 }
