@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -36,6 +36,9 @@ const VISITS_PER_TURN: usize = 16;
 const COMMANDS_PER_TURN: usize = 16;
 /// Lost hops, and failed questions, told in one turn.
 const LOSSES_PER_TURN: usize = 256;
+/// How finely the shard's timers are told apart: nothing against T1, and at most so many wakes a
+/// second however many calls there are.
+const ALARM_GRID: Duration = Duration::from_millis(4);
 /// Commands that may wait for the shard.
 const COMMANDS_WAITING: usize = 4_096;
 
@@ -168,7 +171,7 @@ struct Shard<B> {
 
 impl<B: Brain> Shard<B> {
     async fn run(mut self) {
-        let mut alarm = Alarm::default();
+        let mut alarm = Alarm::new(clock::now());
         let mut woken = None;
         while self.turn(woken.take()).is_continue() {
             if self.sockets.has_more() || !self.unanswered.is_empty() {
@@ -354,16 +357,21 @@ fn nobody_knows(question: &Question) -> Answer {
 
 /// The one timer of the loop.
 ///
-/// A deadline that moves away is not re-armed: the alarm rings once for nothing instead of being
-/// set with every packet.
-#[derive(Default)]
+/// Rings on a grid, so that deadlines that lie close together wake the shard once, and a busy one
+/// sets it hardly ever. A deadline that moves away is not re-armed: the alarm rings once for
+/// nothing instead.
 struct Alarm {
+    start: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
+    fn new(start: Instant) -> Self {
+        Alarm { start, sleep: None }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
-        let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
+        let Some(deadline) = deadline.map(|deadline| self.on_grid(deadline).into()) else {
             return Poll::Pending;
         };
         let sleep = self
@@ -373,5 +381,36 @@ impl Alarm {
             sleep.as_mut().reset(deadline);
         }
         sleep.as_mut().poll(cx)
+    }
+
+    /// The first point of the grid that is not before `deadline`.
+    fn on_grid(&self, deadline: Instant) -> Instant {
+        let past =
+            deadline.saturating_duration_since(self.start).as_nanos() % ALARM_GRID.as_nanos();
+        if past == 0 {
+            return deadline;
+        }
+        deadline + ALARM_GRID.saturating_sub(Duration::from_nanos(past as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alarm_rings_never_before_a_deadline_and_less_than_a_grid_width_after() {
+        let start = clock::now();
+        let alarm = Alarm::new(start);
+        for (deadline, expected) in [
+            (0, 0),
+            (1, 4_000),
+            (3_999, 4_000),
+            (4_000, 4_000),
+            (4_001, 8_000),
+        ] {
+            let at = |microseconds| start + Duration::from_micros(microseconds);
+            assert_eq!(alarm.on_grid(at(deadline)), at(expected), "{deadline}");
+        }
     }
 }

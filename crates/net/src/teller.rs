@@ -14,7 +14,7 @@ use trunkline_proxy::Event;
 use crate::stats::NetStats;
 
 /// How long an event waits for others: nothing for a person, a long time for a shard.
-const TOGETHER_FOR: Duration = Duration::from_millis(10);
+const TOGETHER_FOR: Duration = Duration::from_millis(50);
 /// So many do not wait.
 const TOGETHER_MAX: usize = 256;
 

@@ -20,9 +20,10 @@ use tokio::{
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 /// Between two such questions.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
-/// Sent bytes that the peer has not acknowledged for so long mean that it is gone. The system
-/// alone would try for a quarter of an hour while calls wait.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+/// Sent bytes that the peer's system has not acknowledged for so long mean that the way to it is
+/// gone (a NAT or firewall that forgot the connection): the next call dials anew. The system alone
+/// would try for a quarter of an hour, and every call meanwhile would wait in vain.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
 
 /// An open byte stream.
 pub(crate) enum Io {
