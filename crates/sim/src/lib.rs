@@ -7,8 +7,12 @@
 pub mod address;
 pub mod brain;
 pub mod chance;
+pub mod check;
 pub mod ladder;
 pub mod names;
+pub mod peer;
 pub mod settings;
 pub mod text;
 pub mod ua;
+pub mod wire;
+pub mod world;

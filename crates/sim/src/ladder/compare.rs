@@ -14,7 +14,7 @@ use crate::text::Text;
 type Verdict = Result<(), String>;
 
 /// A message in a line: `INVITE sip:b@b.test [a]`, `200 BYE [a]`.
-pub(super) fn summary(text: &Text) -> String {
+pub(crate) fn summary(text: &Text) -> String {
     let label = text.get("Call-ID").map_or("?", label_of);
     let what = match (text.code(), text.about()) {
         (Some(code), Some("INVITE") | None) => code.to_string(),

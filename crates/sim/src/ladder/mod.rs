@@ -6,12 +6,13 @@
 mod actor;
 mod compare;
 mod parse;
-mod print;
+pub(crate) mod print;
 mod run;
 mod script;
 mod stage;
 mod words;
 
+pub(crate) use compare::summary;
 pub use parse::ParseError;
 pub use run::{Failure, Library, run};
 pub use script::{Action, Config, Declared, Kind, NameChange, Script, Step, Wire};

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Seconds with as many places as a script needs.
-pub(super) fn seconds(at: Duration) -> String {
+pub(crate) fn seconds(at: Duration) -> String {
     let (whole, micros) = (at.as_secs(), at.subsec_micros());
     if micros.is_multiple_of(1000) {
         format!("{whole}.{:03}", micros / 1000)
@@ -23,7 +23,7 @@ pub(super) fn seconds(at: Duration) -> String {
 }
 
 /// One line of a ladder: when, who to whom, what.
-pub(super) fn line(at: Duration, from: &str, to: &str, what: &str) -> String {
+pub(crate) fn line(at: Duration, from: &str, to: &str, what: &str) -> String {
     format!("{:>8}  {from:<12} -> {to:<12} {what}", seconds(at))
 }
 

@@ -1,0 +1,621 @@
+//! A world: Trunkline's shards, peers, wires, DNS and a webhook, in one thread and virtual time.
+//!
+//! It hands each input to the proxy that owns it, carries what that sends, and lets a witness see
+//! both. Everything that was drawn comes from the plan, so one seed is one world.
+
+mod plan;
+mod slow;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub use plan::{Fault, Host, Plan, Webhook};
+use slow::Slow;
+use trunkline_proxy::{
+    AskId, Effect, Event, Hop, HopLoss, Input, Outbox, Proxy, Routing, Seed, Settings, ShardId,
+    branch::Branches,
+    hop::{ConnectionId, ListenerId},
+    proxy::Clock,
+    question::Answer,
+};
+
+use crate::{
+    address::Address,
+    brain::Brain,
+    chance::Chance,
+    check::{Broken, Seen, Witness},
+    ladder::print,
+    names::{Names, listener_for},
+    peer::{Endpoint, Hostile, Key, Turn, Want},
+    settings,
+    text::Text,
+    ua::Identity,
+    wire::Wire,
+};
+
+/// Makes the proxy of one shard.
+pub type Maker<'m> = &'m dyn Fn(ShardId, Clock, Arc<Routing>, Seed) -> Box<dyn Brain>;
+
+/// The real one.
+pub fn real(shard: ShardId, clock: Clock, routing: Arc<Routing>, seed: Seed) -> Box<dyn Brain> {
+    Box::new(Proxy::new(shard, clock, routing, seed))
+}
+
+/// How a world ended.
+pub struct Outcome {
+    /// Every message as a ladder, with faults and health in between; only when asked for.
+    pub trace: Vec<String>,
+    /// The first promise that was broken.
+    pub broken: Option<Broken>,
+    /// Each call's attempts in order and what its caller was told: independent of when and where.
+    pub stories: Vec<String>,
+    /// How many inputs Trunkline was given.
+    pub inputs: u64,
+}
+
+/// Nothing takes longer: Timer C, then everything that lingers, then a BYE's patience.
+const LONGEST: Duration = Duration::from_secs(1200);
+/// After rest, so long until even stale timers have passed.
+const AFTERMATH: Duration = Duration::from_secs(240);
+const UNIX_AT_START: u64 = 1_800_000_000;
+
+enum Happening {
+    ToTrunkline { from: Address, bytes: Vec<u8> },
+    ToPeer { to: Address, bytes: Vec<u8> },
+    Wake(Address, Key),
+    Lost(Hop, HopLoss),
+    Answer(usize, AskId, Answer),
+    Fault(usize),
+}
+
+impl Happening {
+    /// Whether the world cannot be at rest before it: all but OPTIONS and what they are answered.
+    fn is_work(&self) -> bool {
+        match self {
+            Happening::ToTrunkline { bytes, .. } | Happening::ToPeer { bytes, .. } => {
+                Text::read(bytes).is_none_or(|text| text.about() != Some("OPTIONS"))
+            }
+            Happening::Wake(..)
+            | Happening::Lost(..)
+            | Happening::Answer(..)
+            | Happening::Fault(_) => true,
+        }
+    }
+}
+
+enum Nature {
+    Good(Box<Endpoint>),
+    Evil(Box<Hostile>),
+}
+
+struct Inhabitant {
+    name: String,
+    nature: Nature,
+    chance: Chance,
+    /// `Some`: nobody is there; whether the network says so.
+    dead: Option<bool>,
+}
+
+struct World<'p> {
+    plan: &'p Plan,
+    epoch: Instant,
+    now: Duration,
+    settings: Arc<Settings>,
+    names: Names,
+    brains: Vec<Box<dyn Brain>>,
+    branches: Branches,
+    agenda: BTreeMap<(Duration, u64), Happening>,
+    /// How much of the agenda is more than probes and their answers, which never end.
+    busy: usize,
+    made: u64,
+    inhabitants: BTreeMap<Address, Inhabitant>,
+    connections: BTreeMap<(ListenerId, SocketAddr), ConnectionId>,
+    wire: Wire,
+    slow: Slow,
+    witness: Witness,
+    trace: Option<Vec<String>>,
+    outbox: Outbox,
+    inputs: u64,
+}
+
+/// Lives through a world.
+pub fn run(plan: &Plan, maker: Maker<'_>, traced: bool) -> Outcome {
+    let settings = match settings::from_toml(&plan.config, Path::new("world.toml")) {
+        Ok(settings) => settings,
+        Err(what) => {
+            let broken = Broken {
+                check: "configuration",
+                at: Duration::ZERO,
+                what,
+            };
+            return Outcome {
+                trace: Vec::new(),
+                broken: Some(broken),
+                stories: Vec::new(),
+                inputs: 0,
+            };
+        }
+    };
+    let mut world = World::new(plan, settings, maker, traced);
+    let broken = world.live().err();
+    if let (Some(broken), true) = (&broken, traced) {
+        world.say(format!("*** {broken}"));
+    }
+    Outcome {
+        trace: world.trace.take().unwrap_or_default(),
+        broken,
+        stories: world.witness.stories(),
+        inputs: world.inputs,
+    }
+}
+
+impl<'p> World<'p> {
+    fn new(plan: &'p Plan, settings: Arc<Settings>, maker: Maker<'_>, traced: bool) -> Self {
+        let mut chance = Chance::new(plan.seed ^ 0x5eed);
+        let epoch = Instant::now();
+        let seed = Seed {
+            cluster: chance.key(),
+            process: chance.key(),
+        };
+        let mut names = Names::default();
+        for (name, records) in &plan.names {
+            names.set(name, records.clone());
+        }
+        let routing = names.snapshot(&settings);
+        let clock = Clock {
+            at: epoch,
+            unix: UNIX_AT_START,
+        };
+        let brains = (0..plan.shards)
+            .map(|shard| maker(ShardId(shard), clock, Arc::clone(&routing), seed.clone()))
+            .collect();
+        let mut world = World {
+            epoch,
+            now: Duration::ZERO,
+            brains,
+            branches: Branches::new(seed.process),
+            agenda: BTreeMap::new(),
+            busy: 0,
+            made: 0,
+            inhabitants: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            wire: Wire::new(plan.quality.clone(), chance.fork()),
+            slow: Slow::new(plan.webhook.clone()),
+            witness: Witness::new(&settings, plan),
+            trace: traced.then(Vec::new),
+            outbox: Outbox::new(),
+            inputs: 0,
+            names,
+            settings,
+            plan,
+        };
+        for host in &plan.hosts {
+            world.settle(host, chance.fork());
+        }
+        for (nth, (at, _)) in plan.faults.iter().enumerate() {
+            world.plan_for(*at, Happening::Fault(nth));
+        }
+        world
+    }
+
+    fn settle(&mut self, host: &Host, chance: Chance) {
+        let identity = Identity {
+            name: host.name.clone(),
+            says: host.at,
+            ignores_record_route: host.ignores_record_route,
+        };
+        let nature = match &host.manner {
+            Some(manner) => Nature::Good(Box::new(Endpoint::new(
+                identity,
+                host.calls.clone(),
+                manner.clone(),
+            ))),
+            None => Nature::Evil(Box::new(Hostile::new(identity, Duration::from_secs(30)))),
+        };
+        self.inhabitants.insert(
+            host.at,
+            Inhabitant {
+                name: host.name.clone(),
+                nature,
+                chance,
+                dead: None,
+            },
+        );
+        self.turn(host.at, |nature, turn| match nature {
+            Nature::Good(endpoint) => endpoint.begin(turn),
+            Nature::Evil(hostile) => hostile.begin(turn),
+        });
+    }
+
+    fn plan_for(&mut self, at: Duration, what: Happening) {
+        self.made += 1;
+        self.busy += usize::from(what.is_work());
+        self.agenda.insert((at, self.made), what);
+    }
+
+    /// Until everybody is at rest.
+    fn live(&mut self) -> Result<(), Broken> {
+        let mut rested = None;
+        while self.now < LONGEST {
+            let rests =
+                self.busy == 0 && self.brains.iter().all(|brain| brain.load().contexts == 0);
+            rested = if rests {
+                rested.or(Some(self.now))
+            } else {
+                None
+            };
+            if rested.is_some_and(|since| self.now >= since + AFTERMATH) || !self.next()? {
+                break;
+            }
+        }
+        let loads: Vec<_> = self.brains.iter().map(|brain| brain.load()).collect();
+        self.witness.at_rest(self.now, &loads)
+    }
+
+    fn deadline(&self) -> Option<(Duration, usize)> {
+        let deadlines = self.brains.iter().enumerate().filter_map(|(shard, brain)| {
+            Some((
+                brain.next_deadline()?.saturating_duration_since(self.epoch),
+                shard,
+            ))
+        });
+        deadlines.min()
+    }
+
+    /// The next thing that happens. Whether there was one.
+    fn next(&mut self) -> Result<bool, Broken> {
+        let deadline = self.deadline();
+        let agenda = self.agenda.first_key_value().map(|(key, _)| key.0);
+        match (deadline, agenda) {
+            (None, None) => Ok(false),
+            (Some((at, shard)), agenda) if agenda.is_none_or(|agenda| at <= agenda) => {
+                self.now = self.now.max(at);
+                self.input(shard, Input::Deadline, Seen::Deadline)?;
+                Ok(true)
+            }
+            _ => {
+                if let Some(((at, _), what)) = self.agenda.pop_first() {
+                    self.busy -= usize::from(what.is_work());
+                    self.now = self.now.max(at);
+                    self.happen(what)?;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn happen(&mut self, what: Happening) -> Result<(), Broken> {
+        match what {
+            Happening::ToTrunkline { from, bytes } => self.deliver(from, &bytes),
+            Happening::ToPeer { to, bytes } => {
+                if self
+                    .inhabitants
+                    .get(&to)
+                    .is_some_and(|peer| peer.dead.is_none())
+                {
+                    self.turn(to, |nature, turn| match nature {
+                        Nature::Good(endpoint) => endpoint.hear(&bytes, turn),
+                        Nature::Evil(hostile) => hostile.hear(&bytes, turn),
+                    });
+                }
+                Ok(())
+            }
+            Happening::Wake(who, key) => {
+                if self
+                    .inhabitants
+                    .get(&who)
+                    .is_some_and(|peer| peer.dead.is_none())
+                {
+                    self.turn(who, |nature, turn| match nature {
+                        Nature::Good(endpoint) => endpoint.wake(key, turn),
+                        Nature::Evil(hostile) => hostile.wake(key, turn),
+                    });
+                }
+                Ok(())
+            }
+            Happening::Lost(hop, why) => {
+                self.say_line(
+                    "net",
+                    "trunkline",
+                    &format!("{} {}", why.word().to_uppercase(), hop.remote),
+                );
+                for shard in 0..self.brains.len() {
+                    self.input(
+                        shard,
+                        Input::HopLost { hop, why },
+                        Seen::Lost(address_of(&hop)),
+                    )?;
+                }
+                Ok(())
+            }
+            Happening::Answer(shard, ask, answer) => {
+                self.input(shard, Input::Answer { ask, answer }, Seen::Answer)
+            }
+            Happening::Fault(nth) => self.strike(nth),
+        }
+    }
+
+    fn strike(&mut self, nth: usize) -> Result<(), Broken> {
+        let Some((_, fault)) = self.plan.faults.get(nth) else {
+            return Ok(());
+        };
+        self.say(format!("{:>8}  {fault:?}", print::seconds(self.now)));
+        match fault {
+            Fault::Dies(who, told) => self.set_dead(*who, Some(*told)),
+            Fault::Returns(who) => self.set_dead(*who, None),
+            Fault::Names(name, records) => self.names.set(name, records.clone()),
+            Fault::NamesFail(name) => self.names.fail(name),
+            Fault::Drain => {
+                for shard in 0..self.brains.len() {
+                    self.input(shard, Input::Drain, Seen::Drain)?;
+                }
+            }
+            Fault::Reload => {}
+        }
+        if matches!(
+            fault,
+            Fault::Names(..) | Fault::NamesFail(_) | Fault::Reload
+        ) {
+            let routing = self.names.snapshot(&self.settings);
+            for shard in 0..self.brains.len() {
+                self.input(shard, Input::Routing(Arc::clone(&routing)), Seen::Routing)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_dead(&mut self, who: Address, dead: Option<bool>) {
+        if let Some(inhabitant) = self.inhabitants.get_mut(&who) {
+            inhabitant.dead = dead;
+        }
+        if dead.is_some() && who.stream {
+            // Its connections are reset.
+            let gone: Vec<_> = self
+                .connections
+                .keys()
+                .filter(|(_, remote)| *remote == who.socket)
+                .copied()
+                .collect();
+            for (listener, remote) in gone {
+                let connection = self.connections.remove(&(listener, remote));
+                let hop = Hop {
+                    transport: who.transport(),
+                    listener,
+                    remote,
+                    connection,
+                };
+                self.plan_for(self.now, Happening::Lost(hop, HopLoss::Closed));
+            }
+        }
+    }
+
+    /// A peer's turn, and what it wants.
+    fn turn(&mut self, who: Address, act: impl FnOnce(&mut Nature, &mut Turn<'_>)) {
+        let Some(inhabitant) = self.inhabitants.get_mut(&who) else {
+            return;
+        };
+        let mut turn = Turn {
+            now: self.now,
+            chance: &mut inhabitant.chance,
+            wants: Vec::new(),
+        };
+        act(&mut inhabitant.nature, &mut turn);
+        for want in turn.wants {
+            match want {
+                Want::Wake(after, key) => {
+                    self.plan_for(self.now + after, Happening::Wake(who, key))
+                }
+                Want::Send(bytes) => {
+                    for at in self.wire.arrivals(self.now, who, false) {
+                        self.plan_for(
+                            at,
+                            Happening::ToTrunkline {
+                                from: who,
+                                bytes: bytes.clone(),
+                            },
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: Address, bytes: &[u8]) -> Result<(), Broken> {
+        let ipv4 = from.socket.is_ipv4();
+        let Some(listener) = listener_for(&self.settings.listeners, from.transport(), ipv4, None)
+        else {
+            return Ok(());
+        };
+        let connection = from.stream.then(|| self.connect(listener, from.socket));
+        let hop = Hop {
+            transport: from.transport(),
+            listener,
+            remote: from.socket,
+            connection,
+        };
+        let text = Text::read(bytes);
+        self.trace_message(true, from, text.as_ref());
+        let shard = self.owner(bytes, text.as_ref());
+        let good = self
+            .inhabitants
+            .get(&from)
+            .is_some_and(|peer| matches!(peer.nature, Nature::Good(_)));
+        let seen = Seen::Message {
+            from,
+            text: text.filter(|_| good),
+        };
+        self.input(shard, Input::Message { from: hop, bytes }, seen)
+    }
+
+    fn connect(&mut self, listener: ListenerId, remote: SocketAddr) -> ConnectionId {
+        self.made += 1;
+        *self
+            .connections
+            .entry((listener, remote))
+            .or_insert(ConnectionId(self.made))
+    }
+
+    /// Which shard these bytes belong to (DESIGN 1.5): a response by its branch, a request by its
+    /// Call-ID.
+    fn owner(&self, bytes: &[u8], text: Option<&Text>) -> usize {
+        let branch = trunkline_sip::peek::is_response(bytes)
+            .then(|| trunkline_sip::peek::top_branch(bytes))
+            .flatten();
+        let named = branch.and_then(|branch| self.branches.read(branch));
+        let shard = named.map_or_else(
+            || {
+                let call_id = text.and_then(|text| text.get("Call-ID")).unwrap_or("");
+                self.branches.hash(&[call_id.as_bytes()]) as usize
+            },
+            |(token, _)| usize::from(token.shard.0),
+        );
+        shard % self.brains.len()
+    }
+
+    /// One input to one shard, and everything that follows from it.
+    fn input(&mut self, shard: usize, input: Input<'_>, seen: Seen) -> Result<(), Broken> {
+        self.inputs += 1;
+        // What others have learned already is not passed on again: it would go round for ever.
+        let passes_on = !matches!(seen, Seen::Health);
+        self.witness.begin(self.now, seen);
+        let mut outbox = std::mem::take(&mut self.outbox);
+        self.brains[shard].handle(self.epoch + self.now, input, &mut outbox);
+        let mut learned = Vec::new();
+        let (effects, arena) = outbox.split();
+        for effect in effects {
+            match effect {
+                Effect::Send {
+                    to,
+                    bytes,
+                    connect_within,
+                } => {
+                    let bytes = arena
+                        .get(bytes.start as usize..bytes.end as usize)
+                        .unwrap_or_default();
+                    self.carry(to, bytes, connect_within);
+                }
+                Effect::Ask { ask, question } => {
+                    self.witness.asked(&question);
+                    let (after, answer) =
+                        self.slow
+                            .answer(&question, &self.names, &self.settings.listeners);
+                    self.plan_for(self.now + after, Happening::Answer(shard, ask, answer));
+                }
+                Effect::Tell(event) => {
+                    self.witness.told(&event);
+                    if let Event::Health { peer, is, why, .. } = event {
+                        let at = print::seconds(self.now);
+                        self.say(format!(
+                            "{at:>8}  shard {shard}: {peer} is {}: {why}",
+                            is.word()
+                        ));
+                        learned.push((peer, is));
+                    }
+                }
+            }
+        }
+        outbox.clear();
+        self.outbox = outbox;
+        let brain = &self.brains[shard];
+        self.witness.end(&self.names, &|| brain.peers())?;
+        for (peer, is) in learned.into_iter().filter(|_| passes_on) {
+            for other in (0..self.brains.len()).filter(|other| *other != shard) {
+                self.input(other, Input::PeerHealth { peer, is }, Seen::Health)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what Trunkline sends to its peer, or brings back that nobody is there.
+    fn carry(&mut self, to: Hop, bytes: &[u8], connect_within: Duration) {
+        let address = address_of(&to);
+        let text = Text::read(bytes);
+        self.trace_message(false, address, text.as_ref());
+        self.witness.sent(address, bytes, text);
+        let dead = self
+            .inhabitants
+            .get(&address)
+            .map_or(Some(false), |peer| peer.dead);
+        let lost = Hop {
+            connection: None,
+            ..to
+        };
+        match (dead, address.stream) {
+            (None, true) => {
+                self.connect(to.listener, to.remote);
+            }
+            (None, false) => {}
+            (Some(true), true) => {
+                return self.plan_for(
+                    self.now + Duration::from_millis(2),
+                    Happening::Lost(lost, HopLoss::Refused),
+                );
+            }
+            (Some(false), true) => {
+                return self.plan_for(
+                    self.now + connect_within,
+                    Happening::Lost(lost, HopLoss::ConnectTimeout),
+                );
+            }
+            (Some(true), false) => {
+                return self.plan_for(
+                    self.now + Duration::from_millis(2),
+                    Happening::Lost(lost, HopLoss::Unreachable),
+                );
+            }
+            (Some(false), false) => return,
+        }
+        for at in self.wire.arrivals(self.now, address, true) {
+            self.plan_for(
+                at,
+                Happening::ToPeer {
+                    to: address,
+                    bytes: bytes.to_vec(),
+                },
+            );
+        }
+    }
+
+    fn trace_message(&mut self, inward: bool, peer: Address, text: Option<&Text>) {
+        if self.trace.is_none() {
+            return;
+        }
+        let name = self
+            .inhabitants
+            .get(&peer)
+            .map_or_else(|| peer.to_string(), |peer| peer.name.clone());
+        let what = text.map_or_else(
+            || "something that is not SIP".into(),
+            crate::ladder::summary,
+        );
+        if inward {
+            self.say_line(&name, "trunkline", &what);
+        } else {
+            self.say_line("trunkline", &name, &what);
+        }
+    }
+
+    fn say_line(&mut self, from: &str, to: &str, what: &str) {
+        if self.trace.is_some() {
+            self.say(print::line(self.now, from, to, what));
+        }
+    }
+
+    fn say(&mut self, line: String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(line);
+        }
+    }
+}
+
+const fn address_of(hop: &Hop) -> Address {
+    Address {
+        stream: hop.transport.is_reliable(),
+        socket: hop.remote,
+    }
+}
