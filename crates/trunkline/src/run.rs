@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 use trunkline_config::{ControlFile, Diagnostic, Loaded};
-use trunkline_control::{Control, ControlHandle, ControlSettings, NetCounts, Pace};
+use trunkline_control::{Control, ControlHandle, ControlSettings, NetCounts, Pace, View};
 use trunkline_net::{Bound, Command, NetLimits, NetStats};
 use trunkline_proxy::{AskId, Proxy, Seed, Settings, ShardId};
 
@@ -122,8 +122,13 @@ impl Service {
         Ok(Service { settings, control_file, control: handle, commands, shard, slow_side, admin })
     }
 
+    /// What it knows of its candidates and its last calls.
+    pub fn view(&self) -> &View {
+        self.control.view()
+    }
+
     /// Serves until SIGTERM or SIGINT, reloading at SIGHUP.
-    async fn until_signalled(mut self, config: &Path) -> ExitCode {
+    pub async fn until_signalled(mut self, config: &Path) -> ExitCode {
         let signals = (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
         let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) = signals else {
             error!("cannot listen for signals");

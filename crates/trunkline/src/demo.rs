@@ -1,4 +1,0 @@
-//! `trunkline demo`.
-use std::process::ExitCode;
-/// Being written.
-pub fn demo(_stay: bool) -> ExitCode { ExitCode::FAILURE }
