@@ -41,7 +41,11 @@ pub struct Target {
 }
 
 const fn role(label: &'static str, host: &'static str, ip: [u8; 4]) -> Role {
-    Role { label, host, ip: Ipv4Addr::new(ip[0], ip[1], ip[2], ip[3]) }
+    Role {
+        label,
+        host,
+        ip: Ipv4Addr::new(ip[0], ip[1], ip[2], ip[3]),
+    }
 }
 
 /// The carrier's addresses: two in Dublin, one in Frankfurt.
@@ -53,10 +57,26 @@ pub const CARRIER: [Role; 3] = [
 
 /// The PBXs. The last is a spare.
 pub const PBXS: [Target; 4] = [
-    Target { role: role("pbx-1", "pbx1.office.test", [127, 0, 8, 1]), priority: 10, weight: 60 },
-    Target { role: role("pbx-2", "pbx2.office.test", [127, 0, 8, 2]), priority: 10, weight: 20 },
-    Target { role: role("pbx-3", "pbx3.office.test", [127, 0, 8, 3]), priority: 10, weight: 20 },
-    Target { role: role("spare", "spare.office.test", [127, 0, 8, 4]), priority: 20, weight: 1 },
+    Target {
+        role: role("pbx-1", "pbx1.office.test", [127, 0, 8, 1]),
+        priority: 10,
+        weight: 60,
+    },
+    Target {
+        role: role("pbx-2", "pbx2.office.test", [127, 0, 8, 2]),
+        priority: 10,
+        weight: 20,
+    },
+    Target {
+        role: role("pbx-3", "pbx3.office.test", [127, 0, 8, 3]),
+        priority: 10,
+        weight: 20,
+    },
+    Target {
+        role: role("spare", "spare.office.test", [127, 0, 8, 4]),
+        priority: 20,
+        weight: 1,
+    },
 ];
 
 /// A phone that the PBXs know nothing of.
@@ -74,12 +94,30 @@ pub struct Ports {
 impl Ports {
     /// In order of preference: the next pair is for when something of one is taken.
     pub const CHOICES: [Ports; 6] = [
-        Ports { sip: 5060, admin: 8060 },
-        Ports { sip: 5070, admin: 8070 },
-        Ports { sip: 5080, admin: 8080 },
-        Ports { sip: 15060, admin: 18060 },
-        Ports { sip: 25060, admin: 28060 },
-        Ports { sip: 35060, admin: 38060 },
+        Ports {
+            sip: 5060,
+            admin: 8060,
+        },
+        Ports {
+            sip: 5070,
+            admin: 8070,
+        },
+        Ports {
+            sip: 5080,
+            admin: 8080,
+        },
+        Ports {
+            sip: 15060,
+            admin: 18060,
+        },
+        Ports {
+            sip: 25060,
+            admin: 28060,
+        },
+        Ports {
+            sip: 35060,
+            admin: 38060,
+        },
     ];
 
     /// Where a role listens.
@@ -90,7 +128,10 @@ impl Ports {
 
 /// Everyone who speaks SIP, except Trunkline.
 pub fn everyone() -> impl Iterator<Item = Role> {
-    CARRIER.into_iter().chain(PBXS.map(|target| target.role)).chain([EMERGENCY_PHONE])
+    CARRIER
+        .into_iter()
+        .chain(PBXS.map(|target| target.role))
+        .chain([EMERGENCY_PHONE])
 }
 
 /// What an address is called here; itself when it belongs to nobody.
@@ -110,7 +151,10 @@ mod tests {
         for role in everyone() {
             assert!(role.ip.is_loopback());
             assert_eq!(label_of(Ports::CHOICES[0].sip_at(role.ip)), role.label);
-            assert_eq!(everyone().filter(|other| other.label == role.label).count(), 1);
+            assert_eq!(
+                everyone().filter(|other| other.label == role.label).count(),
+                1
+            );
         }
         assert_eq!(label_of(([127, 0, 0, 1], 9).into()), "127.0.0.1:9");
     }

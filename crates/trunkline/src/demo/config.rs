@@ -49,6 +49,7 @@ allow = ["127.0.7.0/24"]                   # who may bring calls in
 [trunk.termination]                        # calls out
 edges = ["{DUBLIN}", "{FRANKFURT}"]
 response_timeout = "4s"
+max_attempts = 6                           # 6 x 4 s are within setup_budget (28 s)
 
 [trunk.termination.health]
 # A probe is given 5 s, longer than a call is. In earnest it would be the other way round (the
@@ -80,10 +81,23 @@ mod tests {
     #[test]
     fn the_demo_runs_with_a_file_that_check_calls_good() {
         let webhook = ([127, 0, 9, 2], 8080).into();
-        let text = text(Ports::CHOICES[0], ([127, 0, 5, 1], 53).into(), webhook, Path::new("/tmp/a \"b\""));
-        let loaded = trunkline_config::parse(&text, Path::new("demo.toml"), &trunkline_config::System)
-            .unwrap_or_else(|report| panic!("{report}"));
-        assert_eq!(loaded.warnings.iter().map(|it| &it.message).collect::<Vec<_>>(), [""; 0]);
+        let text = text(
+            Ports::CHOICES[0],
+            ([127, 0, 5, 1], 53).into(),
+            webhook,
+            Path::new("/tmp/a \"b\""),
+        );
+        let loaded =
+            trunkline_config::parse(&text, Path::new("demo.toml"), &trunkline_config::System)
+                .unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(
+            loaded
+                .warnings
+                .iter()
+                .map(|it| &it.message)
+                .collect::<Vec<_>>(),
+            [""; 0]
+        );
         assert_eq!(loaded.settings.places.len(), 2 + PBXS.len());
     }
 }

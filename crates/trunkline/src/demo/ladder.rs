@@ -55,7 +55,12 @@ pub fn ladder(caller: &str, seen: &[Seen], attempts: &[AttemptShown]) -> String 
     rows.extend(attempts.iter().filter_map(untold));
     rows.sort_by_key(|row| row.at);
 
-    let mut text = format!("{:>TIME$}   {:<LANE$} {:^9} peers\n", "time", caller, "trunkline");
+    let mut text = format!(
+        "{:>TIME$}   {:<LANE$} {:^9} peers\n",
+        "time",
+        format!("{caller} (caller)"),
+        "trunkline"
+    );
     for row in &rows {
         text += &line(row);
     }
@@ -66,7 +71,9 @@ fn add(rows: &mut Vec<Row>, caller: &str, seen: &Seen, zero: Instant) {
     let at = seen.at.saturating_duration_since(zero);
     let peer = (seen.who != caller).then(|| seen.who.to_owned());
     let mark = Mark::Arrow(seen.way);
-    let first = rows.iter_mut().find(|row| row.print == Some(seen.print) && row.peer == peer && row.mark == mark);
+    let first = rows
+        .iter_mut()
+        .find(|row| row.print == Some(seen.print) && row.peer == peer && row.mark == mark);
     match first {
         Some(first) => first.again.push(at),
         None => rows.push(Row {
@@ -86,12 +93,27 @@ fn untold(attempt: &AttemptShown) -> Option<Row> {
     let began = Duration::try_from_secs_f64(attempt.began).ok()?;
     let took = Duration::try_from_secs_f64(attempt.took).ok()?;
     let (at, mark, what) = match attempt.outcome.as_str() {
-        "silent" => (began + took, Mark::Verdict, format!("no answer in {:.1} s", took.as_secs_f64())),
-        "peer_down" => (began + took, Mark::Verdict, "known to be dead by now".into()),
+        "silent" => (
+            began + took,
+            Mark::Verdict,
+            format!("no answer in {:.1} s", took.as_secs_f64()),
+        ),
+        "peer_down" => (
+            began + took,
+            Mark::Verdict,
+            "known to be dead by now".into(),
+        ),
         "refused" | "unreachable" => (began, Mark::Lost, format!("INVITE, {}", attempt.outcome)),
         _ => return None,
     };
-    Some(Row { at, peer: Some(label_of(addr)), mark, what, print: None, again: Vec::new() })
+    Some(Row {
+        at,
+        peer: Some(label_of(addr)),
+        mark,
+        what,
+        print: None,
+        again: Vec::new(),
+    })
 }
 
 fn line(row: &Row) -> String {
@@ -111,7 +133,10 @@ fn line(row: &Row) -> String {
     };
     let text = match &row.peer {
         None => format!("{at:>TIME$.1}   {lane:<LANE$}     |{again}"),
-        Some(peer) => format!("{at:>TIME$.1}   {:<LANE$}     |     {lane:<LANE$} {peer}{again}", ""),
+        Some(peer) => format!(
+            "{at:>TIME$.1}   {:<LANE$}     |     {lane:<LANE$} {peer}{again}",
+            ""
+        ),
     };
     text.trim_end().to_owned() + "\n"
 }
@@ -130,7 +155,10 @@ fn again(times: &[Duration]) -> String {
     if times.is_empty() {
         return String::new();
     }
-    let times: Vec<String> = times.iter().map(|at| format!("{:.1}", at.as_secs_f64())).collect();
+    let times: Vec<String> = times
+        .iter()
+        .map(|at| format!("{:.1}", at.as_secs_f64()))
+        .collect();
     format!("(again {})", times.join(" "))
 }
 
@@ -150,7 +178,12 @@ mod tests {
     }
 
     fn attempt(peer: &str, outcome: &str, began: f64, took: f64) -> AttemptShown {
-        AttemptShown { peer: peer.into(), outcome: outcome.into(), began, took }
+        AttemptShown {
+            peer: peer.into(),
+            outcome: outcome.into(),
+            began,
+            took,
+        }
     }
 
     #[test]
@@ -170,7 +203,7 @@ mod tests {
             attempt("udp:127.0.7.2:5060", "200", 4.002, 0.1),
         ];
         let expected = "\
-\x20 time   pbx-1                      trunkline peers
+\x20 time   pbx-1 (caller)             trunkline peers
    0.0   INVITE ------------------>     |
    0.0   <-------------- 100 Trying     |
    0.0                                  |     INVITE ------------------> dublin-1  (again 0.5 1.5)
@@ -191,7 +224,10 @@ mod tests {
         let attempts = [attempt("udp:127.0.8.2:5060", "refused", 0.0005, 0.0)];
         let text = ladder("frankfurt", &messages, &attempts);
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[2].ends_with("INVITE, refused ---------x pbx-2"), "{text}");
+        assert!(
+            lines[2].ends_with("INVITE, refused ---------x pbx-2"),
+            "{text}"
+        );
         assert!(lines[3].ends_with("spare"), "{text}");
     }
 
@@ -205,7 +241,10 @@ mod tests {
         ];
         let text = ladder("pbx-1", &messages, &[]);
         assert_eq!(text.lines().count(), 3, "{text}");
-        assert!(text.lines().nth(1).unwrap().ends_with("|  (again 0.0)"), "{text}");
+        assert!(
+            text.lines().nth(1).unwrap().ends_with("|  (again 0.0)"),
+            "{text}"
+        );
     }
 
     #[test]

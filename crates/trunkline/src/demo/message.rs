@@ -51,7 +51,10 @@ impl Dialog {
 
     /// The host and port that the other side gave as its own.
     pub fn peer(&self) -> Option<SocketAddr> {
-        let authority = self.target.rsplit_once('@').map_or(self.target.as_str(), |(_, host)| host);
+        let authority = self
+            .target
+            .rsplit_once('@')
+            .map_or(self.target.as_str(), |(_, host)| host);
         authority.split(';').next()?.parse().ok()
     }
 
@@ -68,7 +71,11 @@ impl Dialog {
 
     fn write(&self, method: &str, cseq: u32, own: SocketAddr) -> (Vec<u8>, String) {
         let branch = branch();
-        let routes: String = self.routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
+        let routes: String = self
+            .routes
+            .iter()
+            .map(|route| format!("Route: {route}\r\n"))
+            .collect();
         let bytes = format!(
             "{method} {} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {own};rport;branch={branch}\r\n\
@@ -129,7 +136,12 @@ pub fn ack_of_failure(invite: &Message<'_>, failure: &Message<'_>) -> Option<Vec
 }
 
 /// A response. `tag` goes into To unless there is one; `contact` makes it one that forms a dialog.
-pub fn response(request: &Message<'_>, code: u16, tag: &str, contact: Option<SocketAddr>) -> Option<Vec<u8>> {
+pub fn response(
+    request: &Message<'_>,
+    code: u16,
+    tag: &str,
+    contact: Option<SocketAddr>,
+) -> Option<Vec<u8>> {
     let mut head = format!("SIP/2.0 {code} {}\r\n", reason(code));
     for via in request.all(Name::Via) {
         head += &format!("Via: {}\r\n", text(via.value));
@@ -138,7 +150,11 @@ pub fn response(request: &Message<'_>, code: u16, tag: &str, contact: Option<Soc
         head += &format!("Record-Route: {}\r\n", text(route.value));
     }
     let to = value(request, Name::To)?;
-    let to = if request.to_tag().is_some() { to } else { format!("{to};tag={tag}") };
+    let to = if request.to_tag().is_some() {
+        to
+    } else {
+        format!("{to};tag={tag}")
+    };
     head += &format!(
         "From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\n",
         value(request, Name::From)?,
@@ -168,7 +184,10 @@ pub fn what(message: &Message<'_>) -> String {
     match (message.method(), message.code()) {
         (Some(method), _) => text(method.as_bytes()),
         (None, Some(code)) => {
-            let method = message.cseq().map(|cseq| about(cseq.method.as_bytes())).unwrap_or_default();
+            let method = message
+                .cseq()
+                .map(|cseq| about(cseq.method.as_bytes()))
+                .unwrap_or_default();
             format!("{code} {}{method}", reason(code))
         }
         (None, None) => String::from("?"),
@@ -183,7 +202,11 @@ pub fn branch() -> String {
 /// A word that nobody else in this process gets.
 pub fn unique() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    format!("{:x}-{:x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{:x}-{:x}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// Bytes as text, for what is shown or sent back.
@@ -196,7 +219,10 @@ fn value(message: &Message<'_>, name: Name) -> Option<String> {
 }
 
 fn values(message: &Message<'_>, name: Name) -> Vec<String> {
-    message.values(name).map(|value| text(value.bytes)).collect()
+    message
+        .values(name)
+        .map(|value| text(value.bytes))
+        .collect()
 }
 
 /// A session that nobody sends media to.
@@ -238,7 +264,8 @@ mod tests {
     fn both_sides_of_a_call_route_through_whoever_recorded_it() {
         let (caller, called) = (([127, 0, 8, 1], 5060).into(), ([127, 0, 7, 1], 5060).into());
         let (invite, _) = invite("+1555", "c1", caller, ([127, 0, 6, 1], 5060).into());
-        let recorded = text(&invite).replacen("Max-", "Record-Route: <sip:b;lr>, <sip:a;lr>\r\nMax-", 1);
+        let recorded =
+            text(&invite).replacen("Max-", "Record-Route: <sip:b;lr>, <sip:a;lr>\r\nMax-", 1);
         let invite = read(recorded.as_bytes());
         let answer = response(&invite, 200, "t2", Some(called)).unwrap();
         let answer = read(&answer);
@@ -246,14 +273,27 @@ mod tests {
         let mut near = Dialog::of_caller(&answer).unwrap();
         assert_eq!(near.peer(), Some(called));
         let ack = text(&near.ack(caller));
-        assert!(ack.starts_with("ACK sip:demo@127.0.7.1:5060 SIP/2.0\r\n"), "{ack}");
-        assert!(ack.contains("Route: <sip:a;lr>\r\nRoute: <sip:b;lr>\r\n") && ack.contains("CSeq: 1 ACK"), "{ack}");
+        assert!(
+            ack.starts_with("ACK sip:demo@127.0.7.1:5060 SIP/2.0\r\n"),
+            "{ack}"
+        );
+        assert!(
+            ack.contains("Route: <sip:a;lr>\r\nRoute: <sip:b;lr>\r\n")
+                && ack.contains("CSeq: 1 ACK"),
+            "{ack}"
+        );
         assert!(text(&near.bye(caller).0).contains("CSeq: 2 BYE"));
 
         let mut far = Dialog::of_called(&invite, "t2").unwrap();
         let bye = text(&far.bye(called).0);
-        assert!(bye.starts_with("BYE sip:demo@127.0.8.1:5060 SIP/2.0\r\n"), "{bye}");
-        assert!(bye.contains("Route: <sip:b;lr>\r\nRoute: <sip:a;lr>\r\n"), "{bye}");
+        assert!(
+            bye.starts_with("BYE sip:demo@127.0.8.1:5060 SIP/2.0\r\n"),
+            "{bye}"
+        );
+        assert!(
+            bye.contains("Route: <sip:b;lr>\r\nRoute: <sip:a;lr>\r\n"),
+            "{bye}"
+        );
         assert!(bye.contains(";tag=t2\r\nTo: <sip:+35315550199@"), "{bye}");
     }
 
@@ -264,7 +304,10 @@ mod tests {
         let invite = read(&invite);
         let failure = response(&invite, 486, "t2", None).unwrap();
         let ack = text(&ack_of_failure(&invite, &read(&failure)).unwrap());
-        assert!(ack.contains(&branch) && ack.contains(";tag=t2") && ack.contains("CSeq: 1 ACK"), "{ack}");
+        assert!(
+            ack.contains(&branch) && ack.contains(";tag=t2") && ack.contains("CSeq: 1 ACK"),
+            "{ack}"
+        );
         assert_eq!(what(&read(&failure)), "486 Busy Here");
     }
 }

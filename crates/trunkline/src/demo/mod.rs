@@ -32,7 +32,10 @@ use self::{
 /// Plays the scenes. Exit code 0: all went as promised; 1: one did not, or nothing could be
 /// started. With `stay`, it then runs until a signal ends it.
 pub fn demo(stay: bool) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("trunkline demo: {error}");
@@ -54,7 +57,10 @@ async fn play(stay: bool) -> ExitCode {
     introduce(&world);
     world.settle().await;
 
-    let mut stage = Stage { world, counts: Counts::default() };
+    let mut stage = Stage {
+        world,
+        counts: Counts::default(),
+    };
     let (done, result) = scenes::play(&mut stage).await;
     let Stage { world, counts } = stage;
     if let Err(trouble) = result {
@@ -79,14 +85,13 @@ fn introduce(world: &World) {
         "\
 Trunkline {} on loopback: carrier and PBXs are small ones of this demo, the router is the real one.
 
-   PBXs                 Trunkline            carrier \"acme\"
-   pbx-1  127.0.8.1     {}       edge dublin.carrier.test: dublin-1, dublin-2
-   pbx-2  127.0.8.2     port {:<5}           edge frankfurt.carrier.test: frankfurt
-   pbx-3  127.0.8.3
-   spare  127.0.8.4     Times are seconds since the call began.",
+   PBXs                 Trunkline               carrier \"acme\"
+   pbx-1  127.0.8.1     {:<20}    edge dublin.carrier.test:     dublin-1, dublin-2
+   pbx-2  127.0.8.2                             edge frankfurt.carrier.test:  frankfurt
+   pbx-3  127.0.8.3     DNS and a webhook
+   spare  127.0.8.4     are here as well        Times are seconds since the call began.",
         env!("CARGO_PKG_VERSION"),
-        TRUNKLINE,
-        world.ports.sip,
+        world.ports.sip_at(TRUNKLINE).to_string(),
     ));
 }
 

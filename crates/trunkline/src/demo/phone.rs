@@ -118,10 +118,25 @@ impl Phone {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn open(label: &'static str, addr: SocketAddr, trunkline: SocketAddr, tape: Tape) -> io::Result<Phone> {
+    pub async fn open(
+        label: &'static str,
+        addr: SocketAddr,
+        trunkline: SocketAddr,
+        tape: Tape,
+    ) -> io::Result<Phone> {
         let state = Mutex::default();
-        let shared = Arc::new(Shared { label, addr, trunkline, tape, state, probes: AtomicU64::new(0) });
-        let mut phone = Phone { line: Line(shared), reader: None };
+        let shared = Arc::new(Shared {
+            label,
+            addr,
+            trunkline,
+            tape,
+            state,
+            probes: AtomicU64::new(0),
+        });
+        let mut phone = Phone {
+            line: Line(shared),
+            reader: None,
+        };
         phone.revive().await?;
         Ok(phone)
     }
@@ -186,7 +201,11 @@ impl Line {
         let ringing = |_: &Message<'_>| {
             rang_after.get_or_insert_with(|| began.elapsed());
         };
-        let last = timeout(PATIENCE, shared.transact(&invite, &mut responses, PATIENCE, ringing)).await;
+        let last = timeout(
+            PATIENCE,
+            shared.transact(&invite, &mut responses, PATIENCE, ringing),
+        )
+        .await;
         shared.state().waiting.remove(&branch);
         let last = last.map_err(|_| CallError::Unanswered)??;
         let answer = parse(&last).ok_or(CallError::NotADialog)?;
@@ -197,10 +216,16 @@ impl Line {
                 shared.state().acks.insert(call_id.clone(), ack.clone());
                 shared.send(&ack, shared.trunkline).await?;
                 let rang_after = rang_after.unwrap_or_else(|| began.elapsed());
-                Ok(Call { call_id, answered_by: dialog.peer(), rang_after, dialog })
+                Ok(Call {
+                    call_id,
+                    answered_by: dialog.peer(),
+                    rang_after,
+                    dialog,
+                })
             }
             code => {
-                let ack = parse(&invite).and_then(|invite| message::ack_of_failure(&invite, &answer));
+                let ack =
+                    parse(&invite).and_then(|invite| message::ack_of_failure(&invite, &answer));
                 if let Some(ack) = ack {
                     shared.send(&ack, shared.trunkline).await?;
                 }
@@ -217,7 +242,12 @@ impl Line {
 
     /// Ends a call that this phone took. True when the other side said yes.
     pub async fn hang_up_taken(&self, call_id: &str) -> bool {
-        let dialog = self.0.state().taken.get_mut(call_id).and_then(|taken| taken.dialog.take());
+        let dialog = self
+            .0
+            .state()
+            .taken
+            .get_mut(call_id)
+            .and_then(|taken| taken.dialog.take());
         match dialog {
             Some(dialog) => self.0.bye(dialog).await,
             None => false,
@@ -281,7 +311,9 @@ impl Shared {
         let done = timeout(T2, self.transact(&bye, &mut responses, T2, |_| {})).await;
         self.state().waiting.remove(&branch);
         match done {
-            Ok(Ok(last)) => parse(&last).and_then(|message| message.code()).is_some_and(|code| code / 100 == 2),
+            Ok(Ok(last)) => parse(&last)
+                .and_then(|message| message.code())
+                .is_some_and(|code| code / 100 == 2),
             Ok(Err(_)) | Err(_) => false,
         }
     }
@@ -297,15 +329,28 @@ impl Shared {
     fn note(&self, bytes: &[u8], way: Way) {
         if let Some(message) = parse(bytes)
             && let Ok(call_id) = message.call_id()
-            && message.cseq().is_ok_and(|cseq| cseq.method.as_bytes() != b"OPTIONS")
+            && message
+                .cseq()
+                .is_ok_and(|cseq| cseq.method.as_bytes() != b"OPTIONS")
         {
-            self.tape.add(self.label, way, message::what(&message), &text(call_id), bytes);
+            self.tape.add(
+                self.label,
+                way,
+                message::what(&message),
+                &text(call_id),
+                bytes,
+            );
         }
     }
 
     /// A response finds its transaction; an answer that comes again is acknowledged again.
     async fn on_response(&self, bytes: &[u8], response: &Message<'_>) {
-        let branch = response.top_via().ok().and_then(|via| via.branch()).map(text).unwrap_or_default();
+        let branch = response
+            .top_via()
+            .ok()
+            .and_then(|via| via.branch())
+            .map(text)
+            .unwrap_or_default();
         if let Some(waiting) = self.state().waiting.get(&branch) {
             // Whoever gave up waiting does not miss it.
             let _ = waiting.send(bytes.to_vec());
@@ -424,15 +469,22 @@ async fn read(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
     let mut buffer = vec![0; 65_535];
     loop {
         // An error here is an ICMP report about somebody who went away.
-        let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
+        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
         let bytes = &buffer[..length];
-        let Some(message) = parse(bytes) else { continue };
+        let Some(message) = parse(bytes) else {
+            continue;
+        };
         shared.note(bytes, Way::Out);
         if shared.state().silent {
             continue;
         }
         if message.is_request() {
-            if message.method().is_some_and(|method| method.as_bytes() == b"OPTIONS") {
+            if message
+                .method()
+                .is_some_and(|method| method.as_bytes() == b"OPTIONS")
+            {
                 shared.probes.fetch_add(1, Ordering::Relaxed);
             }
             // `None`: not a request one can answer.

@@ -60,7 +60,14 @@ pub fn say(text: &str) {
 /// # Errors
 /// What was expected and what was found instead.
 pub fn expect(kept: bool, expected: &str, found: impl FnOnce() -> String) -> Result<(), Trouble> {
-    if kept { Ok(()) } else { Err(Trouble::Unmet { expected: expected.into(), found: found() }) }
+    if kept {
+        Ok(())
+    } else {
+        Err(Trouble::Unmet {
+            expected: expected.into(),
+            found: found(),
+        })
+    }
 }
 
 /// Who took a call, for comparison and for print.
@@ -89,7 +96,11 @@ impl Stage {
         self.answered(call_id, result).await
     }
 
-    async fn answered(&mut self, call_id: String, result: Result<Call, CallError>) -> Result<Answered, Trouble> {
+    async fn answered(
+        &mut self,
+        call_id: String,
+        result: Result<Call, CallError>,
+    ) -> Result<Answered, Trouble> {
         self.counts.placed += 1;
         let record = self.world.record(&call_id).await;
         let call = match result {
@@ -97,16 +108,26 @@ impl Stage {
             Err(error) => {
                 let tried = record.map(|record| tried(&record)).unwrap_or_default();
                 let found = format!("{error} (call {call_id}, tried: {tried})");
-                return Err(Trouble::Unmet { expected: "the call to be answered".into(), found });
+                return Err(Trouble::Unmet {
+                    expected: "the call to be answered".into(),
+                    found,
+                });
             }
         };
         self.counts.answered += 1;
         let Some(record) = record else {
             let found = format!("there was none of call {call_id}");
-            return Err(Trouble::Unmet { expected: "Trunkline to have a record of the call".into(), found });
+            return Err(Trouble::Unmet {
+                expected: "Trunkline to have a record of the call".into(),
+                found,
+            });
         };
         self.counts.rescued += u32::from(record.attempts.len() > 1);
-        Ok(Answered { by: taker(call.answered_by), call, record })
+        Ok(Answered {
+            by: taker(call.answered_by),
+            call,
+            record,
+        })
     }
 
     /// Places some calls at the same moment; all must be answered.
@@ -161,7 +182,10 @@ impl Stage {
                 Some(Ok(Ok(by))) => *taken.entry(by).or_default() += 1,
                 Some(Ok(Err(error))) => {
                     let expected = format!("all {count} calls to be answered");
-                    return Err(Trouble::Unmet { expected, found: error.to_string() });
+                    return Err(Trouble::Unmet {
+                        expected,
+                        found: error.to_string(),
+                    });
                 }
                 Some(Err(_)) | None => {
                     self.counts.placed -= 1;
@@ -179,7 +203,9 @@ impl Stage {
     /// When it does not.
     pub async fn hang_up(&self, from: &Line, call: Call) -> Result<(), Trouble> {
         let ended = from.hang_up(call).await;
-        expect(ended, "the other side to answer the BYE", || "it did not within 4 s".into())
+        expect(ended, "the other side to answer the BYE", || {
+            "it did not within 4 s".into()
+        })
     }
 
     /// Prints the ladder of a call.
@@ -192,8 +218,15 @@ impl Stage {
 /// How a call went, for a complaint: "dublin-1=silent dublin-2=200".
 pub fn tried(record: &CallShown) -> String {
     let attempts = record.attempts.iter().map(|attempt| {
-        let addr = attempt.peer.split_once(':').and_then(|(_, addr)| addr.parse().ok());
-        format!("{}={}", addr.map_or_else(|| attempt.peer.clone(), label_of), attempt.outcome)
+        let addr = attempt
+            .peer
+            .split_once(':')
+            .and_then(|(_, addr)| addr.parse().ok());
+        format!(
+            "{}={}",
+            addr.map_or_else(|| attempt.peer.clone(), label_of),
+            attempt.outcome
+        )
     });
     attempts.collect::<Vec<_>>().join(" ")
 }
@@ -201,7 +234,10 @@ pub fn tried(record: &CallShown) -> String {
 /// Who took how many calls, beside the share that was configured.
 pub fn table(taken: &BTreeMap<String, u32>) -> String {
     let total: u32 = taken.values().sum();
-    let mut text = format!("  {:<10} {:>8} {:>6} {:>6} {:>6}\n", "", "priority", "weight", "calls", "share");
+    let mut text = format!(
+        "  {:<10} {:>8} {:>6} {:>6} {:>6}\n",
+        "", "priority", "weight", "calls", "share"
+    );
     for target in PBXS {
         let calls = taken.get(target.role.label).copied().unwrap_or(0);
         let share = f64::from(calls) * 100.0 / f64::from(total.max(1));
@@ -225,7 +261,13 @@ mod tests {
         let taken = BTreeMap::from([("pbx-1".into(), 30), ("pbx-2".into(), 10)]);
         let text = table(&taken);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[1], format!("  pbx-1            10     60     30    75%  {}", "#".repeat(30)));
+        assert_eq!(
+            lines[1],
+            format!(
+                "  pbx-1            10     60     30    75%  {}",
+                "#".repeat(30)
+            )
+        );
         assert_eq!(lines[3], "  pbx-3            10     20      0     0%");
         assert_eq!(lines.len(), 5);
     }

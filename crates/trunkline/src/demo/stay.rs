@@ -15,14 +15,26 @@ use crate::logging;
 /// Keeps everything running until Ctrl-C, with one line a call in the log.
 pub async fn stay(world: World) -> ExitCode {
     if let Err(error) = write(&world) {
-        say(&format!("cannot write {}: {error}", world.config_path.display()));
+        say(&format!(
+            "cannot write {}: {error}",
+            world.config_path.display()
+        ));
         return ExitCode::FAILURE;
     }
     world.tape.stop();
     say(&invitation(&world));
     logging::start(LogFormat::Text, LogLevel::Info);
     let folder = folder(&world).to_owned();
-    let World { service, config_path, carrier, pbxs, emergency, webhook, dns, .. } = world;
+    let World {
+        service,
+        config_path,
+        carrier,
+        pbxs,
+        emergency,
+        webhook,
+        dns,
+        ..
+    } = world;
     let code = service.until_signalled(&config_path).await;
     drop((carrier, pbxs, emergency, webhook, dns));
     // What is left of it is in the system's own folder for such things.
@@ -70,7 +82,10 @@ must be a loopback address of those above. Edit the file and send SIGHUP to relo
 Running. Ctrl-C ends it; below is Trunkline's log, one line a call.
 ",
         webhook::LABEL,
-        world.service.admin.map_or_else(|| "(no admin address)".into(), |addr| addr.to_string()),
+        world
+            .service
+            .admin
+            .map_or_else(|| "(no admin address)".into(), |addr| addr.to_string()),
         dns.ip(),
         dns.port(),
         std::process::id(),
@@ -79,10 +94,22 @@ Running. Ctrl-C ends it; below is Trunkline's log, one line a call.
 }
 
 fn who(ports: Ports) -> String {
-    let mut text = format!("  trunkline   {} (udp, tcp), admin http://{TRUNKLINE}:{}\n", ports.sip_at(TRUNKLINE), ports.admin);
+    let mut text = format!(
+        "  trunkline   {} (udp, tcp), admin http://{TRUNKLINE}:{}\n",
+        ports.sip_at(TRUNKLINE),
+        ports.admin
+    );
     for role in CARRIER {
-        let edge = if role.host.ends_with(DUBLIN) { DUBLIN } else { FRANKFURT };
-        text += &format!("  {:<11} {} (udp), an address of edge {edge}\n", role.label, ports.sip_at(role.ip));
+        let edge = if role.host.ends_with(DUBLIN) {
+            DUBLIN
+        } else {
+            FRANKFURT
+        };
+        text += &format!(
+            "  {:<11} {} (udp), an address of edge {edge}\n",
+            role.label,
+            ports.sip_at(role.ip)
+        );
     }
     for target in PBXS {
         text += &format!(
@@ -103,8 +130,18 @@ mod tests {
     #[test]
     fn everybody_is_introduced_with_an_address() {
         let text = who(Ports::CHOICES[0]);
-        assert!(text.contains("dublin-2    127.0.7.2:5060 (udp), an address of edge dublin.carrier.test\n"), "{text}");
-        assert!(text.contains("frankfurt   127.0.7.11:5060 (udp), an address of edge frankfurt.carrier.test\n"));
-        assert!(text.contains("spare       127.0.8.4:5060 (udp), priority 20, weight 1\n"), "{text}");
+        assert!(
+            text.contains(
+                "dublin-2    127.0.7.2:5060 (udp), an address of edge dublin.carrier.test\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains(
+            "frankfurt   127.0.7.11:5060 (udp), an address of edge frankfurt.carrier.test\n"
+        ));
+        assert!(
+            text.contains("spare       127.0.8.4:5060 (udp), priority 20, weight 1\n"),
+            "{text}"
+        );
     }
 }

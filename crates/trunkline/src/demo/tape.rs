@@ -48,14 +48,25 @@ impl Tape {
         bytes.hash(&mut hasher);
         let (at, print) = (Instant::now(), hasher.finish());
         if let Some(seen) = self.lock().as_mut() {
-            seen.push(Seen { at, who, way, what, call_id: call_id.into(), print });
+            seen.push(Seen {
+                at,
+                who,
+                way,
+                what,
+                call_id: call_id.into(),
+                print,
+            });
         }
     }
 
     /// Everything of one call, in order.
     pub fn of(&self, call_id: &str) -> Vec<Seen> {
         let tape = self.lock();
-        tape.iter().flatten().filter(|seen| seen.call_id == call_id).cloned().collect()
+        tape.iter()
+            .flatten()
+            .filter(|seen| seen.call_id == call_id)
+            .cloned()
+            .collect()
     }
 
     /// How many messages there are.

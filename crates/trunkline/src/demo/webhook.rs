@@ -79,7 +79,9 @@ impl Webhook {
 
 async fn serve(listener: TcpListener, asked: Arc<AtomicU64>, tape: Tape) {
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let (asked, tape) = (Arc::clone(&asked), tape.clone());
         let service = service_fn(move |request| answer(request, Arc::clone(&asked), tape.clone()));
         // An asker that breaks off does not hurt the next one.
@@ -99,16 +101,27 @@ async fn answer(
     asked.fetch_add(1, Ordering::Relaxed);
     tape.add(LABEL, Way::Out, what, &call_id, &form);
     let document = twiml();
-    tape.add(LABEL, Way::In, "200 TwiML: Dial".into(), &call_id, document.as_bytes());
+    tape.add(
+        LABEL,
+        Way::In,
+        "200 TwiML: Dial".into(),
+        &call_id,
+        document.as_bytes(),
+    );
     let mut response = Response::new(Full::from(document));
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/xml"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/xml"),
+    );
     Ok(response)
 }
 
 /// A field of a form. The demo's own Call-IDs need no decoding.
 fn field(form: &[u8], name: &str) -> String {
     let form = String::from_utf8_lossy(form);
-    let found = form.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let found = form
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     found.unwrap_or_default().to_owned()
 }
 
@@ -118,7 +131,10 @@ mod tests {
 
     #[test]
     fn the_call_is_found_in_the_form() {
-        assert_eq!(field(b"From=1&SipCallId=demo-1&SipCallIdX=2", "SipCallId"), "demo-1");
+        assert_eq!(
+            field(b"From=1&SipCallId=demo-1&SipCallIdX=2", "SipCallId"),
+            "demo-1"
+        );
         assert_eq!(field(b"From=1", "SipCallId"), "");
     }
 }

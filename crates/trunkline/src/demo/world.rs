@@ -13,7 +13,10 @@ use trunkline_control::{Pace, testdns::TestDns, view::CallShown};
 use trunkline_proxy::Seed;
 
 use super::{
-    cast::{CARRIER, DNS, DUBLIN, EMERGENCY, EMERGENCY_PHONE, FRANKFURT, PBXS, Ports, Role, TRUNKLINE, WEBHOOK},
+    cast::{
+        CARRIER, DNS, DUBLIN, EMERGENCY, EMERGENCY_PHONE, FRANKFURT, PBXS, Ports, Role, TRUNKLINE,
+        WEBHOOK,
+    },
     config, message,
     phone::Phone,
     tape::Tape,
@@ -67,9 +70,16 @@ impl World {
                 other => return other,
             }
         }
-        let tried: Vec<String> = Ports::CHOICES.iter().map(|ports| ports.sip.to_string()).collect();
+        let tried: Vec<String> = Ports::CHOICES
+            .iter()
+            .map(|ports| ports.sip.to_string())
+            .collect();
         let last = taken.map(|error| error.to_string()).unwrap_or_default();
-        Err(format!("every port of {} is taken by something ({last}); free one of them", tried.join(", ")).into())
+        Err(format!(
+            "every port of {} is taken by something ({last}); free one of them",
+            tried.join(", ")
+        )
+        .into())
     }
 
     async fn at(ports: Ports) -> Result<World, StartError> {
@@ -84,11 +94,27 @@ impl World {
         let folder = std::env::temp_dir().join(format!("trunkline-demo-{}", std::process::id()));
         let config_path = folder.join("trunkline.toml");
         let config = config::text(ports, dns.addr(), webhook.addr(), &folder.join("state"));
-        let loaded = trunkline_config::parse(&config, &config_path, &System).map_err(|report| report.to_string())?;
+        let loaded = trunkline_config::parse(&config, &config_path, &System)
+            .map_err(|report| report.to_string())?;
         // The demo leaves nothing behind, so its secrets live no longer than it does.
-        let seed = Seed { cluster: secrets::random()?, process: secrets::random()? };
-        let service = Service::start_with(loaded.settings, loaded.control, seed, Pace::default()).await?;
-        Ok(World { ports, carrier, pbxs, emergency, webhook, dns, tape, config, config_path, service })
+        let seed = Seed {
+            cluster: secrets::random()?,
+            process: secrets::random()?,
+        };
+        let service =
+            Service::start_with(loaded.settings, loaded.control, seed, Pace::default()).await?;
+        Ok(World {
+            ports,
+            carrier,
+            pbxs,
+            emergency,
+            webhook,
+            dns,
+            tape,
+            config,
+            config_path,
+            service,
+        })
     }
 
     /// Waits until every address of the carrier has answered a probe, so that what a scene shows
@@ -132,7 +158,13 @@ async fn phones(ports: Ports, roles: &[Role], tape: &Tape) -> io::Result<Vec<Pho
 }
 
 async fn phone(ports: Ports, role: Role, tape: &Tape) -> io::Result<Phone> {
-    Phone::open(role.label, ports.sip_at(role.ip), ports.sip_at(TRUNKLINE), tape.clone()).await
+    Phone::open(
+        role.label,
+        ports.sip_at(role.ip),
+        ports.sip_at(TRUNKLINE),
+        tape.clone(),
+    )
+    .await
 }
 
 /// SRV records, because they can say the port. Dublin's first address comes before its second,
@@ -140,7 +172,11 @@ async fn phone(ports: Ports, role: Role, tape: &Tape) -> io::Result<Phone> {
 fn fill(dns: &TestDns, ports: Ports) {
     let [first, second, other] = CARRIER;
     let srv = |name: &str, hosts: &[&str]| {
-        let services: Vec<_> = (10..).step_by(10).zip(hosts).map(|(at, host)| (at, 0, ports.sip, *host)).collect();
+        let services: Vec<_> = (10..)
+            .step_by(10)
+            .zip(hosts)
+            .map(|(at, host)| (at, 0, ports.sip, *host))
+            .collect();
         dns.srv(&format!("_sip._udp.{name}"), TTL, &services);
     };
     srv(DUBLIN, &[first.host, second.host]);
