@@ -138,6 +138,16 @@ fn udp(address: SocketAddr) -> io::Result<(SocketAddr, BoundSocket)> {
     // Best effort: the system caps both, and calls flow with less.
     let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES);
+    if let Ok(granted) = socket.recv_buffer_size()
+        && granted < DATAGRAM_BUFFER_BYTES
+    {
+        tracing::info!(
+            %address,
+            granted,
+            wanted = DATAGRAM_BUFFER_BYTES,
+            "the system keeps fewer datagrams for us than a burst may bring; raise net.core.rmem_max"
+        );
+    }
     icmp::report_errors(&socket, address)?;
     socket.bind(&SockAddr::from(address))?;
     let socket = UdpSocket::from(socket);
