@@ -39,6 +39,7 @@ ladders! {
         a_long_retry_after_is_capped
         a_redirect_is_forwarded
         carriers_other_answers_go_back
+        codes_can_be_configured
         exhausted_best_is_the_best_real_answer
         exhausted_is_503_with_what_was_met
         invite_is_retransmitted_inside_the_four_seconds
@@ -68,6 +69,10 @@ ladders! {
     }
     dialogs {
         a_callee_that_ignores_record_route_is_remembered
+        a_challenged_bye_ends_nothing
+        a_strict_router_before_us_is_understood
+        a_subscription_is_a_dialog
+        an_early_dialog_is_routed_too
         an_unknown_dialog_is_481
         answers_to_an_earlier_life_are_dropped
         calls_outlive_a_restart
@@ -95,7 +100,9 @@ ladders! {
         a_name_without_addresses_is_passed_by
         a_vanished_address_keeps_its_calls
         every_address_is_tried
+        one_failed_call_spoils_nothing_for_its_name
         srv_priorities_are_kept
+        usable_addresses_come_before_suspect_ones
         when_dns_fails_the_last_answer_holds
     }
     process {
@@ -104,6 +111,7 @@ ladders! {
     }
     recovery {
         a_cancel_ends_the_recovery
+        a_dial_that_fails_goes_on_with_the_document
         a_failing_webhook_is_repeated_then_the_fallback_is_asked
         a_slow_or_broken_webhook_ends_in_503
         the_webhook_dials_another_address
@@ -117,6 +125,7 @@ ladders! {
         cancel_after_the_answer_changes_nothing
         cancel_before_any_response
         cancel_of_nothing_is_481
+        cancel_stops_the_failover
         cancel_while_ringing
         malformed_from_a_known_source_is_400
         max_forwards_zero_is_483
@@ -125,12 +134,16 @@ ladders! {
         other_requests_walk_the_same_candidates
         proxy_require_is_420
         register_is_405
+        responses_follow_the_connection_of_their_request
         responses_go_back_to_where_the_request_came_from
         what_is_not_ours_is_forwarded_byte_for_byte
     }
     routing {
+        a_request_leaves_from_the_listener_that_was_asked_for
         a_request_uri_that_names_an_edge_goes_to_its_trunk_first
+        a_tel_uri_becomes_a_sip_uri
         edges_in_order_then_the_next_trunk
+        ipv6_on_one_side_and_ipv4_on_the_other
         the_first_matching_route_decides
     }
     speak {

@@ -108,6 +108,7 @@ struct Promised {
     settings: Arc<Settings>,
     hosts: BTreeSet<Address>,
     strangers: BTreeSet<Address>,
+    shards: u32,
     /// Somebody who is allowed and means harm.
     has_neighbour: bool,
 }
@@ -148,6 +149,7 @@ impl Witness {
         Witness {
             promised: Promised {
                 settings: Arc::clone(settings),
+                shards: u32::from(plan.shards),
                 hosts: allowed(true),
                 strangers: allowed(false),
                 has_neighbour: plan

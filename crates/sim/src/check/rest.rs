@@ -5,6 +5,12 @@ use trunkline_proxy::event::Load;
 use super::Witness;
 
 impl Witness {
+    /// How many timers may be armed at rest: a probe under way has two of its own, and the sweep of
+    /// the calls' memory has one.
+    pub fn timers_allowed(&self) -> u32 {
+        (1 + 2 * self.promised.hosts.len() as u32) * self.promised.shards
+    }
+
     pub(super) fn check_rest(&mut self, loads: &[Load]) {
         for served in self.served.values() {
             // RFC 4320: only an INVITE and what we answer ourselves may count on a final response.
@@ -44,10 +50,8 @@ impl Witness {
             let what = format!("{remembered} calls are remembered, {established} were not ended");
             return self.break_("nothing is left", what);
         }
-        // A probe under way has two timers of its own; the sweep of the calls' memory has one.
         let timers = sum(|load| load.timers);
-        let probes = 2 * self.promised.hosts.len() as u32;
-        if remembered == 0 && timers > (1 + probes) * loads.len() as u32 {
+        if remembered == 0 && timers > self.timers_allowed() {
             self.break_("nothing is left", format!("{timers} timers"));
         }
     }

@@ -103,9 +103,7 @@ impl Stage {
                     let bytes = arena
                         .get(bytes.start as usize..bytes.end as usize)
                         .unwrap_or_default();
-                    if to.transport.is_reliable() {
-                        self.connection(to.listener, to.remote);
-                    }
+                    let to = self.follow(to);
                     self.outputs.push_back((
                         self.now,
                         Output::Sip {
@@ -216,6 +214,20 @@ impl Stage {
                 self.connections_made += 1;
                 ConnectionId(self.connections_made)
             })
+    }
+
+    /// Where a message really goes: by its connection while that lives, else to its address.
+    fn follow(&mut self, to: Hop) -> Hop {
+        if !to.transport.is_reliable() {
+            return to;
+        }
+        let living = self
+            .connections
+            .iter()
+            .find(|(_, id)| Some(**id) == to.connection);
+        let remote = living.map_or(to.remote, |((_, remote), _)| *remote);
+        self.connection(to.listener, remote);
+        Hop { remote, ..to }
     }
 
     /// The network says that a peer cannot be reached; an open connection to it is gone then.

@@ -102,10 +102,10 @@ impl Plan {
         let mut chance = Chance::new(seed);
         let mut plan = Plan {
             seed,
-            shards: if chance.percent(70) {
+            shards: if chance.percent(80) {
                 1
             } else {
-                chance.between(2, 8) as u8
+                chance.between(2, 4) as u8
             },
             config: String::new(),
             names: Vec::new(),
