@@ -154,7 +154,7 @@ impl Service {
     }
 
     /// A bad file changes nothing and says why (BEHAVIOUR 10).
-    async fn reload(&mut self, config: &Path) {
+    pub async fn reload(&mut self, config: &Path) {
         let loaded = match trunkline_config::load(config) {
             Ok(loaded) => loaded,
             Err(report) => {

@@ -74,7 +74,7 @@ async fn play(stay: bool) -> ExitCode {
     }
     say(
         "\nLook next at: trunkline demo --stay (keeps this running for SIPp, a softphone, your own\n\
-         ideas), config/trunkline.example.toml, and trunkline check FILE.",
+         ideas); then a configuration of your own, with trunkline check FILE and trunkline run -c FILE.",
     );
     world.end().await;
     ExitCode::SUCCESS

@@ -372,11 +372,7 @@ impl Shared {
                 self.on_invite(request, from, call_id, branch).await?;
             }
             b"INVITE" => self.send(&reply(200, Some(self.addr))?, from).await.ok()?,
-            b"ACK" => {
-                if let Some(taken) = self.state().taken.get_mut(&call_id) {
-                    taken.progress = Progress::Acknowledged;
-                }
-            }
+            b"ACK" => self.on_ack(&call_id),
             b"CANCEL" => {
                 self.send(&reply(200, None)?, from).await.ok()?;
                 self.on_cancel(&call_id);
@@ -452,6 +448,20 @@ impl Shared {
             tokio::time::sleep(gap).await;
             spent += gap;
             gap = (gap * 2).min(T2);
+        }
+        // Nobody wants it any more.
+        self.state().taken.remove(&call_id);
+    }
+
+    fn on_ack(&self, call_id: &str) {
+        let mut state = self.state();
+        match state.taken.get_mut(call_id) {
+            // The ACK of a 487 is the last of that call.
+            Some(taken) if taken.progress == Progress::Over => {
+                state.taken.remove(call_id);
+            }
+            Some(taken) => taken.progress = Progress::Acknowledged,
+            None => {}
         }
     }
 

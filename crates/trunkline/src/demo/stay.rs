@@ -6,15 +6,17 @@ use trunkline_config::{LogFormat, LogLevel};
 
 use super::{
     cast::{CARRIER, DUBLIN, FRANKFURT, PBXS, Ports, TRUNKLINE},
+    config::Probing,
     stage::say,
     webhook,
-    world::{World, folder},
+    world::World,
 };
 use crate::logging;
 
 /// Keeps everything running until Ctrl-C, with one line a call in the log.
-pub async fn stay(world: World) -> ExitCode {
-    if let Err(error) = write(&world) {
+pub async fn stay(mut world: World) -> ExitCode {
+    let config = world.config(Probing::Usual);
+    if let Err(error) = write(&world, &config) {
         say(&format!(
             "cannot write {}: {error}",
             world.config_path.display()
@@ -22,9 +24,10 @@ pub async fn stay(world: World) -> ExitCode {
         return ExitCode::FAILURE;
     }
     world.tape.stop();
-    say(&invitation(&world));
+    say(&invitation(&world, &config));
     logging::start(LogFormat::Text, LogLevel::Info);
-    let folder = folder(&world).to_owned();
+    let folder = world.folder().to_owned();
+    world.service.reload(&world.config_path).await;
     let World {
         service,
         config_path,
@@ -42,15 +45,17 @@ pub async fn stay(world: World) -> ExitCode {
     code
 }
 
-fn write(world: &World) -> io::Result<()> {
-    fs::create_dir_all(folder(world))?;
-    fs::write(&world.config_path, &world.config)
+fn write(world: &World, config: &str) -> io::Result<()> {
+    fs::create_dir_all(world.folder())?;
+    fs::write(&world.config_path, config)
 }
 
-fn invitation(world: &World) -> String {
+fn invitation(world: &World, config: &str) -> String {
     let file = world.config_path.display();
-    let mut text = format!("\nThe configuration, {file}:\n\n");
-    for line in world.config.lines() {
+    let mut text = format!(
+        "\nThe configuration, {file}\n(from here on with the usual probes, so that faults are found without a call):\n\n"
+    );
+    for line in config.lines() {
         text += format!("    {line}").trim_end();
         text.push('\n');
     }
@@ -62,8 +67,7 @@ fn invitation(world: &World) -> String {
     // Writing to a String does not fail.
     let _ = write!(
         text,
-        "\
-  DNS         {dns}
+        "  DNS         {dns}
   {:<11} http://{hook}/voice (POST), answers with TwiML that dials the emergency phone
 
 Every address above answers calls: rings, picks up, waits for BYE. Try, in another terminal:
@@ -75,9 +79,10 @@ Every address above answers calls: rings, picks up, waits for BYE. Try, in anoth
   sipp -sn uac -i 127.0.7.99 -s +35315550123 -m 100 {here}  # calls in (127.0.7.* is the carrier)
   dig @{} -p {} _sip._udp.{DUBLIN} SRV +short
 
-A softphone: no registration, outbound proxy {here} over UDP, and any number; its own address
-must be a loopback address of those above. Edit the file and send SIGHUP to reload it
-(kill -HUP {}). Port {port} is SIP everywhere.
+A softphone on this machine: no registration, outbound proxy {here} over UDP, any number.
+It speaks from 127.0.0.1, so it counts as a PBX. Every SIP port here is {port}.
+
+Edit the file and reload it with: kill -HUP {}
 
 Running. Ctrl-C ends it; below is Trunkline's log, one line a call.
 ",

@@ -17,7 +17,8 @@ use super::{
         CARRIER, DNS, DUBLIN, EMERGENCY, EMERGENCY_PHONE, FRANKFURT, PBXS, Ports, Role, TRUNKLINE,
         WEBHOOK,
     },
-    config, message,
+    config::{self, Probing},
+    message,
     phone::Phone,
     tape::Tape,
     webhook::Webhook,
@@ -49,9 +50,7 @@ pub struct World {
     pub dns: TestDns,
     /// What everybody saw.
     pub tape: Tape,
-    /// The router's configuration, as text.
-    pub config: String,
-    /// Where it would be if it was a file.
+    /// Where the router's configuration would be if it was a file.
     pub config_path: PathBuf,
     /// The router.
     pub service: Service,
@@ -93,7 +92,7 @@ impl World {
 
         let folder = std::env::temp_dir().join(format!("trunkline-demo-{}", std::process::id()));
         let config_path = folder.join("trunkline.toml");
-        let config = config::text(ports, dns.addr(), webhook.addr(), &folder.join("state"));
+        let config = text(ports, &dns, &webhook, &config_path, Probing::ForTheScenes);
         let loaded = trunkline_config::parse(&config, &config_path, &System)
             .map_err(|report| report.to_string())?;
         // The demo leaves nothing behind, so its secrets live no longer than it does.
@@ -111,7 +110,6 @@ impl World {
             webhook,
             dns,
             tape,
-            config,
             config_path,
             service,
         })
@@ -124,6 +122,22 @@ impl World {
         while Instant::now() < end && self.carrier.iter().any(|phone| phone.probes() == 0) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The router's configuration as a file says it.
+    pub fn config(&self, probing: Probing) -> String {
+        text(
+            self.ports,
+            &self.dns,
+            &self.webhook,
+            &self.config_path,
+            probing,
+        )
+    }
+
+    /// The folder of the configuration.
+    pub fn folder(&self) -> &Path {
+        folder(&self.config_path)
     }
 
     /// A name for the next call.
@@ -201,7 +215,16 @@ fn is_in_use(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref().is_some_and(taken) || error.source().is_some_and(is_in_use)
 }
 
-/// The folder of the configuration.
-pub fn folder(world: &World) -> &Path {
-    world.config_path.parent().unwrap_or(Path::new("."))
+fn text(ports: Ports, dns: &TestDns, webhook: &Webhook, path: &Path, probing: Probing) -> String {
+    config::text(
+        ports,
+        dns.addr(),
+        webhook.addr(),
+        &folder(path).join("state"),
+        probing,
+    )
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
