@@ -1,6 +1,6 @@
 //! `trunkline-sim`: one world in full, many worlds until one breaks a promise, or one ladder.
 
-use std::{path::Path, process::ExitCode};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use trunkline_sim::{
     ladder::{Library, Script, run as play},
@@ -59,9 +59,13 @@ fn one_world(seed: u64) -> ExitCode {
 
 fn many_worlds(from: u64, count: u64, all: bool) -> ExitCode {
     let (mut inputs, mut bad) = (0, 0);
+    let mut sights: BTreeMap<&str, u32> = BTreeMap::new();
     for seed in from..from.saturating_add(count) {
         let outcome = run(&Plan::draw(seed), &real, false);
         inputs += outcome.inputs;
+        for (sight, count) in outcome.sights {
+            *sights.entry(sight).or_default() += count;
+        }
         if let Some(broken) = outcome.broken {
             bad += 1;
             eprintln!("seed {seed}: {broken}");
@@ -73,6 +77,9 @@ fn many_worlds(from: u64, count: u64, all: bool) -> ExitCode {
     }
     if bad > 0 {
         return ExitCode::FAILURE;
+    }
+    for (sight, count) in sights {
+        println!("{count:>9}  {sight}");
     }
     println!("{count} worlds from seed {from}, {inputs} inputs: every promise was kept");
     ExitCode::SUCCESS

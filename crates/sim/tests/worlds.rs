@@ -1,6 +1,8 @@
 //! Worlds drawn from seeds: every promise holds in each, one seed is one world, and how many
 //! shards there are makes no difference to a call.
 
+use std::collections::BTreeMap;
+
 use trunkline_sim::world::{Plan, real, run};
 
 /// Small enough for every test run; `trunkline-sim --worlds 100000` takes its time.
@@ -38,6 +40,46 @@ fn every_promise_is_kept_in_the_third_quarter() {
 #[test]
 fn every_promise_is_kept_in_the_last_quarter() {
     every_promise_is_kept(3);
+}
+
+/// Worlds that never see a late answer prove nothing about late answers.
+#[test]
+fn worlds_show_every_way_a_call_can_go() {
+    const WAYS: [&str; 24] = [
+        "answered",
+        "3xx",
+        "4xx",
+        "5xx",
+        "6xx",
+        "silent",
+        "no_progress",
+        "no_answer",
+        "lost",
+        "peer_down",
+        "cancelled",
+        "out_of_time",
+        "late answer used",
+        "late answer hung up",
+        "asked",
+        "fallback",
+        "dial",
+        "reject",
+        "exhausted",
+        "suspect",
+        "down",
+        "paused",
+        "draining",
+        "unknown_source",
+    ];
+    let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
+    for seed in 1..=450 {
+        for (sight, count) in run(&Plan::draw(seed), &real, false).sights {
+            *seen.entry(sight).or_default() += count;
+        }
+    }
+    for way in WAYS {
+        assert!(seen.contains_key(way), "no world shows \"{way}\": {seen:?}");
+    }
 }
 
 #[test]

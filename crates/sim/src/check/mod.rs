@@ -10,6 +10,7 @@
 //! | answers arrive | a 2xx goes to a caller who waits; else its callee is hung up |
 //! | nobody is left ringing | what rang ends in a final response or a CANCEL |
 //! | four seconds | silence moves a call on exactly at `response_timeout`, not before, not after |
+//! | in order | no candidate is tried while one of an earlier edge or a better priority is left |
 //! | every candidate | a caller hears that everything failed only when everything was tried |
 //! | failures are acknowledged | a failure of an attempt gets its ACK in the same step |
 //! | hop by hop | Max-Forwards one less, Via one more, everything else as it came |
@@ -130,6 +131,8 @@ pub struct Witness {
     served: BTreeMap<String, Served>,
     known_bytes: BTreeSet<(Address, u64)>,
     draining: bool,
+    /// How often what happened, so that a test can tell what worlds do not show.
+    sights: BTreeMap<&'static str, u32>,
     step: Step,
     broken: Option<Broken>,
 }
@@ -161,6 +164,7 @@ impl Witness {
             served: BTreeMap::new(),
             known_bytes: BTreeSet::new(),
             draining: false,
+            sights: BTreeMap::new(),
             step: Step::new(Duration::ZERO, Seen::Deadline),
             broken: None,
         }
@@ -199,6 +203,18 @@ impl Witness {
 
     /// Trunkline tells.
     pub fn told(&mut self, event: &Event) {
+        let sight = match event {
+            Event::AttemptEnded { outcome, .. } => Some(outcome.word()),
+            Event::LateAnswer { used: true, .. } => Some("late answer used"),
+            Event::LateAnswer { used: false, .. } => Some("late answer hung up"),
+            Event::Recovery { step, .. } => Some(*step),
+            Event::Rejected { why, .. } | Event::Dropped { why, .. } => Some(*why),
+            Event::Health { is, .. } => Some(is.word()),
+            _ => None,
+        };
+        if let Some(sight) = sight {
+            *self.sights.entry(sight).or_default() += 1;
+        }
         match event {
             Event::Health {
                 peer,
@@ -245,6 +261,11 @@ impl Witness {
             .iter()
             .map(|(call_id, story)| format!("{call_id}: {story}"))
             .collect()
+    }
+
+    /// How often what happened.
+    pub const fn sights(&self) -> &BTreeMap<&'static str, u32> {
+        &self.sights
     }
 
     fn break_(&mut self, check: &'static str, what: String) {

@@ -45,7 +45,7 @@ impl Witness {
         for one in &sent {
             match one.text.method() {
                 Some("INVITE") if one.text.tag("To").is_none() && !one.again => {
-                    self.on_attempt(one.to, &one.text, &seen);
+                    self.on_attempt(one.to, &one.text, &seen, names, peers);
                 }
                 Some("CANCEL") if !one.again => self.on_cancel_sent(&one.text),
                 Some(_) => {}
@@ -156,7 +156,14 @@ impl Witness {
         }
     }
 
-    fn on_attempt(&mut self, to: Address, text: &Text, seen: &Seen) {
+    fn on_attempt(
+        &mut self,
+        to: Address,
+        text: &Text,
+        seen: &Seen,
+        names: &Names,
+        peers: Peers<'_>,
+    ) {
         let (now, call_id) = (self.step.now, text.get("Call-ID").unwrap_or("").to_string());
         // Calls of those who mean harm have no story, though a carrier's neighbour may place them.
         let Some(story) = self.stories.get(&call_id) else {
@@ -164,6 +171,24 @@ impl Witness {
         };
         let limits = self.limits(story.outward);
         let verdict = may_begin(story, to, seen, now, &self.step.down, limits.as_ref());
+        let group = story
+            .candidates
+            .iter()
+            .filter(|(_, it)| *it == to)
+            .map(|(group, _)| *group)
+            .max();
+        let passed_by = group
+            .filter(|_| !story.recovering)
+            .and_then(|group| self.passed_by(story, Some(group), names, peers));
+        if let Some(passed_by) = passed_by {
+            self.break_(
+                "in order",
+                format!("{call_id} went to {to} and passed {passed_by} by"),
+            );
+        }
+        let Some(story) = self.stories.get(&call_id) else {
+            return;
+        };
         let forwarded = request_as_it_came(&story.invite, text);
         if let Some(what) = verdict {
             self.break_("four seconds", format!("{call_id} went on to {to}: {what}"));
@@ -312,18 +337,7 @@ impl Witness {
         if code != 503 && limits.exhausted == Exhausted::Own503 {
             return Some("it is neither an answer nor our own 503".into());
         }
-        let states = peers();
-        let still_there = self.candidates(story.outward, names);
-        let left = story.candidates.iter().find(|candidate| {
-            let state = states.iter().find(|(peer, _)| {
-                (peer.addr, peer.transport) == (candidate.socket, candidate.transport())
-            });
-            let shunned =
-                state.is_some_and(|(_, is)| matches!(is, HealthState::Down | HealthState::Paused));
-            !shunned
-                && still_there.contains(candidate)
-                && !story.attempts.iter().any(|it| it.to == **candidate)
-        });
+        let left = self.passed_by(story, None, names, peers);
         left.map(|left| format!("{left} was not tried"))
     }
 
@@ -414,33 +428,68 @@ impl Witness {
         }
     }
 
-    fn candidates(&self, outward: bool, names: &Names) -> Vec<Address> {
+    fn candidates(&self, outward: bool, names: &Names) -> Vec<(u16, Address)> {
         let settings = &self.promised.settings;
         let Some(trunk) = settings.trunks.first() else {
             return Vec::new();
         };
-        let places: Vec<PlaceId> = if outward {
-            trunk
-                .termination
-                .iter()
-                .flat_map(|it| it.edges.iter().map(|edge| edge.place))
+        let places: Vec<(u16, PlaceId)> = if outward {
+            let edges = trunk.termination.iter().flat_map(|it| &it.edges);
+            edges
+                .enumerate()
+                .map(|(at, edge)| (at as u16, edge.place))
                 .collect()
         } else {
-            trunk
-                .origination
-                .iter()
-                .flat_map(|it| it.targets.iter().map(|target| target.place))
+            let targets = trunk.origination.iter().flat_map(|it| &it.targets);
+            targets
+                .map(|target| (target.priority, target.place))
                 .collect()
         };
-        places
-            .into_iter()
-            .filter_map(|place| settings.places.get(place.0 as usize))
-            .flat_map(|place| names.resolve(place, &settings.listeners).candidates)
-            .map(|candidate| Address {
-                stream: candidate.transport.is_reliable(),
-                socket: candidate.addr,
+        let resolved = places.into_iter().filter_map(|(group, place)| {
+            let place = settings.places.get(place.0 as usize)?;
+            Some((group, names.resolve(place, &settings.listeners).candidates))
+        });
+        resolved
+            .flat_map(|(group, candidates)| {
+                candidates
+                    .into_iter()
+                    .map(move |candidate| (group, candidate))
+            })
+            .map(|(group, it)| {
+                (
+                    group,
+                    Address {
+                        stream: it.transport.is_reliable(),
+                        socket: it.addr,
+                    },
+                )
             })
             .collect()
+    }
+
+    /// The first candidate of a call that nothing speaks against and that was not tried; only of
+    /// groups before this one when there is one.
+    fn passed_by(
+        &self,
+        story: &Story,
+        before: Option<u16>,
+        names: &Names,
+        peers: Peers<'_>,
+    ) -> Option<Address> {
+        let states = peers();
+        let still_there = self.candidates(story.outward, names);
+        let left = story.candidates.iter().find(|(group, candidate)| {
+            let state = states.iter().find(|(peer, _)| {
+                (peer.addr, peer.transport) == (candidate.socket, candidate.transport())
+            });
+            let shunned =
+                state.is_some_and(|(_, is)| matches!(is, HealthState::Down | HealthState::Paused));
+            before.is_none_or(|before| *group < before)
+                && !shunned
+                && still_there.contains(&(*group, *candidate))
+                && !story.attempts.iter().any(|it| it.to == *candidate)
+        });
+        left.map(|(_, left)| *left)
     }
 }
 

@@ -10,8 +10,9 @@ pub(super) struct Story {
     pub since: Duration,
     /// Out to a carrier, or in to the PBXs.
     pub outward: bool,
-    /// Where it could go when it began.
-    pub candidates: Vec<Address>,
+    /// Where it could go when it began, in groups of which each comes before the next: the edges, or
+    /// the targets' priorities.
+    pub candidates: Vec<(u16, Address)>,
     pub attempts: Vec<Attempt>,
     /// What the caller was told: code and when.
     pub told: Option<(u16, Duration)>,

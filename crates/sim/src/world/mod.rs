@@ -3,6 +3,7 @@
 //! It hands each input to the proxy that owns it, carries what that sends, and lets a witness see
 //! both. Everything that was drawn comes from the plan, so one seed is one world.
 
+mod links;
 mod plan;
 mod slow;
 mod traffic;
@@ -55,6 +56,8 @@ pub struct Outcome {
     pub broken: Option<Broken>,
     /// Each call's attempts in order and what its caller was told: independent of when and where.
     pub stories: Vec<String>,
+    /// How often what happened, in the words of Trunkline's events.
+    pub sights: BTreeMap<&'static str, u32>,
     /// How many inputs Trunkline was given.
     pub inputs: u64,
 }
@@ -66,10 +69,18 @@ const AFTERMATH: Duration = Duration::from_secs(240);
 const UNIX_AT_START: u64 = 1_800_000_000;
 
 enum Happening {
-    ToTrunkline { from: Address, bytes: Vec<u8> },
-    ToPeer { to: Address, bytes: Vec<u8> },
+    ToTrunkline {
+        from: Address,
+        bytes: Vec<u8>,
+    },
+    ToPeer {
+        to: Address,
+        bytes: Vec<u8>,
+    },
     Wake(Address, Key),
     Lost(Hop, HopLoss),
+    /// A connection was tried long enough; whether the peer would refuse it.
+    Dialled(Hop, bool),
     Answer(usize, AskId, Answer),
     Fault(usize),
 }
@@ -84,6 +95,7 @@ impl Happening {
             }
             Happening::Wake(..)
             | Happening::Lost(..)
+            | Happening::Dialled(..)
             | Happening::Answer(..)
             | Happening::Fault(_) => true,
         }
@@ -117,6 +129,8 @@ struct World<'p> {
     made: u64,
     inhabitants: BTreeMap<Address, Inhabitant>,
     connections: BTreeMap<(ListenerId, SocketAddr), ConnectionId>,
+    /// What waits for a connection that is being opened.
+    dialling: BTreeMap<(ListenerId, SocketAddr), Vec<Vec<u8>>>,
     wire: Wire,
     slow: Slow,
     witness: Witness,
@@ -139,6 +153,7 @@ pub fn run(plan: &Plan, maker: Maker<'_>, traced: bool) -> Outcome {
                 trace: Vec::new(),
                 broken: Some(broken),
                 stories: Vec::new(),
+                sights: BTreeMap::new(),
                 inputs: 0,
             };
         }
@@ -152,6 +167,7 @@ pub fn run(plan: &Plan, maker: Maker<'_>, traced: bool) -> Outcome {
         trace: world.trace.take().unwrap_or_default(),
         broken,
         stories: world.witness.stories(),
+        sights: world.witness.sights().clone(),
         inputs: world.inputs,
     }
 }
@@ -186,6 +202,7 @@ impl<'p> World<'p> {
             made: 0,
             inhabitants: BTreeMap::new(),
             connections: BTreeMap::new(),
+            dialling: BTreeMap::new(),
             wire: Wire::new(plan.quality.clone(), chance.fork()),
             slow: Slow::new(plan.webhook.clone()),
             witness: Witness::new(&settings, plan),
@@ -325,6 +342,16 @@ impl<'p> World<'p> {
                 }
                 Ok(())
             }
+            Happening::Dialled(hop, refused) => match self.dialled(hop, refused) {
+                None => Ok(()),
+                Some(why) => self.happen(Happening::Lost(
+                    Hop {
+                        connection: None,
+                        ..hop
+                    },
+                    why,
+                )),
+            },
             Happening::Lost(hop, why) => {
                 self.say_line(
                     "net",
@@ -374,31 +401,6 @@ impl<'p> World<'p> {
             }
         }
         Ok(())
-    }
-
-    fn set_dead(&mut self, who: Address, dead: Option<bool>) {
-        if let Some(inhabitant) = self.inhabitants.get_mut(&who) {
-            inhabitant.dead = dead;
-        }
-        if dead.is_some() && who.stream {
-            // Its connections are reset.
-            let gone: Vec<_> = self
-                .connections
-                .keys()
-                .filter(|(_, remote)| *remote == who.socket)
-                .copied()
-                .collect();
-            for (listener, remote) in gone {
-                let connection = self.connections.remove(&(listener, remote));
-                let hop = Hop {
-                    transport: who.transport(),
-                    listener,
-                    remote,
-                    connection,
-                };
-                self.plan_for(self.now, Happening::Lost(hop, HopLoss::Closed));
-            }
-        }
     }
 
     fn trace_message(&mut self, inward: bool, peer: Address, text: Option<&Text>) {

@@ -1,14 +1,9 @@
-//! What passes between Trunkline and the world: inputs to the shard that owns them, and what a
-//! shard sends to the peer it is for.
+//! What passes between Trunkline and the world: the turns of peers, and each input to the shard that
+//! owns it with everything that follows.
 
-use std::{net::SocketAddr, time::Duration};
+use trunkline_proxy::{Effect, Event, Hop, Input};
 
-use trunkline_proxy::{
-    Effect, Event, Hop, HopLoss, Input,
-    hop::{ConnectionId, ListenerId},
-};
-
-use super::{Happening, Nature, World, address_of};
+use super::{Happening, Nature, World};
 use crate::{
     address::Address,
     check::{Broken, Seen},
@@ -75,14 +70,6 @@ impl World<'_> {
             text: text.filter(|_| good),
         };
         self.input(shard, Input::Message { from: hop, bytes }, seen)
-    }
-
-    fn connect(&mut self, listener: ListenerId, remote: SocketAddr) -> ConnectionId {
-        self.made += 1;
-        *self
-            .connections
-            .entry((listener, remote))
-            .or_insert(ConnectionId(self.made))
     }
 
     /// Which shard these bytes belong to (DESIGN 1.5): a response by its branch, a request by its
@@ -159,63 +146,5 @@ impl World<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Takes what Trunkline sends to its peer, or brings back that nobody is there.
-    fn carry(&mut self, to: Hop, bytes: &[u8], connect_within: Duration) {
-        let living = self
-            .connections
-            .iter()
-            .find(|(_, id)| Some(**id) == to.connection);
-        let to = Hop {
-            remote: living.map_or(to.remote, |((_, remote), _)| *remote),
-            ..to
-        };
-        let address = address_of(&to);
-        let text = Text::read(bytes);
-        self.trace_message(false, address, text.as_ref());
-        self.witness.sent(address, bytes, text);
-        let dead = self
-            .inhabitants
-            .get(&address)
-            .map_or(Some(false), |peer| peer.dead);
-        let lost = Hop {
-            connection: None,
-            ..to
-        };
-        match (dead, address.stream) {
-            (None, true) => {
-                self.connect(to.listener, to.remote);
-            }
-            (None, false) => {}
-            (Some(true), true) => {
-                return self.plan_for(
-                    self.now + Duration::from_millis(2),
-                    Happening::Lost(lost, HopLoss::Refused),
-                );
-            }
-            (Some(false), true) => {
-                return self.plan_for(
-                    self.now + connect_within,
-                    Happening::Lost(lost, HopLoss::ConnectTimeout),
-                );
-            }
-            (Some(true), false) => {
-                return self.plan_for(
-                    self.now + Duration::from_millis(2),
-                    Happening::Lost(lost, HopLoss::Unreachable),
-                );
-            }
-            (Some(false), false) => return,
-        }
-        for at in self.wire.arrivals(self.now, address, true) {
-            self.plan_for(
-                at,
-                Happening::ToPeer {
-                    to: address,
-                    bytes: bytes.to_vec(),
-                },
-            );
-        }
     }
 }
