@@ -64,7 +64,7 @@ async fn play(stay: bool) -> ExitCode {
     let (done, result) = scenes::play(&mut stage).await;
     let Stage { world, counts } = stage;
     if let Err(trouble) = result {
-        say(&format!("NOT AS PROMISED, scene {}: {trouble}", done + 1));
+        say(&format!("\nNOT AS PROMISED, scene {}: {trouble}", done + 1));
         world.end().await;
         return ExitCode::FAILURE;
     }
@@ -97,7 +97,7 @@ Trunkline {} on loopback: carrier and PBXs are small ones of this demo, the rout
 
 fn summarise(world: &World, counts: Counts, began: Instant) {
     say(&format!(
-        "\
+        "
 Summary: all {} scenes went as promised, in {:.0} s.
    calls placed {}, answered {}, lost {}
    calls that met somebody dead on their way and were answered all the same: {}

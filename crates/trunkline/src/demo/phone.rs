@@ -124,20 +124,20 @@ impl Phone {
         trunkline: SocketAddr,
         tape: Tape,
     ) -> io::Result<Phone> {
-        let state = Mutex::default();
+        let socket = bind(label, addr).await?;
         let shared = Arc::new(Shared {
             label,
-            addr,
+            addr: socket.local_addr()?,
             trunkline,
             tape,
-            state,
+            state: Mutex::default(),
             probes: AtomicU64::new(0),
         });
         let mut phone = Phone {
             line: Line(shared),
             reader: None,
         };
-        phone.revive().await?;
+        phone.answer_on(socket);
         Ok(phone)
     }
 
@@ -161,14 +161,19 @@ impl Phone {
     /// # Errors
     /// When somebody else has taken the address meanwhile.
     pub async fn revive(&mut self) -> io::Result<()> {
-        let shared = &self.line.0;
-        shared.state().silent = false;
+        self.line.0.state().silent = false;
         if self.reader.is_none() {
-            let socket = Arc::new(UdpSocket::bind(shared.addr).await?);
-            shared.state().socket = Some(Arc::clone(&socket));
-            self.reader = Some(tokio::spawn(read(Arc::clone(shared), socket)));
+            let socket = bind(self.line.label(), self.line.0.addr).await?;
+            self.answer_on(socket);
         }
         Ok(())
+    }
+
+    fn answer_on(&mut self, socket: UdpSocket) {
+        let socket = Arc::new(socket);
+        let shared = Arc::clone(&self.line.0);
+        shared.state().socket = Some(Arc::clone(&socket));
+        self.reader = Some(tokio::spawn(read(shared, socket)));
     }
 
     /// To place calls with.
@@ -475,6 +480,13 @@ impl Shared {
     }
 }
 
+/// An error says whose address it is; its kind stays.
+async fn bind(label: &str, addr: SocketAddr) -> io::Result<UdpSocket> {
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{label} at {addr}: {error}"));
+    UdpSocket::bind(addr).await.map_err(named)
+}
+
 async fn read(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
     let mut buffer = vec![0; 65_535];
     loop {
@@ -507,4 +519,73 @@ async fn read(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
 
 fn parse(bytes: &[u8]) -> Option<Message<'_>> {
     Message::parse(bytes, &Limits::default()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: [u8; 4] = [127, 0, 0, 1];
+
+    async fn phones() -> (Phone, Phone, Tape) {
+        let tape = Tape::new();
+        let nobody = (ANY, 9).into();
+        let called = Phone::open("called", (ANY, 0).into(), nobody, tape.clone())
+            .await
+            .unwrap();
+        let to = called.line.0.addr;
+        let caller = Phone::open("caller", (ANY, 0).into(), to, tape.clone())
+            .await
+            .unwrap();
+        (caller, called, tape)
+    }
+
+    fn told(tape: &Tape, call_id: &str, who: &str) -> Vec<String> {
+        let seen = tape.of(call_id);
+        seen.into_iter()
+            .filter(|seen| seen.who == who)
+            .map(|seen| seen.what)
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_call_rings_is_answered_and_ends() {
+        let (caller, called, tape) = phones().await;
+        let call = caller.line().call("+1555", "c1".into()).await.unwrap();
+        assert_eq!(call.answered_by, Some(called.line.0.addr));
+        assert!(caller.line().hang_up(call).await);
+        let expected = [
+            "INVITE",
+            "180 Ringing",
+            "200 OK",
+            "ACK",
+            "BYE",
+            "200 OK (BYE)",
+        ];
+        assert_eq!(told(&tape, "c1", "caller"), expected);
+        assert_eq!(told(&tape, "c1", "called"), expected);
+        assert!(called.line.0.state().taken.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_silent_hear_and_the_dead_do_not_and_both_come_back() {
+        let (caller, mut called, tape) = phones().await;
+        called.fall_silent();
+        let line = caller.line();
+        let silent = tokio::spawn(async move { line.call("+1555", "c1".into()).await });
+        while told(&tape, "c1", "called").len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(told(&tape, "c1", "called"), ["INVITE", "INVITE"]);
+        called.revive().await.unwrap();
+        assert!(silent.await.unwrap().is_ok(), "a later copy is answered");
+
+        called.die().await;
+        let free = std::net::UdpSocket::bind(called.line.0.addr);
+        assert!(free.is_ok(), "its address is free");
+        assert!(called.revive().await.is_err(), "somebody else has it");
+        drop(free);
+        called.revive().await.unwrap();
+        assert!(caller.line().call("+1555", "c2".into()).await.is_ok());
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use trunkline_control::view::CallShown;
+
 use super::{
     cast::PBXS,
     phone::{Line, Phone},
@@ -56,6 +58,15 @@ fn shows(text: &str) {
     say(&format!("   => {text}"));
 }
 
+/// For a complaint.
+fn rang_after(rang: Duration, record: &CallShown) -> String {
+    format!(
+        "it rang after {:.1} s: {}",
+        rang.as_secs_f64(),
+        tried(record)
+    )
+}
+
 /// So that a ladder shows a call, and not only its beginning and its end.
 async fn talk() {
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -68,15 +79,16 @@ async fn call_out(stage: &mut Stage) -> Result<(), Trouble> {
     talk().await;
     stage.hang_up(&caller, answered.call).await?;
     stage.ladder("pbx-1", &answered.record);
-    shows(
-        "The first edge is Dublin, so its first address gets the call. The BYE finds its way by a\n      \
-         signed Record-Route: it would after a restart of Trunkline, too.",
-    );
     expect(
         answered.by == "dublin-1",
         "dublin-1 to take the call",
         || format!("{} did", answered.by),
-    )
+    )?;
+    shows(
+        "The first edge is Dublin, so its first address gets the call. The BYE finds its way by a\n      \
+         signed Record-Route: it would after a restart of Trunkline, too.",
+    );
+    Ok(())
 }
 
 async fn calls_in(stage: &mut Stage) -> Result<(), Trouble> {
@@ -101,10 +113,6 @@ async fn calls_in(stage: &mut Stage) -> Result<(), Trouble> {
 
     let taken = stage.many(&caller, IN, 200).await?;
     say(&table(&taken));
-    shows(
-        "200 calls, spread over the PBXs of priority 10 in proportion to their weights. The spare\n      \
-         has priority 20: it is not used while one of the others can be.",
-    );
     let of = |label: &str| taken.get(label).copied().unwrap_or(0);
     // Five standard deviations: chance alone does not get there in a million runs.
     let spread = (85..=155).contains(&of("pbx-1"))
@@ -113,7 +121,12 @@ async fn calls_in(stage: &mut Stage) -> Result<(), Trouble> {
         && of("spare") == 0;
     expect(spread, "about 120, 40, 40 and no call", || {
         format!("{taken:?}")
-    })
+    })?;
+    shows(
+        "200 calls, spread over the PBXs of priority 10 in proportion to their weights. The spare\n      \
+         has priority 20: it is not used while one of the others can be.",
+    );
+    Ok(())
 }
 
 async fn an_address_falls_silent(stage: &mut Stage) -> Result<(), Trouble> {
@@ -128,12 +141,6 @@ async fn an_address_falls_silent(stage: &mut Stage) -> Result<(), Trouble> {
     let next = stage.call(&caller, OUT).await?;
     let next_rang = next.call.rang_after;
     stage.hang_up(&caller, next.call).await?;
-    shows(&format!(
-        "Silence at 0.0 s, the next address at 4.0 s (response_timeout), and the caller hears it\n      \
-         ring. The next call does not wait: it goes to {} and rings after {:.1} s.",
-        next.by,
-        next_rang.as_secs_f64()
-    ));
     expect(
         answered.by == "dublin-2",
         "dublin-2 to take the call",
@@ -142,25 +149,20 @@ async fn an_address_falls_silent(stage: &mut Stage) -> Result<(), Trouble> {
     expect(
         (Duration::from_millis(3900)..Duration::from_millis(5500)).contains(&rang),
         "the call to ring after about 4.0 s",
-        || {
-            format!(
-                "it rang after {:.1} s: {}",
-                rang.as_secs_f64(),
-                tried(&answered.record)
-            )
-        },
+        || rang_after(rang, &answered.record),
     )?;
     expect(
         next.by == "dublin-2" && next_rang < Duration::from_secs(2),
         "the next call at dublin-2 at once",
-        || {
-            format!(
-                "it rang after {:.1} s: {}",
-                next_rang.as_secs_f64(),
-                tried(&next.record)
-            )
-        },
-    )
+        || rang_after(next_rang, &next.record),
+    )?;
+    shows(&format!(
+        "Silence at 0.0 s, the next address at 4.0 s (response_timeout), and the caller hears it\n      \
+         ring. The next call does not wait: it goes to {} and rings after {:.1} s.",
+        next.by,
+        next_rang.as_secs_f64()
+    ));
+    Ok(())
 }
 
 async fn an_edge_falls_silent(stage: &mut Stage) -> Result<(), Trouble> {
@@ -190,14 +192,6 @@ async fn an_edge_falls_silent(stage: &mut Stage) -> Result<(), Trouble> {
     let next = stage.call(&caller, OUT).await?;
     let next_rang = next.call.rang_after;
     stage.hang_up(&caller, next.call).await?;
-    shows(&format!(
-        "All three rang in Frankfurt after {:.1} s at most (above, the first of them). Dublin's\n      \
-         first address is down since scene 3, so none of them waits for it again. The next call\n      \
-         goes to {} and rings after {:.1} s.",
-        slowest.as_secs_f64(),
-        next.by,
-        next_rang.as_secs_f64()
-    ));
     expect(
         takers.iter().all(|taker| taker == "frankfurt"),
         "frankfurt to take all three",
@@ -217,14 +211,17 @@ async fn an_edge_falls_silent(stage: &mut Stage) -> Result<(), Trouble> {
     expect(
         next.by == "frankfurt" && next_rang < Duration::from_secs(2),
         "the next call in Frankfurt at once",
-        || {
-            format!(
-                "it rang after {:.1} s: {}",
-                next_rang.as_secs_f64(),
-                tried(&next.record)
-            )
-        },
-    )
+        || rang_after(next_rang, &next.record),
+    )?;
+    shows(&format!(
+        "All three rang in Frankfurt after {:.1} s at most (above, the first of them). Dublin's\n      \
+         first address is down since scene 3, so none of them waits for it again. The next call\n      \
+         goes to {} and rings after {:.1} s.",
+        slowest.as_secs_f64(),
+        next.by,
+        next_rang.as_secs_f64()
+    ));
+    Ok(())
 }
 
 async fn a_pbx_dies(stage: &mut Stage) -> Result<(), Trouble> {
@@ -251,20 +248,10 @@ async fn a_pbx_dies(stage: &mut Stage) -> Result<(), Trouble> {
     stage.ladder("frankfurt", &record);
     let taken = stage.many(&caller, IN, 100).await?;
     say(&table(&taken));
-    shows(
-        "ICMP says that nobody listens there: the call moves on at once. pbx-1's share goes to its\n      \
-         peers in proportion, so 60/20/20 becomes 50/50, and the spare still waits.",
-    );
     expect(
         rang < Duration::from_secs(2),
         "the call to move on at once",
-        || {
-            format!(
-                "it rang after {:.1} s: {}",
-                rang.as_secs_f64(),
-                tried(&record)
-            )
-        },
+        || rang_after(rang, &record),
     )?;
     let of = |label: &str| taken.get(label).copied().unwrap_or(0);
     let spread = of("pbx-1") == 0 && of("spare") == 0 && (25..=75).contains(&of("pbx-2"));
@@ -272,7 +259,12 @@ async fn a_pbx_dies(stage: &mut Stage) -> Result<(), Trouble> {
         spread,
         "about 50 and 50, and none for pbx-1 and the spare",
         || format!("{taken:?}"),
-    )
+    )?;
+    shows(
+        "ICMP says that nobody listens there: the call moves on at once. pbx-1's share goes to its\n      \
+         peers in proportion, so 60/20/20 becomes 50/50, and the spare still waits.",
+    );
+    Ok(())
 }
 
 async fn all_pbxs_die(stage: &mut Stage) -> Result<(), Trouble> {
@@ -298,11 +290,6 @@ async fn all_pbxs_die(stage: &mut Stage) -> Result<(), Trouble> {
     stage.hang_up(&caller, answered.call).await?;
     let asked = stage.world.webhook.asked() - asked_before;
     stage.ladder("frankfurt", &answered.record);
-    shows(&format!(
-        "Nobody is left, not even those that were thought dead: the {} is asked, its TwiML says\n      \
-         Dial, and the caller speaks to the emergency phone. That is disaster recovery.",
-        webhook::LABEL
-    ));
     expect(
         answered.by == "emergency phone",
         "the emergency phone to take the call",
@@ -310,7 +297,13 @@ async fn all_pbxs_die(stage: &mut Stage) -> Result<(), Trouble> {
     )?;
     expect(asked == 1, "the webhook to be asked once", || {
         format!("it was asked {asked} times")
-    })
+    })?;
+    shows(&format!(
+        "Nobody is left, not even those that were thought dead: the {} is asked, its TwiML says\n      \
+         Dial, and the caller speaks to the emergency phone. That is disaster recovery.",
+        webhook::LABEL
+    ));
+    Ok(())
 }
 
 async fn all_come_back(stage: &mut Stage) -> Result<(), Trouble> {
@@ -326,6 +319,12 @@ async fn all_come_back(stage: &mut Stage) -> Result<(), Trouble> {
     stage.hang_up(&caller, answered.call).await?;
     stage.ladder("frankfurt", &answered.record);
     let back = until_all_is_well(stage, began).await?;
+    let is_pbx = PBXS.iter().any(|target| target.role.label == answered.by);
+    expect(is_pbx, "a PBX to take the call", || tried(&answered.record))?;
+    let asked = stage.world.webhook.asked() - asked_before;
+    expect(asked == 0, "the webhook not to be asked any more", || {
+        format!("it was asked {asked} times")
+    })?;
     shows(&format!(
         "The very next call in goes to a PBX ({}): nobody has to reset anything. Then one call\n      \
          at a time tries those that were down, after 5 s of rest: {} took one after {:.1} s.\n      \
@@ -336,12 +335,7 @@ async fn all_come_back(stage: &mut Stage) -> Result<(), Trouble> {
         back.edge.0,
         back.edge.1.as_secs_f64(),
     ));
-    let is_pbx = PBXS.iter().any(|target| target.role.label == answered.by);
-    expect(is_pbx, "a PBX to take the call", || tried(&answered.record))?;
-    let asked = stage.world.webhook.asked() - asked_before;
-    expect(asked == 0, "the webhook not to be asked any more", || {
-        format!("it was asked {asked} times")
-    })
+    Ok(())
 }
 
 /// Who was the first to be back, and when.

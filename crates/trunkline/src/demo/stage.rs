@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, io, io::Write as _, net::SocketAddr};
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use trunkline_control::view::CallShown;
 
 use super::{
@@ -146,7 +146,8 @@ impl Stage {
             running.spawn(async move { (phone.call(&number, call_id.clone()).await, call_id) });
         }
         let mut answered = Vec::with_capacity(count);
-        while let Some(Ok((result, call_id))) = running.join_next().await {
+        while let Some(ended) = running.join_next().await {
+            let (result, call_id) = ended.map_err(cut_short)?;
             answered.push(self.answered(call_id, result).await?);
         }
         Ok(answered)
@@ -168,6 +169,7 @@ impl Stage {
         loop {
             while left > 0 && running.len() < AT_ONCE {
                 left -= 1;
+                self.counts.placed += 1;
                 let (phone, number) = (from.clone(), number.to_owned());
                 let call_id = self.world.call_id();
                 running.spawn(async move {
@@ -177,19 +179,15 @@ impl Stage {
                     Ok::<_, CallError>(by)
                 });
             }
-            self.counts.placed += 1;
-            match running.join_next().await {
-                Some(Ok(Ok(by))) => *taken.entry(by).or_default() += 1,
-                Some(Ok(Err(error))) => {
+            let Some(ended) = running.join_next().await else {
+                break;
+            };
+            match ended.map_err(cut_short)? {
+                Ok(by) => *taken.entry(by).or_default() += 1,
+                Err(error) => {
                     let expected = format!("all {count} calls to be answered");
-                    return Err(Trouble::Unmet {
-                        expected,
-                        found: error.to_string(),
-                    });
-                }
-                Some(Err(_)) | None => {
-                    self.counts.placed -= 1;
-                    break;
+                    let found = error.to_string();
+                    return Err(Trouble::Unmet { expected, found });
                 }
             }
             self.counts.answered += 1;
@@ -212,6 +210,14 @@ impl Stage {
     pub fn ladder(&self, caller: &str, record: &CallShown) {
         let seen = self.world.tape.of(&record.call_id);
         say(&ladder(caller, &seen, &record.attempts));
+    }
+}
+
+/// A task of ours has failed: a mistake of the demo's own.
+fn cut_short(error: JoinError) -> Trouble {
+    Trouble::Unmet {
+        expected: "the demo's own phones to work".into(),
+        found: error.to_string(),
     }
 }
 
