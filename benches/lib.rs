@@ -1,5 +1,74 @@
 //! What the benches share.
 
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use trunkline_proxy::{
+    Hop, ListenerId, Routing,
+    routing::{Candidate, Freshness, Resolved},
+};
+use trunkline_sip::Transport;
+
+/// Three PBXs behind one listener, probes off so that nothing but calls costs.
+pub const CONFIG: &str = r#"
+[[listen]]
+protocol = "udp"
+address = "203.0.113.5:5060"
+[[trunk]]
+name = "bench"
+allow = ["54.172.60.0/30"]
+[trunk.origination]
+targets = [
+  { uri = "sip:10.0.2.1", weight = 60 },
+  { uri = "sip:10.0.2.2", weight = 20 },
+  { uri = "sip:10.0.2.3", weight = 20 },
+]
+[health]
+probe_interval = "off"
+target_probe_interval = "off"
+"#;
+
+/// The snapshot of [`CONFIG`].
+pub fn routing() -> Arc<Routing> {
+    let loaded = trunkline_config::parse(CONFIG, Path::new("bench.toml"), &trunkline_config::System);
+    let settings = loaded.unwrap_or_else(|report| panic!("{report}")).settings;
+    let resolve = |host: &str| Resolved {
+        candidates: host
+            .parse()
+            .map(|ip| Candidate {
+                priority: 0,
+                weight: 0,
+                transport: Transport::Udp,
+                addr: SocketAddr::new(ip, 5060),
+                listener: ListenerId(0),
+            })
+            .into_iter()
+            .collect(),
+        freshness: Freshness::Fresh,
+    };
+    let places = settings.places.iter().map(|place| Arc::new(resolve(&place.host))).collect();
+    Arc::new(Routing::new(settings, places))
+}
+
+/// The carrier that [`INVITE`] comes from.
+pub fn carrier_hop() -> Hop {
+    Hop {
+        transport: Transport::Udp,
+        listener: ListenerId(0),
+        remote: SocketAddr::from(([54, 172, 60, 1], 5060)),
+        connection: None,
+    }
+}
+
+/// [`INVITE`] as call number `number`: another branch, Call-ID and From tag.
+pub fn call_of(number: u64, out: &mut Vec<u8>) {
+    out.clear();
+    let digits = format!("{number:08x}");
+    let text = String::from_utf8_lossy(INVITE);
+    let text = text.replacen("9a5f.7d2c", &digits, 1).replacen("5b2a1f60", &digits, 1);
+    let text = text.replacen("tag=37126592", &format!("tag={digits}"), 1);
+    out.extend_from_slice(text.as_bytes());
+}
+
 /// An INVITE of about 1 kB, as a carrier sends it: 17 headers and a session description.
 pub const INVITE: &[u8] = b"INVITE sip:+15551234567@203.0.113.5:5060;user=phone SIP/2.0\r\n\
 Via: SIP/2.0/UDP 54.172.60.1:5060;branch=z9hG4bK9a5f.7d2c81f4b2d7cb61c3a0f9e5b8d1a4c7.0;rport\r\n\

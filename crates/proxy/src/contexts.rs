@@ -41,6 +41,9 @@ impl Contexts {
         work(context, turn);
         if context.is_done() {
             turn.engine.by_key.remove(&context.key);
+            // Held to the end: what is heard late is evidence too.
+            let peers = context.attempts.iter().filter_map(|attempt| attempt.peer);
+            peers.for_each(|peer| turn.engine.health.release(peer));
             self.slab.remove(slot);
         }
         if self.slab.is_empty() {
@@ -50,7 +53,7 @@ impl Contexts {
 
     /// Keeps a message until DNS has answered for its next hop.
     pub fn park(&mut self, request: &Message<'_>, from: Hop, place: Place, turn: &mut Turn<'_>) {
-        if self.parked.values().map(Vec::len).sum::<usize>() >= PARKED_MAX {
+        if self.parked() >= PARKED_MAX {
             return turn.reject(request, from, Reject::TooBusy, &[]);
         }
         turn.tell(Event::Parked);
@@ -62,6 +65,12 @@ impl Contexts {
         if !waiting.iter().any(|(_, bytes)| **bytes == *request.bytes()) {
             waiting.push((from, request.bytes().into()));
         }
+    }
+
+    /// How many messages wait for DNS.
+    #[allow(clippy::disallowed_methods)] // A sum has no order.
+    pub fn parked(&self) -> usize {
+        self.parked.values().map(Vec::len).sum()
     }
 
     /// Takes the messages that waited for this next hop.

@@ -1,6 +1,8 @@
 //! What Route headers and the Request-URI say about where a request goes (RFC 3261 §16.4 to 16.6).
 
-use trunkline_sip::{Message, Uri};
+use memchr::memmem;
+use smallvec::SmallVec;
+use trunkline_sip::{Message, Name, Uri};
 
 use crate::{forward::Strict, hop::ListenerId, snapshot::Snapshot, token::{DialogToken, Tokens}};
 
@@ -24,44 +26,37 @@ impl<'a> Heading<'a> {
     pub fn read(request: &Message<'a>, snapshot: &Snapshot, tokens: &Tokens) -> Self {
         let mut heading = Heading::default();
         let mut target = request.request_uri();
-        let mut routes = request.routes().map_while(Result::ok).map(|route| route.uri).peekable();
+        if request.first(Name::Route).is_none() {
+            heading.next = target.filter(|uri| !is_own(uri, snapshot));
+            return heading;
+        }
+        let routes: SmallVec<[&[u8]; 4]> = request.routes().map_while(Result::ok).map(|route| route.uri).collect();
+        let mut left = &routes[..];
         // §16.4: a strict router put our Record-Route value into the Request-URI, and the target
         // at the end of the Route set.
-        if let Some(uri) = target.and_then(|uri| Uri::parse(uri).ok()) {
-            if uri.has_lr() && snapshot.own_uri(&uri).is_some() && routes.peek().is_some() {
+        let own_target = target.filter(|uri| memmem::find(uri, b"lr").is_some()).and_then(|uri| Uri::parse(uri).ok());
+        if let Some(uri) = own_target.filter(|uri| uri.has_lr() && snapshot.own_uri(uri).is_some()) {
+            if let Some((last, before)) = left.split_last() {
                 heading.strict = Strict::TakeLastRoute;
                 heading.take_token(&uri, tokens);
-                target = request.routes().filter_map(Result::ok).last().map(|route| route.uri);
+                (target, left) = (Some(*last), before);
             }
         }
         let taken_last = heading.strict == Strict::TakeLastRoute;
-        let left = request.routes().count() - usize::from(taken_last);
-        let mut rest = routes.take(left).peekable();
-        let mut double = false;
-        while let Some(uri) = rest.peek().and_then(|uri| Uri::parse(uri).ok()) {
-            let Some(listener) = snapshot.own_uri(&uri) else { break };
-            // Two of ours belong together only when both say so; else the second is a spiral's.
-            let is_double = uri.params.has("r2");
-            if heading.drop_routes == 2 || (heading.drop_routes == 1 && !(double && is_double)) {
-                break;
-            }
-            double = is_double;
-            heading.drop_routes += 1;
+        let own = own_routes(left, snapshot, |listener, uri| {
             heading.leaves_from = Some(listener);
-            heading.take_token(&uri, tokens);
-            rest.next();
-        }
-        match rest.next() {
+            heading.take_token(uri, tokens);
+        });
+        heading.drop_routes = own as u8;
+        match left.get(own) {
             Some(route) => {
-                heading.next = Some(route);
+                heading.next = Some(*route);
                 if Uri::parse(route).is_ok_and(|uri| !uri.has_lr()) {
                     heading.strict = if taken_last { Strict::TakeLastThenSwap } else { Strict::SwapNext };
                 }
             }
             None => {
-                heading.next = target.filter(|uri| {
-                    !Uri::parse(uri).is_ok_and(|uri| snapshot.own_uri(&uri).is_some())
-                });
+                heading.next = target.filter(|uri| !is_own(uri, snapshot));
             }
         }
         heading
@@ -72,4 +67,38 @@ impl<'a> Heading<'a> {
             self.token = uri.params.get("tl").and_then(|text| Some((tokens.read(text)?, text)));
         }
     }
+}
+
+/// How many Route values at the top of a request are ours: those it leaves behind here.
+pub fn dropped_routes(request: &Message<'_>, snapshot: &Snapshot) -> u8 {
+    if request.first(Name::Route).is_none() {
+        return 0;
+    }
+    let routes: SmallVec<[&[u8]; 4]> = request.routes().map_while(Result::ok).map(|route| route.uri).take(3).collect();
+    own_routes(&routes, snapshot, |_, _| {}) as u8
+}
+
+/// How many of these are ours: one, or two that say that they belong together; else the second is
+/// a spiral's.
+fn own_routes<'a>(
+    routes: &[&'a [u8]],
+    snapshot: &Snapshot,
+    mut each: impl FnMut(ListenerId, &Uri<'a>),
+) -> usize {
+    let mut double = false;
+    for (at, route) in routes.iter().take(2).enumerate() {
+        let Ok(uri) = Uri::parse(route) else { return at };
+        let Some(listener) = snapshot.own_uri(&uri) else { return at };
+        let is_double = uri.params.has("r2");
+        if at == 1 && !(double && is_double) {
+            return at;
+        }
+        double = is_double;
+        each(listener, &uri);
+    }
+    routes.len().min(2)
+}
+
+fn is_own(uri: &[u8], snapshot: &Snapshot) -> bool {
+    Uri::parse(uri).is_ok_and(|uri| snapshot.own_uri(&uri).is_some())
 }

@@ -226,6 +226,11 @@ impl HealthTable {
         self.entry_mut(ix).holds += 1;
     }
 
+    /// How often anything at all is held.
+    pub fn holds(&self) -> usize {
+        self.entries.iter().map(|entry| entry.holds as usize).sum()
+    }
+
     /// The attempt is over. When it was the last one, no trial can be running any more, however
     /// it ended; and a candidate that nobody configures is forgotten.
     pub fn release(&mut self, ix: PeerIx) {

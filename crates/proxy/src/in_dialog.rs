@@ -80,7 +80,7 @@ impl Contexts {
         let token = match (&heading.token, kind) {
             // RFC 3261 §16.6 step 4: also on what refreshes a target; a recovering endpoint may
             // have nothing else.
-            (Some((_, text)), Kind::ReInvite) => Some(Box::from(*text)),
+            (Some((_, text)), Kind::ReInvite) => Some(SmallVec::from_slice(text)),
             (Some(_), Kind::Call | Kind::Other) | (None, _) => None,
         };
         let in_dialog = InDialog {
@@ -127,9 +127,13 @@ fn decide(
     if role.is_unknown() && !is_party(from.remote.ip()) {
         return Decision::Silence;
     }
+    // Neither token nor memory: a Route or Request-URI alone is no dialog of ours.
+    if heading.token.is_none() && call.is_none() {
+        return Decision::Reject(Reject::NoSuchTransaction);
+    }
     let by_token = heading.token.as_ref().map(|(token, _)| {
         let speaks_caller = token.caller_tag == engine.tokens.name_hash(from_tag);
-        let trunk = trunk_by_hash(snapshot, engine, token.trunk);
+        let trunk = snapshot.trunk_of_hash(token.trunk);
         (if speaks_caller { token.callee } else { token.caller }, trunk, token.direction, speaks_caller)
     });
     let by_call = call.as_ref().map(|call| {
@@ -197,27 +201,35 @@ fn decide(
     if found.is_empty() {
         return Decision::Reject(Reject::Unresolvable);
     }
-    let allowed = |ip: IpAddr| is_party(ip) || !snapshot.routing().role(ip).is_unknown();
+    // No open relay: its own trunk, the PBX side, or whom the token names. A trunk that is no longer
+    // configured narrows nothing.
+    let sure = by_call.is_some() || matches!(by_token, Some((_, Some(_), ..)));
+    let allowed = |ip: IpAddr| {
+        let role = snapshot.routing().role(ip);
+        is_party(ip) || role.pbx || role.trunks.contains(&trunk) || (!sure && !role.is_unknown())
+    };
     onward.candidates = found.into_iter().filter(|it| allowed(it.addr.ip())).collect();
     if onward.candidates.is_empty() {
         return Decision::Reject(Reject::NotARelay);
     }
-    // Neither token nor memory: a Route or Request-URI alone is no dialog of ours, unless both
-    // ends are known. That is how dialogs that began elsewhere (another node, before a restart
-    // with a new secret) still end.
-    if heading.token.is_none() && call.is_none() && heading.drop_routes == 0 {
-        return Decision::Reject(Reject::NoSuchTransaction);
-    }
     Decision::Go(onward)
+}
+
+/// Whether a source that nobody configured takes part in the dialog that this request names: by
+/// our signed token, or by the live call's memory.
+pub fn is_party(request: &Message<'_>, from: Hop, engine: &Engine) -> bool {
+    let ip = from.remote.ip();
+    if let Some((token, _)) = Heading::read(request, &engine.snapshot, &engine.tokens).token {
+        return token.caller.addr.ip() == ip || token.callee.addr.ip() == ip;
+    }
+    let (Ok(call_id), Some(from_tag)) = (request.call_id(), request.from_tag()) else { return false };
+    let to_tag = request.to_tag().unwrap_or_default();
+    let key = dialog::key(|parts| engine.branches.hash128(parts), call_id, from_tag, to_tag);
+    engine.calls.get(key).is_some_and(|call| call.caller.hop.remote.ip() == ip || call.callee.hop.remote.ip() == ip)
 }
 
 fn candidate_of(hop: Hop) -> Candidate {
     Candidate { priority: 0, weight: 0, transport: hop.transport, addr: hop.remote, listener: hop.listener }
-}
-
-fn trunk_by_hash(snapshot: &Snapshot, engine: &Engine, hash: u32) -> Option<TrunkId> {
-    let at = snapshot.settings().trunks.iter().position(|it| engine.tokens.name_hash(it.name.as_bytes()) == hash)?;
-    Some(TrunkId(at as u16))
 }
 
 /// The ACK to a 2xx: without state, the same branch for the same ACK (RFC 3261 §16.11).

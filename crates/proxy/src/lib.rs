@@ -5,6 +5,8 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod branch;
+#[doc(hidden)]
+pub mod census;
 mod context;
 mod contexts;
 pub mod dialog;

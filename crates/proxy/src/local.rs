@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use trunkline_sip::Message;
 
 use crate::{
-    Event, Hop, ListenerId,
+    Event, Hop,
     engine::{Alarm, LOCAL, LocalRing, Turn},
     event::Peer,
     forward::{self, ViaPlan},
@@ -62,7 +62,6 @@ pub fn hang_up(
     context: Slot,
     attempt: u8,
     snapshot: &Snapshot,
-    listener: ListenerId,
     hop: Hop,
     response: &Message<'_>,
     bye: bool,
@@ -70,7 +69,8 @@ pub fn hang_up(
     let routes: SmallVec<[&[u8]; 4]> = forward::routes_above(response, |route| {
         trunkline_sip::Uri::parse(route.uri).is_ok_and(|uri| snapshot.own_uri(&uri).is_some())
     });
-    let sent_by = snapshot.advertise(listener);
+    let to = dialog_hop(turn, snapshot, hop, &routes, response);
+    let sent_by = snapshot.advertise(to.listener);
     let seed = turn.engine.branches.hash(&[
         b"ack",
         &context.generation.to_be_bytes(),
@@ -79,8 +79,7 @@ pub fn hang_up(
         response.to_tag().unwrap_or_default(),
     ]);
     let branch = turn.engine.branches.stateless(seed, 0);
-    let via = ViaPlan { transport: hop.transport, sent_by, branch: branch.as_ref(), alias: false };
-    let to = dialog_hop(turn, snapshot, hop, &routes, response);
+    let via = ViaPlan { transport: to.transport, sent_by, branch: branch.as_ref(), alias: false };
     turn.send(to, |out| {
         forward::ack_success(response, &via, &routes, out);
     });
@@ -101,13 +100,16 @@ pub fn hang_up(
 }
 
 /// Where requests inside the dialog go: its first route or its Contact when that is a literal
-/// address, else back to who answered.
+/// address of somebody we may speak to, else back to who answered.
 fn dialog_hop(turn: &Turn<'_>, snapshot: &Snapshot, hop: Hop, routes: &[&[u8]], response: &Message<'_>) -> Hop {
     let first = routes.first().and_then(|route| trunkline_sip::NameAddr::parse(route).ok());
     let uri = first.or_else(|| response.contact()).map(|address| address.uri);
     let place = uri.and_then(|uri| trunkline_sip::Uri::parse(uri).ok()).and_then(|uri| crate::next_hop::place_of(&uri));
     let known = place.and_then(|place| turn.engine.lookup(snapshot, &place, hop.listener, turn.now));
-    match known.and_then(|candidates| candidates.first().copied()) {
+    let welcome = |it: &crate::routing::Candidate| {
+        it.addr.ip() == hop.remote.ip() || !snapshot.routing().role(it.addr.ip()).is_unknown()
+    };
+    match known.and_then(|candidates| candidates.into_iter().find(welcome)) {
         // A peer behind NAT answers by the connection it has.
         Some(candidate) if candidate.transport != hop.transport || candidate.addr.ip() != hop.remote.ip() => candidate.hop(),
         Some(candidate) if hop.connection.is_none() => candidate.hop(),

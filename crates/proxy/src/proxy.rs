@@ -146,6 +146,18 @@ impl Proxy {
         self.engine.load(self.contexts.len())
     }
 
+    /// What is left in every table: for tests.
+    #[doc(hidden)]
+    pub fn census(&self) -> crate::census::Census {
+        let census = self.engine.census();
+        crate::census::Census {
+            contexts: self.contexts.len() as usize,
+            parked: self.contexts.parked(),
+            addresses: self.buckets.len() + census.addresses,
+            ..census
+        }
+    }
+
     /// The health of every known candidate, for status.
     pub fn peers(&self) -> impl Iterator<Item = (Peer, HealthState)> + '_ {
         self.engine.health.iter().map(|(_, peer, state)| (peer, state))
@@ -161,7 +173,7 @@ impl Proxy {
             Ok(message) if is_response => self.on_response(now, from, &message, out),
             Ok(message) => {
                 let mut turn = Turn { now, engine: &mut self.engine, out };
-                self.contexts.on_request(&message, from, &mut turn);
+                self.contexts.on_request(&message, from, known, &mut turn);
             }
             Err(malformed) => {
                 let mut turn = Turn { now, engine: &mut self.engine, out };
@@ -229,6 +241,10 @@ impl Proxy {
         let mut turn = Turn { now, engine: &mut self.engine, out };
         if token.attempt == LOCAL {
             return local::on_response(&mut turn, slot, response);
+        }
+        // What is wrong in it would be wrong in our ACK and our BYE, and upstream.
+        if let Err(malformed) = response.check() {
+            return turn.tell(Event::Dropped { from, why: malformed.fault.word() });
         }
         let mut known = false;
         self.contexts.with(slot, &mut turn, |context, turn| {

@@ -34,6 +34,9 @@ pub fn to_tag(engine: &Engine, request: &Message<'_>) -> [u8; 16] {
 
 /// Answers with one of our own codes. ACK is never answered.
 pub fn stateless(turn: &mut Turn<'_>, request: &Message<'_>, from: Hop, reject: Reject, extra: &[(&str, &[u8])]) {
+    if request.method() == Some(Method::Ack) {
+        return turn.tell(Event::Dropped { from, why: reject.word() });
+    }
     turn.tell(Event::Rejected { from, status: reject.status(), why: reject.word() });
     let mut headers: smallvec::SmallVec<[(&str, &[u8]); 4]> = smallvec::SmallVec::from_slice(extra);
     match reject {

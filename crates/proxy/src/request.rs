@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use memchr::memmem;
 use smallvec::SmallVec;
-use trunkline_sip::{Message, Method, Uri};
+use trunkline_sip::{Facts, Header, Message, Method, Name, Transport, Uri};
 
 use crate::{
     Event, Hop,
@@ -12,7 +13,9 @@ use crate::{
     dice::Dice,
     engine::{Alarm, Engine, Ring, Turn},
     event::Direction,
+    heading::dropped_routes,
     health::Class,
+    in_dialog::is_party,
     reject::Reject,
     reply,
     routing::Role,
@@ -22,12 +25,22 @@ use crate::{
 };
 
 impl Contexts {
-    /// A well-formed request from someone who may speak.
-    pub(crate) fn on_request(&mut self, request: &Message<'_>, from: Hop, turn: &mut Turn<'_>) {
-        let (Some(method), Ok(via)) = (request.method(), request.top_via()) else { return };
-        let key = server_key(turn.engine, request, if method == Method::Ack || method == Method::Cancel { Method::Invite } else { method });
-        let known = turn.engine.by_key.get(&key).copied();
-        match (method, known) {
+    /// A request. `known`: somebody allowed its source; another one gets in only where it belongs
+    /// to a dialog, and hears nothing otherwise.
+    pub(crate) fn on_request(&mut self, request: &Message<'_>, from: Hop, known: bool, turn: &mut Turn<'_>) {
+        let Some(method) = request.method() else { return };
+        let facts = match request.checked() {
+            Ok(facts) => facts,
+            Err(malformed) if known => return turn.reject(request, from, Reject::from(malformed), &[]),
+            Err(malformed) => return turn.tell(Event::Dropped { from, why: malformed.fault.word() }),
+        };
+        if !known && !is_party(request, from, turn.engine) {
+            // Looked at so far because it might have been in a dialog.
+            return turn.tell(Event::Dropped { from, why: "unknown_source" });
+        }
+        let key = server_key(turn.engine, &facts, request.request_uri().unwrap_or_default(), method);
+        let open = turn.engine.by_key.get(&key).copied();
+        match (method, open) {
             (Method::Ack, Some(slot)) => {
                 let mut goes_on = false;
                 self.with(slot, turn, |context, turn| goes_on = context.on_ack(slot, turn));
@@ -39,16 +52,24 @@ impl Contexts {
                 reply::cancel_ok(turn, request, from);
                 return self.with(slot, turn, |context, turn| context.on_cancel(slot, turn));
             }
-            (Method::Cancel, None) => return turn.reject(request, from, Reject::NoSuchTransaction, &[]),
+            (Method::Cancel, None) if known => return turn.reject(request, from, Reject::NoSuchTransaction, &[]),
             (_, Some(slot)) => {
                 return self.with(slot, turn, |context, turn| context.on_retransmission(request, from, turn));
             }
             (_, None) => {}
         }
+        // These make no sense outside a dialog; one with an RFC 2543 callee has no To tag.
+        let inside = matches!(method, Method::Ack | Method::Bye | Method::Prack | Method::Update);
+        let in_dialog = inside || facts.to_tag.is_some();
+        if !known && (!in_dialog || method == Method::Cancel) {
+            // A party, but this is no request of its dialog.
+            return turn.tell(Event::Dropped { from, why: "unknown_source" });
+        }
         let snapshot = Arc::clone(&turn.engine.snapshot);
-        let print = loop_print(turn.engine, request);
-        if let Err(reject) = admit(request, print, &snapshot, turn.engine) {
+        let print = loop_print(turn.engine, request, &facts);
+        if let Err(reject) = admit(request, &facts, print, &snapshot, turn.engine) {
             return match reject {
+                _ if !known => turn.tell(Event::Dropped { from, why: reject.word() }),
                 Reject::TooManyHops if method == Method::Options => self.on_options(request, from, &snapshot, turn),
                 Reject::BadExtension => {
                     let tags = reply::proxy_require(request);
@@ -58,16 +79,11 @@ impl Contexts {
                 reject => turn.reject(request, from, reject, &[]),
             };
         }
-        let back = reply::back(from, &via);
-        if request.to_tag().is_some() || method == Method::Ack {
+        let back = reply::back(from, &facts.via);
+        if in_dialog {
             return self.on_in_dialog(request, from, (key, back, print), turn);
         }
-        let role = snapshot.routing().role(from.remote.ip()).clone();
-        if role.is_unknown() {
-            // Let through so far because it might have been in a dialog.
-            return turn.tell(Event::Dropped { from, why: "unknown_source" });
-        }
-        if method == Method::Options && is_for_us(request, &snapshot) {
+        if method == Method::Options && is_for_us(&facts, &snapshot) {
             return self.on_options(request, from, &snapshot, turn);
         }
         if method == Method::Register {
@@ -76,11 +92,10 @@ impl Contexts {
         if turn.engine.draining {
             return turn.reject(request, from, Reject::Draining, &[]);
         }
-        match choose_walk(request, from, &role, &snapshot, turn.engine) {
+        match choose_walk(request, from, &facts, &snapshot, turn.engine) {
             Ok(walk) => {
                 let kind = if method == Method::Invite { Kind::Call } else { Kind::Other };
-                let drop_routes =
-                    crate::heading::Heading::read(request, &snapshot, &turn.engine.tokens).drop_routes;
+                let drop_routes = dropped_routes(request, &snapshot);
                 let opening =
                     Opening { key, kind, from, back, walk, in_dialog: None, drop_routes, loop_print: print };
                 self.open(request, opening, turn);
@@ -124,18 +139,27 @@ impl Contexts {
     }
 }
 
-/// RFC 3261 §16.3, in its order.
-fn admit(request: &Message<'_>, print: u64, snapshot: &Snapshot, engine: &Engine) -> Result<(), Reject> {
-    request.check()?;
-    if request.max_forwards()? == Some(0) {
+/// RFC 3261 §16.3, in its order; syntax was first, and Max-Forwards is here.
+fn admit(
+    request: &Message<'_>,
+    facts: &Facts<'_>,
+    print: u64,
+    snapshot: &Snapshot,
+    engine: &Engine,
+) -> Result<(), Reject> {
+    if facts.max_forwards == Some(0) {
         return Err(Reject::TooManyHops);
     }
-    let looped = request.vias().filter_map(Result::ok).any(|via| {
-        let ours = via.branch().and_then(|branch| engine.branches.loop_print(branch));
-        ours == Some(print) && snapshot.own(via.host, via.port, trunkline_sip::Transport::parse(via.transport)).is_some()
-    });
-    if looped {
-        return Err(Reject::Loop);
+    // What we wrote into a Via is there letter by letter, so most need no reading.
+    let may_be_ours = |header: &Header<'_>| snapshot.advertised().any(|name| memmem::find(header.value, name).is_some());
+    if request.all(Name::Via).any(|header| may_be_ours(&header)) {
+        let looped = request.vias().filter_map(Result::ok).any(|via| {
+            let ours = via.branch().and_then(|branch| engine.branches.loop_print(branch));
+            ours == Some(print) && snapshot.own(via.host, via.port, Transport::parse(via.transport)).is_some()
+        });
+        if looped {
+            return Err(Reject::Loop);
+        }
     }
     if reply::proxy_require(request).is_empty() { Ok(()) } else { Err(Reject::BadExtension) }
 }
@@ -143,49 +167,50 @@ fn admit(request: &Message<'_>, print: u64, snapshot: &Snapshot, engine: &Engine
 /// What decides the routing of a request: the same print twice is a loop, another one a spiral
 /// (RFC 5393 §4.2). The topmost Via is not part of it: it differs each time round, and would hide
 /// every loop that passes another hop.
-fn loop_print(engine: &Engine, request: &Message<'_>) -> u64 {
-    let routes: SmallVec<[u8; 256]> =
-        request.all(trunkline_sip::Name::Route).flat_map(|route| route.value.iter().copied()).collect();
-    let required: SmallVec<[u8; 64]> =
-        request.all(trunkline_sip::Name::ProxyRequire).flat_map(|header| header.value.iter().copied()).collect();
-    let number = request.cseq().map_or(0, |cseq| cseq.number);
-    engine.branches.hash(&[
+fn loop_print(engine: &Engine, request: &Message<'_>, facts: &Facts<'_>) -> u64 {
+    let number = facts.cseq.number.to_be_bytes();
+    let mut parts: SmallVec<[&[u8]; 8]> = SmallVec::new();
+    parts.extend([
         request.request_uri().unwrap_or_default(),
-        request.from_tag().unwrap_or_default(),
-        request.to_tag().unwrap_or_default(),
-        request.call_id().unwrap_or_default(),
-        &number.to_be_bytes(),
-        &routes,
-        &required,
-    ]) & 0xffff_ffff_ffff
+        facts.from_tag.unwrap_or_default(),
+        facts.to_tag.unwrap_or_default(),
+        facts.call_id,
+        &number,
+    ]);
+    let decides = |header: &Header<'_>| matches!(header.name, Name::Route | Name::ProxyRequire);
+    parts.extend(request.headers().filter(decides).map(|header| header.value));
+    engine.branches.hash(&parts) & 0xffff_ffff_ffff
 }
 
-/// Names a server transaction (RFC 3261 §17.2.3).
-fn server_key(engine: &Engine, request: &Message<'_>, method: Method<'_>) -> u128 {
-    let Ok(via) = request.top_via() else { return 0 };
-    let branch = via.branch().unwrap_or_default();
-    let port = via.port.unwrap_or(0).to_be_bytes();
-    let number = request.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
+/// Names a server transaction (RFC 3261 §17.2.3). An ACK and a CANCEL name that of their INVITE.
+fn server_key(engine: &Engine, facts: &Facts<'_>, uri: &[u8], method: Method<'_>) -> u128 {
+    let method = match method {
+        Method::Ack | Method::Cancel => Method::Invite,
+        other => other,
+    };
+    let branch = facts.via.branch().unwrap_or_default();
+    let port = facts.via.port.unwrap_or(0).to_be_bytes();
     if branch.len() > 7 && branch[..7].eq_ignore_ascii_case(b"z9hG4bK") {
-        return engine.branches.hash128(&[branch, via.host_raw(), &port, method.as_bytes()]);
+        return engine.branches.hash128(&[branch, facts.via.host_raw(), &port, method.as_bytes()]);
     }
     // RFC 2543 peers: the fields that its copies, its ACK and its CANCEL have in common.
     engine.branches.hash128(&[
         b"2543",
         branch,
-        via.host_raw(),
+        facts.via.host_raw(),
         &port,
-        request.call_id().unwrap_or_default(),
-        request.from_tag().unwrap_or_default(),
-        &number,
-        request.request_uri().unwrap_or_default(),
+        facts.call_id,
+        facts.from_tag.unwrap_or_default(),
+        &facts.cseq.number.to_be_bytes(),
+        uri,
         method.as_bytes(),
     ])
 }
 
-fn is_for_us(request: &Message<'_>, snapshot: &Snapshot) -> bool {
-    let uri = request.request_uri().and_then(|uri| Uri::parse(uri).ok());
-    uri.is_none_or(|uri| snapshot.own_uri(&uri).is_some() || (uri.user.is_none() && snapshot.trunk_of_edge(uri.host_raw).is_none()))
+fn is_for_us(facts: &Facts<'_>, snapshot: &Snapshot) -> bool {
+    facts.uri.is_none_or(|uri| {
+        snapshot.own_uri(&uri).is_some() || (uri.user.is_none() && snapshot.trunk_of_edge(uri.host_raw).is_none())
+    })
 }
 
 /// Whether a call from this source would find anything that is not down.
@@ -213,11 +238,12 @@ fn called_number<'a>(uri: &Uri<'a>) -> &'a [u8] {
 fn choose_walk(
     request: &Message<'_>,
     from: Hop,
-    role: &Role,
+    facts: &Facts<'_>,
     snapshot: &Snapshot,
     engine: &Engine,
 ) -> Result<Walk, Reject> {
-    let uri = Uri::parse(request.request_uri().unwrap_or_default())?;
+    let uri = facts.uri.ok_or(Reject::NoRoute)?;
+    let role = snapshot.routing().role(from.remote.ip());
     let number = called_number(&uri);
     match direction(role, from, &uri, number, snapshot) {
         Direction::Origination => {
@@ -225,7 +251,7 @@ fn choose_walk(
             let trunk = snapshot.settings().trunks.get(usize::from(id.0)).ok_or(Reject::NoRoute)?;
             let origination = trunk.origination.as_ref().ok_or(Reject::NoRoute)?;
             let hash = match hash_key(origination) {
-                Some(HashKey::CallId) => request.call_id().unwrap_or_default(),
+                Some(HashKey::CallId) => facts.call_id,
                 Some(HashKey::From) => user_of(request.from().ok().map(|from| from.uri)),
                 Some(HashKey::To) => user_of(request.to().ok().map(|to| to.uri)),
                 None => b"",

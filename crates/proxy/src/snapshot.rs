@@ -16,7 +16,28 @@ use crate::{
     hop::ListenerId,
     routing::{Candidate, Routing},
     settings::{Health, Listener, Place, PlaceId, Settings, TrunkId},
+    token::Tokens,
 };
+
+/// A host that is us.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum OwnHost {
+    Name(Box<str>),
+    Ip(IpAddr),
+}
+
+impl OwnHost {
+    fn new(text: &str) -> Self {
+        text.parse().map_or_else(|_| OwnHost::Name(text.into()), OwnHost::Ip)
+    }
+
+    fn is(&self, host: Host<'_>) -> bool {
+        match (self, host) {
+            (OwnHost::Ip(ip), host) => host.ip() == Some(*ip),
+            (OwnHost::Name(name), host) => host.eq_text(name.as_bytes()),
+        }
+    }
+}
 
 /// One snapshot, pinned by every call that began under it.
 #[derive(Debug)]
@@ -24,16 +45,18 @@ pub struct Snapshot {
     routing: Arc<Routing>,
     /// By place: the health entries of its candidates, in their order.
     pools: Vec<Vec<PeerIx>>,
-    /// Our own names: host without brackets in lower case, port.
-    own: Vec<(Box<str>, u16, ListenerId)>,
+    /// Our own names and addresses, with their ports.
+    own: Vec<(OwnHost, u16, ListenerId)>,
     edges: HashMap<Box<str>, TrunkId>,
     targets: HashSet<SocketAddr>,
     hosts: HashMap<Box<str>, Vec<PlaceId>>,
+    /// By trunk: the hash of its name that tokens carry.
+    trunk_hashes: Vec<u32>,
 }
 
 impl Snapshot {
     /// Interns every candidate in the health table and holds it until [`release`](Self::release).
-    pub fn new(routing: Arc<Routing>, health: &mut HealthTable, now: Instant) -> Self {
+    pub fn new(routing: Arc<Routing>, tokens: &Tokens, health: &mut HealthTable, now: Instant) -> Self {
         let settings = Arc::clone(routing.settings());
         let mut cares: Vec<Option<Health>> = vec![None; settings.places.len()];
         let mut edges = HashMap::new();
@@ -74,12 +97,18 @@ impl Snapshot {
             hosts.entry(place.host.clone()).or_default().push(PlaceId(index as u32));
         }
         let own = settings.listeners.iter().enumerate().flat_map(own_names).collect();
-        Snapshot { routing, pools, own, edges, targets, hosts }
+        let trunk_hashes = settings.trunks.iter().map(|trunk| tokens.name_hash(trunk.name.as_bytes())).collect();
+        Snapshot { routing, pools, own, edges, targets, hosts, trunk_hashes }
     }
 
     /// Lets go of the health entries; the snapshot is not used again.
     pub fn release(&self, health: &mut HealthTable) {
         self.pools.iter().flatten().for_each(|ix| health.release(*ix));
+    }
+
+    /// How many holds it has on health entries.
+    pub fn holds(&self) -> usize {
+        self.pools.iter().map(Vec::len).sum()
     }
 
     /// The snapshot itself.
@@ -116,10 +145,15 @@ impl Snapshot {
         self.listener(id).map_or("", |listener| &listener.advertise)
     }
 
+    /// The hosts of our Vias, as we write them.
+    pub fn advertised(&self) -> impl Iterator<Item = &[u8]> + '_ {
+        self.settings().listeners.iter().map(|listener| listener.advertise.as_bytes())
+    }
+
     /// Which of our listeners a host and port name, if any.
     pub fn own(&self, host: Host<'_>, port: Option<u16>, transport: Option<Transport>) -> Option<ListenerId> {
         let port = port.unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
-        let mut named = self.own.iter().filter(|(name, at, _)| *at == port && host.eq_text(name.as_bytes()));
+        let mut named = self.own.iter().filter(|(name, at, _)| *at == port && name.is(host));
         let (_, _, first) = named.clone().next()?;
         let same = named.find(|(_, _, id)| {
             transport.is_none_or(|transport| self.listener(*id).is_some_and(|it| it.transport == transport))
@@ -131,6 +165,16 @@ impl Snapshot {
     pub fn own_uri(&self, uri: &Uri<'_>) -> Option<ListenerId> {
         let host = uri.maddr().unwrap_or(uri.host);
         self.own(host, uri.port, Some(uri.transport().unwrap_or(Transport::Udp)))
+    }
+
+    /// What tokens call a trunk: the same on every node and after a reload.
+    pub fn trunk_hash(&self, trunk: TrunkId) -> u32 {
+        self.trunk_hashes.get(usize::from(trunk.0)).copied().unwrap_or(0)
+    }
+
+    /// The trunk that tokens call so.
+    pub fn trunk_of_hash(&self, hash: u32) -> Option<TrunkId> {
+        self.trunk_hashes.iter().position(|known| *known == hash).map(|at| TrunkId(at as u16))
     }
 
     /// The trunk one of whose edges has this host.
@@ -170,14 +214,14 @@ fn care(cares: &mut [Option<Health>], place: PlaceId, health: Health) {
     }
 }
 
-fn own_names((index, listener): (usize, &Listener)) -> Vec<(Box<str>, u16, ListenerId)> {
+fn own_names((index, listener): (usize, &Listener)) -> Vec<(OwnHost, u16, ListenerId)> {
     let id = ListenerId(index as u16);
     let mut names = Vec::new();
     if let Some((host, port)) = split_authority(&listener.advertise) {
-        names.push((host.to_ascii_lowercase().into(), port.unwrap_or(listener.transport.default_port()), id));
+        names.push((OwnHost::new(host), port.unwrap_or(listener.transport.default_port()), id));
     }
     if !listener.bind.ip().is_unspecified() {
-        names.push((listener.bind.ip().to_string().into(), listener.bind.port(), id));
+        names.push((OwnHost::Ip(listener.bind.ip()), listener.bind.port(), id));
     }
     names
 }

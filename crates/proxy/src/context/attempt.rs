@@ -8,7 +8,7 @@ use std::{
 use smallvec::SmallVec;
 use trunkline_sip::{Message, Uri};
 
-use super::{ATTEMPTS_MAX, Attempt, Client, Context, Kind};
+use super::{ATTEMPTS_MAX, Attempt, Client, Context, Kind, TokenBytes};
 use crate::{
     Event, UDP_SAFE_BYTES,
     engine::{Alarm, Engine, Ring, Turn},
@@ -255,7 +255,7 @@ impl Context {
     }
 
     /// The dialog token of the attempt's Record-Route; `None` for requests that make no dialog.
-    fn token(&self, engine: &Engine, number: usize, request: &Message<'_>) -> Option<Box<[u8]>> {
+    fn token(&self, engine: &Engine, number: usize, request: &Message<'_>) -> Option<TokenBytes> {
         use trunkline_sip::Method;
         if let Some(dialog) = &self.in_dialog {
             return dialog.token.clone();
@@ -263,14 +263,13 @@ impl Context {
         if !matches!(request.method()?, Method::Invite | Method::Subscribe | Method::Refer) {
             return None;
         }
-        Some(engine.tokens.write(&self.dialog_token(engine, number, request)).as_ref().into())
+        Some(TokenBytes::from_slice(engine.tokens.write(&self.dialog_token(engine, number, request)).as_ref()))
     }
 
     fn dialog_token(&self, engine: &Engine, number: usize, request: &Message<'_>) -> DialogToken {
         let attempt = &self.attempts[number];
-        let name = self.snapshot.settings().trunks.get(usize::from(attempt.trunk.0)).map_or("", |it| &it.name);
         DialogToken {
-            trunk: engine.tokens.name_hash(name.as_bytes()),
+            trunk: self.snapshot.trunk_hash(attempt.trunk),
             direction: self.walk.direction(),
             caller_tag: engine.tokens.name_hash(request.from_tag().unwrap_or_default()),
             target: match attempt.addressed {
@@ -342,7 +341,13 @@ impl Context {
     /// A response to one of the attempts.
     pub fn on_response(&mut self, slot: Slot, number: usize, from: crate::Hop, response: &Message<'_>, turn: &mut Turn<'_>) {
         let (Some(code), Some(attempt)) = (response.code(), self.attempts.get_mut(number)) else { return };
-        let is_cancel = response.cseq().is_ok_and(|cseq| cseq.method == trunkline_sip::Method::Cancel);
+        // RFC 3261 §17.1.3: branch and method name a transaction together.
+        let Ok(trunkline_sip::CSeq { method, .. }) = response.cseq() else { return };
+        let is_cancel = method == trunkline_sip::Method::Cancel;
+        let is_invite = matches!(attempt.client, Client::Invite(_));
+        if !is_cancel && is_invite != (method == trunkline_sip::Method::Invite) {
+            return turn.tell(Event::Dropped { from, why: "stray_response" });
+        }
         if let Some(peer) = attempt.peer {
             turn.engine.health.heard(turn.now, peer);
         }
@@ -436,6 +441,9 @@ impl Context {
             if actions.has(Do::CANCEL) && self.attempts[number].cancels == 0 {
                 self.send_cancel(slot, number, turn);
             }
+            if (state, next) == (State::Calling, State::Proceeding) {
+                self.on_trying(slot, number, turn);
+            }
             if actions.has(Do::PASS) {
                 self.pass(slot, number, response, turn);
             }
@@ -501,9 +509,6 @@ impl Context {
         attempt.verdict = Some((outcome, took));
         let (trunk, candidate, peer) = (attempt.trunk, attempt.candidate, attempt.peer);
         turn.engine.waiting.detach(peer, candidate.hop(), slot);
-        if let Some(peer) = peer {
-            turn.engine.health.release(peer);
-        }
         if self.kind == Kind::Call {
             let direction = self.walk.direction();
             turn.tell(Event::AttemptEnded { direction, trunk, peer: candidate.peer(), outcome, took });

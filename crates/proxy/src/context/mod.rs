@@ -65,7 +65,7 @@ pub struct InDialog {
     /// The Route that follows is a strict router, or a strict router sent to us.
     pub strict: crate::forward::Strict,
     /// The token for the Record-Route of a re-INVITE.
-    pub token: Option<Box<[u8]>>,
+    pub token: Option<TokenBytes>,
     /// The established call, as its memory names it.
     pub call: Option<u128>,
     /// Whether this request ends it.
@@ -84,6 +84,9 @@ pub enum Caller {
     /// This final response.
     Answered(u16),
 }
+
+/// A dialog token as text; the longest has 86 characters.
+pub type TokenBytes = SmallVec<[u8; 88]>;
 
 /// What a retransmission of the request is answered with.
 #[derive(Clone, Debug)]

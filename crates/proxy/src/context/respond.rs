@@ -23,14 +23,15 @@ impl Context {
     pub(super) fn pass(&mut self, slot: Slot, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
         match response.code().unwrap_or(0) {
             // RFC 3261 §16.7 step 5: 100 is hop by hop.
-            ..=100 => self.on_trying(slot, number, turn),
+            ..=100 => {}
             101..200 => self.on_provisional(number, response, turn),
             200..300 => self.on_success(slot, number, response, turn),
             code => self.on_failure(slot, number, code, response, turn),
         }
     }
 
-    fn on_trying(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
+    /// The first provisional came: from now on only `progress_timeout` watches over silence.
+    pub(super) fn on_trying(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
         let progress = self.limits(number).and_then(|limits| limits.progress_timeout);
         if let (Some(after), true, false) = (progress, self.is_invite(), self.attempts[number].rang) {
             turn.arm(after, Alarm::Context(slot, Ring::Progress(number as u8)));
@@ -74,9 +75,9 @@ impl Context {
                 self.finish(slot, code, false, turn);
             }
             // No transaction absorbs these: each copy, and the 2xx of another branch of a fork
-            // behind us, goes on (RFC 3261 §16.7 step 5, RFC 6026).
+            // behind us, goes on (RFC 3261 §16.7 step 5, RFC 6026). Only the first is remembered: a
+            // copy may come when its call is over already.
             Caller::Answered(200..300) if self.winner == Some(number as u8) => {
-                self.remember(number, response, turn);
                 self.send_back(response, turn);
             }
             Caller::Answered(_) => self.reap(slot, number, response, turn),
@@ -94,12 +95,15 @@ impl Context {
         self.on_success(slot, number, response, turn);
     }
 
-    /// The callee took a call that nobody holds any more: ACK, and BYE once.
+    /// The callee took a call that nobody holds any more: ACK, and BYE once. After a re-INVITE there
+    /// is a call that both hold: it gets its ACK and goes on.
     fn reap(&mut self, slot: Slot, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
-        let bye = !std::mem::replace(&mut self.attempts[number].reaped, true);
+        if !self.is_invite() {
+            return;
+        }
+        let bye = !std::mem::replace(&mut self.attempts[number].reaped, true) && self.kind == Kind::Call;
         let attempt = &self.attempts[number];
-        let via_listener = attempt.candidate.listener;
-        crate::local::hang_up(turn, slot, number as u8, &self.snapshot, via_listener, attempt.hop, response, bye);
+        crate::local::hang_up(turn, slot, number as u8, &self.snapshot, attempt.hop, response, bye);
     }
 
     fn on_failure(&mut self, slot: Slot, number: usize, code: u16, response: &Message<'_>, turn: &mut Turn<'_>) {

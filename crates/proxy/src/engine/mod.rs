@@ -141,12 +141,13 @@ impl Engine {
     pub fn new(shard: ShardId, clock: Clock, routing: Arc<Routing>, seed: &Seed) -> Self {
         let mut health = HealthTable::default();
         let capacity = routing.settings().capacity;
-        let snapshot = Arc::new(Snapshot::new(routing, &mut health, clock.at));
+        let tokens = Tokens::new(seed.cluster);
+        let snapshot = Arc::new(Snapshot::new(routing, &tokens, &mut health, clock.at));
         Engine {
             shard,
             clock,
             branches: Branches::new(seed.process),
-            tokens: Tokens::new(seed.cluster),
+            tokens,
             dice_key: seed.process,
             snapshot,
             retired: Vec::new(),
@@ -171,7 +172,7 @@ impl Engine {
 
     /// Swaps the snapshot; calls in work keep theirs.
     pub fn adopt(&mut self, routing: Arc<Routing>, now: Instant) {
-        let fresh = Arc::new(Snapshot::new(routing, &mut self.health, now));
+        let fresh = Arc::new(Snapshot::new(routing, &self.tokens, &mut self.health, now));
         let configured = fresh.peers();
         self.retired.push(std::mem::replace(&mut self.snapshot, fresh));
         self.health.retain_configured(&|peer| configured.contains(peer));
@@ -249,6 +250,25 @@ impl Engine {
         }
         if self.guests.len() < NAMES_MAX {
             self.guests.insert(ip, now + GUEST_FOR);
+        }
+    }
+
+    /// What is in the tables, for tests.
+    pub fn census(&self) -> crate::census::Census {
+        let of_snapshots: usize = self.retired.iter().chain([&self.snapshot]).map(|it| it.holds()).sum();
+        crate::census::Census {
+            keys: self.by_key.len(),
+            waiting: self.waiting.len(),
+            in_setup: self.in_setup as usize,
+            calls: self.calls.len(),
+            active: self.active.values().map(|count| *count as usize).sum(),
+            locals: self.locals.len() as usize,
+            asks: self.asks.len(),
+            timers: self.lanes.len(),
+            holds: self.health.holds() - of_snapshots,
+            retired: self.retired.len(),
+            addresses: self.names.len() + self.guests.len(),
+            ..Default::default()
         }
     }
 

@@ -53,6 +53,11 @@ impl Waiting {
         }
     }
 
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.configured.iter().chain(self.elsewhere.values()).map(Set::len).sum()
+    }
+
     /// All who wait, oldest first.
     pub fn list(&self, peer: Option<PeerIx>, hop: Hop) -> Vec<Slot> {
         let waiting = match peer {

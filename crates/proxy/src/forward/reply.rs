@@ -107,6 +107,9 @@ fn is_copied(header: &Header<'_>, code: u16) -> bool {
 fn is_whole(message: &Message<'_>, header: &Header<'_>) -> bool {
     let span = header.line.0 as usize..header.value_at.1 as usize;
     let text = message.bytes().get(span).unwrap_or_default();
+    if memchr::memchr2(b'\r', b'\n', text).is_none() {
+        return true;
+    }
     text.iter().enumerate().all(|(at, byte)| match byte {
         b'\r' => text.get(at + 1) == Some(&b'\n'),
         b'\n' => {

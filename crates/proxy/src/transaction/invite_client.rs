@@ -83,7 +83,8 @@ pub const fn step(state: State, event: Event, reliable: bool) -> (State, Actions
             Event::Provisional => (State::Proceeding, Do::PASS),
             Event::Success => (State::Accepted, Do::PASS.and(Do::ARM_DONE)),
             Event::Failure => (State::Completed, Do::PASS.and(Do::ACK).and(Do::ARM_DONE)),
-            Event::Lost => (State::Terminated, Do::FAILED.and(Do::TERMINATE)),
+            // A lost hop does not prove that no copy arrived: the callee may yet ring.
+            Event::Lost => (State::Abandoned, Do::FAILED.and(Do::ARM_LINGER)),
             Event::TimerDone => (state, Do::NONE),
         },
         State::Proceeding => match event {
@@ -213,9 +214,9 @@ mod tests {
             (
                 Calling,
                 Lost,
-                Terminated,
-                Do::FAILED | Do::TERMINATE,
-                "figure 5, Transport Err.",
+                Abandoned,
+                Do::FAILED | Do::ARM_LINGER,
+                "BEHAVIOUR 5, late answers: a lost hop proves nothing about the copies before it",
             ),
             (
                 Proceeding,

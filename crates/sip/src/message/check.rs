@@ -2,7 +2,7 @@
 
 use super::Message;
 use crate::error::{Fault, Malformed};
-use crate::header::NameAddr;
+use crate::header::{CSeq, NameAddr, Via};
 use crate::lex;
 use crate::name::Name;
 use crate::uri::{Scheme, Uri};
@@ -10,25 +10,50 @@ use crate::uri::{Scheme, Uri};
 /// Headers that must be there, once. In the order in which a lack of them is told.
 const ONCE: [Name; 4] = [Name::CallId, Name::CSeq, Name::From, Name::To];
 
-impl Message<'_> {
+/// What [`Message::checked`] read on its way: nobody need read it twice.
+#[derive(Copy, Clone, Debug)]
+pub struct Facts<'a> {
+    /// The top Via.
+    pub via: Via<'a>,
+    /// Call-ID.
+    pub call_id: &'a [u8],
+    /// The tag of From.
+    pub from_tag: Option<&'a [u8]>,
+    /// The tag of To.
+    pub to_tag: Option<&'a [u8]>,
+    /// CSeq.
+    pub cseq: CSeq<'a>,
+    /// Max-Forwards.
+    pub max_forwards: Option<u8>,
+    /// The Request-URI; `None` in a response.
+    pub uri: Option<Uri<'a>>,
+}
+
+impl<'a> Message<'a> {
     /// Checks what the structure alone does not tell: the headers that must be there once, that
-    /// every Via can be read and the top one has a branch, CSeq, addresses, Max-Forwards, and the
+    /// every Via can be read, CSeq, addresses, Max-Forwards, and the
     /// Request-URI, whose scheme must be sip, sips or tel.
     ///
-    /// A From without a tag passes, as RFC 2543 had it. Fails with the first fault found.
+    /// A From without a tag and a Via without a branch pass, as RFC 2543 had them. Fails with the first fault found.
     pub fn check(&self) -> Result<(), Malformed> {
+        self.checked().map(drop)
+    }
+
+    /// As [`check`](Self::check), and hands out what it read.
+    pub fn checked(&self) -> Result<Facts<'a>, Malformed> {
         self.check_counts()?;
-        self.check_vias()?;
-        self.call_id()?;
-        check_tag(&self.from()?, Name::From)?;
-        check_tag(&self.to()?, Name::To)?;
+        let via = self.check_vias()?;
+        let call_id = self.call_id()?;
+        let from_tag = check_tag(&self.from()?, Name::From)?;
+        let to_tag = check_tag(&self.to()?, Name::To)?;
         let cseq = self.cseq()?;
         if self.method().is_some_and(|method| method != cseq.method) {
             let at = self.first(Name::CSeq).map_or(0, |header| header.value_at.0);
             return Err(Malformed::new(Fault::CSeqMethod, at as usize));
         }
-        self.max_forwards()?;
-        self.check_request_uri()
+        let max_forwards = self.max_forwards()?;
+        let uri = self.check_request_uri()?;
+        Ok(Facts { via, call_id, from_tag, to_tag, cseq, max_forwards, uri })
     }
 
     fn check_counts(&self) -> Result<(), Malformed> {
@@ -63,33 +88,27 @@ impl Message<'_> {
         }
     }
 
-    fn check_vias(&self) -> Result<(), Malformed> {
+    fn check_vias(&self) -> Result<Via<'a>, Malformed> {
         let mut vias = self.vias();
         let top = match vias.next() {
             Some(via) => via?,
             None => self.top_via()?,
         };
-        if top.branch().is_none() {
-            return Err(Malformed::new(Fault::Bad(Name::Via), top.at.0 as usize));
-        }
         // Those below lead the answer home: better refused now than lost then.
-        vias.try_for_each(|via| via.map(drop))
+        vias.try_for_each(|via| via.map(drop))?;
+        Ok(top)
     }
 
-    fn check_request_uri(&self) -> Result<(), Malformed> {
+    fn check_request_uri(&self) -> Result<Option<Uri<'a>>, Malformed> {
         let Some(uri) = self.request_uri() else {
-            return Ok(());
+            return Ok(None);
         };
         let at = self.uri_at.0 as usize;
         match Uri::parse(uri) {
-            Ok(Uri {
-                scheme: Scheme::Sip | Scheme::Sips | Scheme::Tel,
-                ..
-            }) => Ok(()),
-            Ok(Uri {
-                scheme: Scheme::Other,
-                ..
-            }) => Err(Malformed::new(Fault::UriScheme, at)),
+            Ok(uri) => match uri.scheme {
+                Scheme::Sip | Scheme::Sips | Scheme::Tel => Ok(Some(uri)),
+                Scheme::Other => Err(Malformed::new(Fault::UriScheme, at)),
+            },
             Err(error) => Err(Malformed::new(Fault::RequestUri, at + error.at)),
         }
     }
@@ -97,12 +116,12 @@ impl Message<'_> {
 
 /// A tag with these in it is two values in a header that holds one. Other bytes that are no token
 /// are let through: old devices put base64 there, and it confuses nobody.
-fn check_tag(address: &NameAddr<'_>, name: Name) -> Result<(), Malformed> {
+fn check_tag<'a>(address: &NameAddr<'a>, name: Name) -> Result<Option<&'a [u8]>, Malformed> {
     let separates = |byte: &u8| matches!(byte, b',' | b'<' | b'>' | b'"') || lex::is_lws(*byte);
     match address.tag() {
         Some(tag) if tag.iter().any(separates) => {
             Err(Malformed::new(Fault::Bad(name), address.at.0 as usize))
         }
-        _ => Ok(()),
+        tag => Ok(tag),
     }
 }
