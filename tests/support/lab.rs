@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    net::{SocketAddr, UdpSocket},
+    io::ErrorKind,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
@@ -58,9 +59,16 @@ impl Lab {
         }
     }
 
-    /// A text with every `@7` made an address.
+    /// A text with every `@7` made an address. Other `@` stay: `sip:alice@@7` is Alice there.
     pub fn text(&self, template: &str) -> String {
-        template.replace('@', &self.block)
+        let mut parts = template.split('@');
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let number = part.starts_with(|first: char| first.is_ascii_digit());
+            text += if number { &self.block } else { "@" };
+            text += part;
+        }
+        text
     }
 
     /// An address such as `@1:5060`.
@@ -69,6 +77,14 @@ impl Lab {
     /// When it is none.
     pub fn addr(&self, template: &str) -> SocketAddr {
         self.text(template).parse().expect("an address and a port")
+    }
+
+    /// An address such as `@1`, without a port.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn ip(&self, template: &str) -> Ipv4Addr {
+        self.text(template).parse().expect("an address")
     }
 
     /// The test's own folder.
@@ -92,6 +108,32 @@ impl Lab {
     /// When the address is taken.
     pub fn silence(&self, at: &str) -> UdpSocket {
         UdpSocket::bind(self.addr(at)).expect("the address is free")
+    }
+
+    /// Ports of ::1 that are free for UDP. There is one such address for everybody, so these are
+    /// taken from below where the system takes its own, by the number of the block.
+    ///
+    /// # Panics
+    /// When there is no IPv6, or nothing is free.
+    pub fn ports_at_ipv6_loopback<const N: usize>(&self) -> [SocketAddr; N] {
+        let mut octets = self
+            .block
+            .split('.')
+            .filter_map(|octet| octet.parse::<u16>().ok())
+            .skip(1);
+        let (high, low) = (octets.next().unwrap_or(0), octets.next().unwrap_or(0));
+        let mut port = 10_000 + ((high << 8) | low) % 20_000;
+        std::array::from_fn(|_| {
+            loop {
+                port += 1;
+                let addr = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+                match UdpSocket::bind(addr) {
+                    Ok(_free) => return addr,
+                    Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                    Err(error) => panic!("{addr}: {error}; does this machine have IPv6?"),
+                }
+            }
+        })
     }
 
     /// A DNS server.

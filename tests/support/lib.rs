@@ -19,6 +19,6 @@ pub use lab::Lab;
 pub use lossy::Lossy;
 pub use program::{Finished, Program, binary, root, signal};
 pub use raw::Phone;
-pub use sipp::{Sipp, SippRun};
+pub use sipp::{Sipp, SippRun, kernel_form};
 pub use trunkline::Trunkline;
 pub use wait::{LIMIT, until, within};

@@ -43,8 +43,19 @@ fn build() -> PathBuf {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo tells a test about its package would make build scripts run again, and again
+    // after it.
+    let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_"];
+    for (name, _) in env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| told.iter().any(|told| name.starts_with(told)))
+        {
+            cargo.env_remove(name);
+        }
+    }
+    let status = cargo
         .args([
             "build",
             "--quiet",

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -24,6 +24,7 @@ pub struct Sipp<'a> {
     scenario: String,
     transport: &'static str,
     at: SocketAddr,
+    contact: SocketAddr,
     to: Option<SocketAddr>,
     args: Vec<String>,
 }
@@ -37,14 +38,15 @@ impl<'a> Sipp<'a> {
             scenario: scenario.to_owned(),
             transport: "udp",
             at: lab.addr(at),
+            contact: lab.addr(at),
             to: None,
             args: Vec::new(),
         }
     }
 
-    /// Speaks TCP, one connection for all its calls.
-    pub fn tcp(mut self) -> Self {
-        self.transport = "tcp";
+    /// "udp", or "tcp" with one connection for all its calls.
+    pub fn over(mut self, transport: &'static str) -> Self {
+        self.transport = transport;
         self
     }
 
@@ -56,16 +58,14 @@ impl<'a> Sipp<'a> {
             .arg("-r", &rate.to_string())
     }
 
-    /// Ends after so many calls that came.
-    pub fn count(self, count: u32) -> Self {
-        self.arg("-m", &count.to_string())
+    /// How long the scenario's pauses are, in milliseconds.
+    pub fn pause(self, milliseconds: u32) -> Self {
+        self.arg("-d", &milliseconds.to_string())
     }
 
-    /// What a scenario calls `[name]`.
-    pub fn key(mut self, name: &str, value: &str) -> Self {
-        let value = self.lab.text(value);
-        self.args
-            .extend(["-key".to_owned(), name.to_owned(), value]);
+    /// Is behind a [`Lossy`](crate::Lossy) line, whose address it tells others.
+    pub fn behind(mut self, line: &str) -> Self {
+        self.contact = self.lab.addr(line);
         self
     }
 
@@ -89,9 +89,9 @@ impl<'a> Sipp<'a> {
         let mut command = Command::new("sipp");
         command.current_dir(&folder);
         if self.scenario.ends_with(".xml") {
-            command
-                .arg("-sf")
-                .arg(root().join("tests/sipp").join(&self.scenario));
+            // "-aa": answers OPTIONS, as a peer does that wants calls.
+            let file = root().join("tests/sipp").join(&self.scenario);
+            command.arg("-aa").arg("-sf").arg(file);
         } else {
             command.args(["-sn", &self.scenario]);
         }
@@ -102,7 +102,7 @@ impl<'a> Sipp<'a> {
         command
             .args(["-i", &host, "-p", &self.at.port().to_string(), "-ci", &host])
             .args(["-t", if self.transport == "tcp" { "t1" } else { "u1" }])
-            .args(["-nostdin", "-skip_rlimit", "-aa"])
+            .args(["-nostdin", "-skip_rlimit"])
             .args(["-timeout", "60s", "-timeout_error"])
             .args([
                 "-trace_err",
@@ -113,6 +113,7 @@ impl<'a> Sipp<'a> {
                 "log",
             ])
             .args(["-trace_msg", "-message_file", "messages"])
+            .args(["-key", "contact", &self.contact.to_string()])
             .args(&self.args);
         if let Some(to) = self.to {
             command.arg(to.to_string());
@@ -164,22 +165,19 @@ impl SippRun {
         self.program.kill();
     }
 
-    /// The lines that its scenario wrote, in order: most write one for each call that came.
-    pub fn log(&self) -> Vec<String> {
-        read(&self.folder.join("log"))
-            .lines()
-            .map(str::to_owned)
-            .collect()
+    /// How many lines that begin with `word` its scenario wrote: what they mean, the scenario says.
+    pub fn logged(&self, word: &str) -> usize {
+        let log = read(&self.folder.join("log"));
+        log.lines().filter(|line| line.starts_with(word)).count()
     }
 
-    /// Waits until its scenario wrote so many lines.
+    /// Waits until its scenario wrote so many lines that begin with `word`.
     ///
     /// # Panics
     /// When it does not.
-    pub fn logged(&self, lines: usize) {
-        until(&format!("{} wrote {lines} lines", self.name), || {
-            (self.log().len() >= lines).then_some(())
-        });
+    pub fn logs(&self, count: usize, word: &str) {
+        let what = format!("{} wrote {word:?} {count} times", self.name);
+        until(&what, || (self.logged(word) >= count).then_some(()));
     }
 
     /// Every message it sent and received.
@@ -199,31 +197,25 @@ impl SippRun {
 
 /// Whether some process has bound an address, from the kernel's own lists.
 fn bound(transport: &str, at: SocketAddr) -> bool {
-    const LISTEN: &str = "0A";
-    let (file, ip) = match at {
-        SocketAddr::V4(addr) => (
-            transport.to_owned(),
-            format!("{:08X}", u32::from_ne_bytes(addr.ip().octets())),
-        ),
-        SocketAddr::V6(addr) => {
-            let words = addr
-                .ip()
-                .octets()
-                .chunks_exact(4)
-                .map(|word| {
-                    format!(
-                        "{:08X}",
-                        u32::from_ne_bytes([word[0], word[1], word[2], word[3]])
-                    )
-                })
-                .collect::<String>();
-            (format!("{transport}6"), words)
-        }
-    };
-    let local = format!("{ip}:{:04X}", at.port());
-    let table = fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default();
+    const LISTENS: &str = "0A";
+    let family = if at.is_ipv6() { "6" } else { "" };
+    let table = fs::read_to_string(format!("/proc/net/{transport}{family}")).unwrap_or_default();
+    let local = kernel_form(at);
     table.lines().any(|line| {
         let mut words = line.split_whitespace().skip(1);
-        words.next() == Some(&local) && (transport == "udp" || words.nth(1) == Some(LISTEN))
+        words.next() == Some(&local) && (transport == "udp" || words.nth(1) == Some(LISTENS))
     })
+}
+
+/// An address as the kernel writes it in /proc/net: words of the machine's byte order, in hex.
+pub fn kernel_form(addr: SocketAddr) -> String {
+    let octets = match addr.ip() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let words = octets
+        .chunks_exact(4)
+        .map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+    let ip: String = words.map(|word| format!("{word:08X}")).collect();
+    format!("{ip}:{:04X}", addr.port())
 }

@@ -113,16 +113,15 @@ impl Trunkline {
         self.program.said()
     }
 
-    /// Waits until a line of the log holds all these words.
+    /// Waits until a line of the log holds all these words, one blank between two.
     ///
     /// # Panics
     /// When none comes.
-    pub fn logged(&self, words: &[&str]) -> String {
-        until(&format!("the log has a line with {words:?}"), || {
+    pub fn logs(&self, words: &str) -> String {
+        until(&format!("the log has a line with {words}"), || {
             let log = self.log();
-            let found = log
-                .lines()
-                .find(|line| words.iter().all(|word| line.contains(word)));
+            let mut lines = log.lines();
+            let found = lines.find(|line| words.split(' ').all(|word| line.contains(word)));
             found.map(str::to_owned)
         })
     }
@@ -161,7 +160,7 @@ impl Drop for Trunkline {
     fn drop(&mut self) {
         if thread::panicking() {
             let log = self.log();
-            let tail = log.lines().count().saturating_sub(40);
+            let tail = log.lines().count().saturating_sub(15);
             eprintln!("the last lines of trunkline's log:");
             log.lines()
                 .skip(tail)
