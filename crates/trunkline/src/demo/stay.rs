@@ -82,7 +82,8 @@ Every address above answers calls: rings, picks up, waits for BYE. Try, in anoth
 A softphone on this machine: no registration, outbound proxy {here} over UDP, any number.
 It speaks from 127.0.0.1, so it counts as a PBX. Every SIP port here is {port}.
 
-Edit the file and reload it with: kill -HUP {}
+A PBX of your own: sipp -sn uas -i 127.0.0.1 -p 7000, and in the file a target
+{{ uri = \"sip:127.0.0.1:7000\", priority = 5, weight = 1 }}; then reload with: kill -HUP {}
 
 Running. Ctrl-C ends it; below is Trunkline's log, one line a call.
 ",

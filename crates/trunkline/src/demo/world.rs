@@ -147,7 +147,7 @@ impl World {
 
     /// What Trunkline says about a call that had its final answer just now.
     pub async fn record(&self, call_id: &str) -> Option<CallShown> {
-        for _ in 0..100 {
+        for _ in 0..300 {
             let calls = self.service.view().calls();
             if let Some(call) = calls.into_iter().find(|call| call.call_id == call_id) {
                 return Some(call);
