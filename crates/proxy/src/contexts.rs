@@ -17,11 +17,14 @@ use crate::{
 /// Messages that may wait for DNS at a time.
 const PARKED_MAX: usize = 1000;
 
+/// Messages that wait for the same next hop, and who sent them.
+type Parked = Vec<(Hop, Box<[u8]>)>;
+
 /// See the module's text.
 #[derive(Default)]
 pub struct Contexts {
     pub(crate) slab: Slab<Context>,
-    parked: HashMap<Place, Vec<(Hop, Box<[u8]>)>>,
+    parked: HashMap<Place, Parked>,
 }
 
 impl Contexts {
@@ -74,7 +77,7 @@ impl Contexts {
     }
 
     /// Takes the messages that waited for this next hop.
-    pub fn unpark(&mut self, place: &Place) -> Vec<(Hop, Box<[u8]>)> {
+    pub fn unpark(&mut self, place: &Place) -> Parked {
         self.parked.remove(place).unwrap_or_default()
     }
 }

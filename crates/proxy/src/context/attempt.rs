@@ -116,10 +116,10 @@ impl Context {
             turn.engine.count_pace(step.trunk, at, now);
         }
         let mut hop = step.candidate.hop();
-        if let Some(side) = self.in_dialog.as_ref().and_then(|dialog| dialog.hop) {
-            if speaks_over(&side, &step.candidate) {
-                hop.connection = side.connection;
-            }
+        if let Some(side) = self.in_dialog.as_ref().and_then(|dialog| dialog.hop)
+            && speaks_over(&side, &step.candidate)
+        {
+            hop.connection = side.connection;
         }
         let request_uri = match &self.walk {
             Walk::Fixed { request_uri, .. } => Arc::clone(request_uri),
@@ -533,10 +533,10 @@ impl Context {
     /// Another call found out that this candidate is down: move on, unless there is nowhere to go.
     pub fn peer_down(&mut self, slot: Slot, peer: crate::health::PeerIx, turn: &mut Turn<'_>) {
         let waiting = self.attempts.iter().position(|it| it.peer == Some(peer) && !it.heard && it.is_pending());
-        if let Some(number) = waiting {
-            if self.has_next(turn.engine, turn.now) {
-                self.give_up(slot, number, Outcome::PeerDown, turn);
-            }
+        if let Some(number) = waiting
+            && self.has_next(turn.engine, turn.now)
+        {
+            self.give_up(slot, number, Outcome::PeerDown, turn);
         }
     }
 
