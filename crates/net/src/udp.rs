@@ -171,25 +171,30 @@ impl Udp {
     }
 
     fn try_send(&self, to: SocketAddr, bytes: &[u8], stats: &NetStats) -> Result<Sent, HopLoss> {
-        let mut error = match self.send_once(to, bytes, stats) {
-            Ok(sent) => return Ok(sent),
-            Err(error) => error,
-        };
-        if is_reported_late(&error) {
-            // Perhaps it is about another peer, to whom we sent before. The queue will tell; the
-            // system has forgotten it now, so the second try speaks of this one.
-            self.failed.ring();
-            error = match self.send_once(to, bytes, stats) {
+        let mut tries = 0;
+        let error = loop {
+            let error = match self.send_once(to, bytes, stats) {
                 Ok(sent) => return Ok(sent),
                 Err(error) => error,
             };
-        }
+            tries += 1;
+            if !is_reported_late(&error) || tries == LATE_ERRORS_MAX {
+                break error;
+            }
+            // Perhaps it is about another peer, to whom we sent before. The queue will tell; the
+            // system has forgotten it now, and the next try speaks of the next, or of this one.
+            self.failed.ring();
+        };
         stats.sends_dropped.add(1);
         if error.raw_os_error() == Some(libc::EMSGSIZE) {
             stats.oversize.add(1);
             return Err(HopLoss::Limit);
         }
         tracing::debug!(%to, %error, "datagram not sent");
+        if error.raw_os_error() == Some(libc::ECONNREFUSED) {
+            // Only ICMP says so, and never at once: it was others who refused. SIP repeats this.
+            return Ok(Sent::Yes);
+        }
         Err(HopLoss::Unreachable)
     }
 
@@ -205,6 +210,9 @@ impl Udp {
         }
     }
 }
+
+/// Late errors of other peers that one send puts up with.
+const LATE_ERRORS_MAX: u32 = 16;
 
 enum Sent {
     Yes,

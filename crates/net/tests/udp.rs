@@ -137,6 +137,32 @@ fn an_error_of_one_peer_costs_another_nothing() {
 }
 
 #[test]
+fn errors_of_many_peers_at_once_cost_another_nothing() {
+    let nobodies: Vec<_> = (0..6).map(|_| closed_port("127.0.0.1:0")).collect();
+    let somebody = udp_peer("127.0.0.1:0");
+    let to = somebody.local_addr().expect("bound");
+    let world = World::new(
+        &[(Transport::Udp, "127.0.0.1:0")],
+        NetLimits::default(),
+        move |said, out| {
+            if let Said::Message(_, bytes) = said {
+                for remote in nobodies.iter().copied().chain([to]) {
+                    out.send(hop(Transport::Udp, 0, remote), PATIENCE, |arena| {
+                        arena.extend_from_slice(bytes)
+                    });
+                }
+            }
+        },
+    );
+    let peer = udp_peer("127.0.0.1:0");
+    for round in 0..50u8 {
+        peer.send_to(&[b'x', round, b'x'], world.addrs[0])
+            .expect("sent");
+        assert_eq!(receive(&somebody), [b'x', round, b'x']);
+    }
+}
+
+#[test]
 fn a_message_too_large_for_a_datagram_is_a_lost_hop_and_counted() {
     let sink = udp_peer("127.0.0.1:0");
     let to = hop(Transport::Udp, 0, sink.local_addr().expect("bound"));
