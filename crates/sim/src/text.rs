@@ -36,6 +36,13 @@ fn same_name(written: &str, asked: &str) -> bool {
     long.eq_ignore_ascii_case(asked)
 }
 
+/// Method and Request-URI of a request's start line, whose version is compared without case
+/// (RFC 3261 §7.1).
+fn request_line(start: &str) -> Option<&str> {
+    let (line, version) = start.rsplit_once(' ')?;
+    version.eq_ignore_ascii_case("SIP/2.0").then_some(line)
+}
+
 impl Text {
     /// A request without headers.
     pub fn request(method: &str, uri: &str) -> Text {
@@ -52,7 +59,7 @@ impl Text {
         let (head, body) = all.split_once("\r\n\r\n")?;
         let mut lines = head.split("\r\n");
         let start = lines.next()?.to_string();
-        if !start.starts_with("SIP/2.0 ") && !start.ends_with(" SIP/2.0") {
+        if !start.starts_with("SIP/2.0 ") && request_line(&start).is_none() {
             return None;
         }
         let mut headers: Vec<(String, String)> = Vec::new();
@@ -87,12 +94,12 @@ impl Text {
 
     /// The method of a request.
     pub fn method(&self) -> Option<&str> {
-        self.start.strip_suffix(" SIP/2.0")?.split(' ').next()
+        request_line(&self.start)?.split(' ').next()
     }
 
     /// The Request-URI of a request.
     pub fn uri(&self) -> Option<&str> {
-        self.start.strip_suffix(" SIP/2.0")?.split(' ').nth(1)
+        request_line(&self.start)?.split(' ').nth(1)
     }
 
     /// The code of a response.

@@ -28,12 +28,14 @@ enum Prank {
     LivesTooFast,
     LivesTooSlowly,
     KnowsOneAddressOnly,
+    MixesUpEdges,
+    LosesByes,
     ChangesHeaders,
     SendsCopiesElsewhere,
     KeepsSomething,
 }
 
-const PRANKS: [(Prank, &str); 11] = [
+const PRANKS: [(Prank, &str); 13] = [
     (Prank::SaysNoTrying, "prompt"),
     (Prank::AnswersTwice, "one final response"),
     (Prank::SwallowsAnswers, "answers arrive"),
@@ -42,6 +44,8 @@ const PRANKS: [(Prank, &str); 11] = [
     (Prank::LivesTooFast, "four seconds"),
     (Prank::LivesTooSlowly, "four seconds"),
     (Prank::KnowsOneAddressOnly, "every candidate"),
+    (Prank::MixesUpEdges, "in order"),
+    (Prank::LosesByes, "dialogs are routed"),
     (Prank::ChangesHeaders, "hop by hop"),
     (Prank::SendsCopiesElsewhere, "no relay"),
     (Prank::KeepsSomething, "nothing is left"),
@@ -57,10 +61,10 @@ struct Saboteur {
 
 impl Saboteur {
     fn new(prank: Prank, shard: ShardId, clock: Clock, routing: &Routing, seed: Seed) -> Self {
-        let routing = if prank == Prank::KnowsOneAddressOnly {
-            narrowed(routing)
-        } else {
-            routing.clone()
+        let routing = match prank {
+            Prank::KnowsOneAddressOnly => narrowed(routing),
+            Prank::MixesUpEdges => mixed_up(routing),
+            _ => routing.clone(),
         };
         let proxy = Proxy::new(shard, clock, Arc::new(routing), seed);
         Saboteur {
@@ -105,6 +109,7 @@ impl Saboteur {
             Prank::SwallowsAnswers if is("SIP/2.0 200") && invite => {}
             Prank::LosesCancels if is("CANCEL ") => {}
             Prank::LosesAcks if is("ACK ") => {}
+            Prank::LosesByes if is("BYE ") => {}
             Prank::AnswersTwice if is("SIP/2.0 4") || is("SIP/2.0 5") => {
                 pass(out, to, &text);
                 pass(
@@ -146,6 +151,20 @@ fn narrowed(routing: &Routing) -> Routing {
         })
     });
     Routing::new(Arc::clone(routing.settings()), places.collect())
+}
+
+/// The same, but the first two edges have each other's addresses.
+fn mixed_up(routing: &Routing) -> Routing {
+    let mut places = routing.places().to_vec();
+    let edges = routing
+        .settings()
+        .trunks
+        .first()
+        .and_then(|trunk| trunk.termination.as_ref());
+    if let Some([first, second, ..]) = edges.map(|termination| &termination.edges[..]) {
+        places.swap(first.place.0 as usize, second.place.0 as usize);
+    }
+    Routing::new(Arc::clone(routing.settings()), places)
 }
 
 impl Brain for Saboteur {

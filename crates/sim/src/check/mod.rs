@@ -13,6 +13,7 @@
 //! | in order | no candidate is tried while one of an earlier edge or a better priority is left |
 //! | every candidate | a caller hears that everything failed only when everything was tried |
 //! | failures are acknowledged | a failure of an attempt gets its ACK in the same step |
+//! | dialogs are routed | what a side of an established call says reaches the other, after a restart too |
 //! | hop by hop | Max-Forwards one less, Via one more, everything else as it came |
 //! | no relay | nothing is sent to anybody but candidates and those who spoke |
 //! | nothing is left | at rest every table is empty |
@@ -98,6 +99,8 @@ struct Step {
     now: Duration,
     seen: Seen,
     sent: Vec<Sent>,
+    /// The request that was put in is no copy.
+    fresh: bool,
     /// Candidates that turned down.
     down: Vec<Address>,
     /// Whether the webhook was asked about a call.
@@ -130,7 +133,11 @@ pub struct Witness {
     stories: BTreeMap<String, Story>,
     served: BTreeMap<String, Served>,
     known_bytes: BTreeSet<(Address, u64)>,
+    /// Calls whose ACK went through, and whether they were hung up.
+    established: BTreeMap<String, bool>,
     draining: bool,
+    /// The memory of calls is gone: only tokens are left.
+    restarted: bool,
     /// How often what happened, so that a test can tell what worlds do not show.
     sights: BTreeMap<&'static str, u32>,
     step: Step,
@@ -163,11 +170,21 @@ impl Witness {
             stories: BTreeMap::new(),
             served: BTreeMap::new(),
             known_bytes: BTreeSet::new(),
+            established: BTreeMap::new(),
             draining: false,
+            restarted: false,
             sights: BTreeMap::new(),
             step: Step::new(Duration::ZERO, Seen::Deadline),
             broken: None,
         }
+    }
+
+    /// Trunkline died and was started again: what was in setup is lost, established calls are not.
+    pub fn restarted(&mut self) {
+        self.stories.clear();
+        self.served.clear();
+        self.draining = false;
+        self.restarted = true;
     }
 
     /// Something is put into Trunkline.
@@ -280,6 +297,7 @@ impl Step {
             now,
             seen,
             sent: Vec::new(),
+            fresh: false,
             down: Vec::new(),
             asked: Vec::new(),
         }

@@ -76,7 +76,9 @@ impl Witness {
                         at: self.step.now,
                         done: None,
                     };
-                    self.served.entry(served_key(from, text)).or_insert(served);
+                    let key = served_key(from, text);
+                    self.step.fresh = !self.served.contains_key(&key);
+                    self.served.entry(key).or_insert(served);
                 }
                 match (method, self.stories.get_mut(&call_id)) {
                     ("INVITE", None) if text.tag("To").is_none() => {
@@ -345,6 +347,9 @@ impl Witness {
 
     fn what_a_message_calls_for(&mut self, from: Address, text: &Text) {
         let call_id = text.get("Call-ID").unwrap_or("").to_string();
+        if text.method().is_some() && text.tag("To").is_some() {
+            self.dialogs_are_routed(from, text, &call_id);
+        }
         if text.method() == Some("INVITE") {
             let answered = self
                 .step
@@ -398,6 +403,38 @@ impl Witness {
         } else if first && !forwarded && !(acked && hung_up) {
             let what = format!("{code} of {call_id} from {from} was neither forwarded nor hung up");
             self.break_("answers arrive", what);
+        }
+    }
+
+    fn dialogs_are_routed(&mut self, from: Address, text: &Text, call_id: &str) {
+        let passed_on = self.step.sent.iter().any(|one| {
+            one.text.method() == text.method()
+                && one.text.get("Call-ID") == Some(call_id)
+                && one.text.get("CSeq") == text.get("CSeq")
+        });
+        if text.method() == Some("ACK") {
+            let answered = self
+                .stories
+                .get(call_id)
+                .and_then(|story| story.told)
+                .is_some_and(|(code, _)| code < 300);
+            if answered && passed_on {
+                self.established.entry(call_id.to_string()).or_insert(false);
+            }
+            return;
+        }
+        let by_token = text.get("Route").is_some();
+        let Some(over) = self.established.get_mut(call_id) else {
+            return;
+        };
+        let owed = self.step.fresh && !*over && (by_token || !self.restarted);
+        *over |= text.method() == Some("BYE");
+        if owed && !passed_on {
+            let what = format!(
+                "{} of {call_id} from {from} went nowhere",
+                text.method().unwrap_or("")
+            );
+            self.break_("dialogs are routed", what);
         }
     }
 

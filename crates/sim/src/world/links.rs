@@ -124,19 +124,15 @@ impl World<'_> {
         if dead.is_none() || !who.stream {
             return;
         }
-        self.agenda.retain(|_, (work, what)| {
-            let gone = match what {
-                Happening::ToTrunkline { from: peer, .. } | Happening::ToPeer { to: peer, .. } => {
-                    *peer == who
-                }
-                Happening::Wake(..)
-                | Happening::Lost(..)
-                | Happening::Dialled(..)
-                | Happening::Answer(..)
-                | Happening::Fault(_) => false,
-            };
-            self.busy -= usize::from(gone && *work);
-            !gone
+        self.forget(|what| match what {
+            Happening::ToTrunkline { from: peer, .. } | Happening::ToPeer { to: peer, .. } => {
+                *peer == who
+            }
+            Happening::Wake(..)
+            | Happening::Lost(..)
+            | Happening::Dialled(..)
+            | Happening::Answer(..)
+            | Happening::Fault(_) => false,
         });
         let its = |(_, remote): &&(ListenerId, SocketAddr)| *remote == who.socket;
         let keys: Vec<_> = self.connections.keys().filter(its).copied().collect();

@@ -121,6 +121,10 @@ struct World<'p> {
     now: Duration,
     settings: Arc<Settings>,
     names: Names,
+    maker: Maker<'p>,
+    /// What outlives a restart.
+    cluster: [u8; 16],
+    chance: Chance,
     brains: Vec<Box<dyn Brain>>,
     branches: Branches,
     agenda: BTreeMap<(Duration, u64), (bool, Happening)>,
@@ -140,7 +144,7 @@ struct World<'p> {
 }
 
 /// Lives through a world.
-pub fn run(plan: &Plan, maker: Maker<'_>, traced: bool) -> Outcome {
+pub fn run<'p>(plan: &'p Plan, maker: Maker<'p>, traced: bool) -> Outcome {
     let settings = match settings::from_toml(&plan.config, Path::new("world.toml")) {
         Ok(settings) => settings,
         Err(what) => {
@@ -173,30 +177,21 @@ pub fn run(plan: &Plan, maker: Maker<'_>, traced: bool) -> Outcome {
 }
 
 impl<'p> World<'p> {
-    fn new(plan: &'p Plan, settings: Arc<Settings>, maker: Maker<'_>, traced: bool) -> Self {
+    fn new(plan: &'p Plan, settings: Arc<Settings>, maker: Maker<'p>, traced: bool) -> Self {
         let mut chance = Chance::new(plan.seed ^ 0x5eed);
         let epoch = Instant::now();
-        let seed = Seed {
-            cluster: chance.key(),
-            process: chance.key(),
-        };
+        let cluster = chance.key();
         let mut names = Names::default();
         for (name, records) in &plan.names {
             names.set(name, records.clone());
         }
-        let routing = names.snapshot(&settings);
-        let clock = Clock {
-            at: epoch,
-            unix: UNIX_AT_START,
-        };
-        let brains = (0..plan.shards)
-            .map(|shard| maker(ShardId(shard), clock, Arc::clone(&routing), seed.clone()))
-            .collect();
         let mut world = World {
             epoch,
             now: Duration::ZERO,
-            brains,
-            branches: Branches::new(seed.process),
+            maker,
+            cluster,
+            brains: Vec::new(),
+            branches: Branches::new([0; 16]),
             agenda: BTreeMap::new(),
             busy: 0,
             made: 0,
@@ -206,6 +201,7 @@ impl<'p> World<'p> {
             wire: Wire::new(plan.quality.clone(), chance.fork()),
             slow: Slow::new(plan.webhook.clone()),
             witness: Witness::new(&settings, plan),
+            chance: Chance::new(0),
             trace: traced.then(Vec::new),
             outbox: Outbox::new(),
             inputs: 0,
@@ -213,6 +209,8 @@ impl<'p> World<'p> {
             settings,
             plan,
         };
+        world.chance = chance.fork();
+        world.start();
         for host in &plan.hosts {
             world.settle(host, chance.fork());
         }
@@ -220,6 +218,47 @@ impl<'p> World<'p> {
             world.plan_for(*at, Happening::Fault(nth));
         }
         world
+    }
+
+    /// Starts Trunkline, the first time or again: only the cluster's secret is the same.
+    fn start(&mut self) {
+        let routing = self.names.snapshot(&self.settings);
+        let clock = Clock {
+            at: self.epoch + self.now,
+            unix: UNIX_AT_START + self.now.as_secs(),
+        };
+        let seed = Seed {
+            cluster: self.cluster,
+            process: self.chance.key(),
+        };
+        self.branches = Branches::new(seed.process);
+        self.brains = (0..self.plan.shards)
+            .map(|shard| (self.maker)(ShardId(shard), clock, Arc::clone(&routing), seed.clone()))
+            .collect();
+    }
+
+    /// The process dies and is started again: what it had asked for and was opening is gone.
+    fn restart(&mut self) {
+        self.forget(|what| {
+            matches!(
+                what,
+                Happening::Answer(..) | Happening::Dialled(..) | Happening::Lost(..)
+            )
+        });
+        self.connections.clear();
+        self.dialling.clear();
+        self.witness.restarted();
+        self.start();
+    }
+
+    /// Takes out of the agenda what will not happen after all.
+    fn forget(&mut self, gone: impl Fn(&Happening) -> bool) {
+        let busy = &mut self.busy;
+        self.agenda.retain(|_, (work, what)| {
+            let gone = gone(what);
+            *busy -= usize::from(gone && *work);
+            !gone
+        });
     }
 
     fn settle(&mut self, host: &Host, chance: Chance) {
@@ -389,6 +428,7 @@ impl<'p> World<'p> {
                     self.input(shard, Input::Drain, Seen::Drain)?;
                 }
             }
+            Fault::Restart => self.restart(),
             Fault::Reload => {}
         }
         if matches!(

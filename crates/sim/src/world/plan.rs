@@ -68,6 +68,8 @@ pub enum Fault {
     Drain,
     /// The same file is loaded again.
     Reload,
+    /// The process dies and is started again.
+    Restart,
 }
 
 /// What the webhook does with one question.
@@ -338,6 +340,10 @@ impl Plan {
         if chance.percent(10) {
             self.faults
                 .push((ms(chance.between(0, 25_000)), Fault::Drain));
+        }
+        if chance.percent(10) {
+            let at = ms(chance.between(0, 25_000));
+            self.faults.push((at, Fault::Restart));
         }
         if chance.percent(20) {
             self.faults
