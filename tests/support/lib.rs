@@ -17,7 +17,7 @@ mod wait;
 pub use http::{Asked, Reply, Webhook, get};
 pub use lab::Lab;
 pub use lossy::Lossy;
-pub use program::{Finished, Program, binary, root, signal};
+pub use program::{Finished, Program, binary, root, signal, trunkline};
 pub use raw::Phone;
 pub use sipp::{Sipp, SippRun, kernel_form};
 pub use trunkline::Trunkline;

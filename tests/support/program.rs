@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use crate::wait::within;
+use crate::{
+    Lab,
+    wait::{LIMIT, within},
+};
 
 /// The top folder of the project.
 pub fn root() -> &'static Path {
@@ -26,7 +29,10 @@ pub fn root() -> &'static Path {
 /// When it cannot be built.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| env::var_os("TRUNKLINE").map_or_else(build, PathBuf::from))
+    BINARY.get_or_init(|| match env::var_os("TRUNKLINE") {
+        Some(named) => root().join(named),
+        None => build(),
+    })
 }
 
 /// Cargo makes no program for the tests of another package, so it is asked to. Where it was made
@@ -71,6 +77,18 @@ fn build() -> PathBuf {
         .expect("cargo can be started");
     assert!(status.success(), "cargo could not build trunkline");
     profile_folder.join("trunkline")
+}
+
+/// Runs the program under test with arguments, to its end.
+///
+/// # Panics
+/// When it does not end.
+pub fn trunkline(lab: &Lab, args: &[&str]) -> Finished {
+    let mut command = Command::new(binary());
+    command.args(args).current_dir(lab.folder());
+    let mut program =
+        Program::start(args[0], command, lab.folder()).expect("trunkline can be started");
+    program.finish(LIMIT)
 }
 
 /// Sends a signal ("TERM", "HUP", ...) to one process.
