@@ -16,8 +16,6 @@ pub trait Brain {
     fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox);
     /// When it wants `Input::Deadline`.
     fn next_deadline(&self) -> Option<Instant>;
-    /// Whether nothing is in work.
-    fn is_idle(&self) -> bool;
     /// The sizes of its tables.
     fn load(&self) -> Load;
     /// The health of every candidate it knows.
@@ -31,10 +29,6 @@ impl Brain for Proxy {
 
     fn next_deadline(&self) -> Option<Instant> {
         Proxy::next_deadline(self)
-    }
-
-    fn is_idle(&self) -> bool {
-        Proxy::is_idle(self)
     }
 
     fn load(&self) -> Load {

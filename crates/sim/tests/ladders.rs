@@ -195,3 +195,15 @@ fn every_ladder_prints_as_a_script_that_says_the_same() {
         assert_eq!(script, read(&script.to_string()), "{name}");
     }
 }
+
+#[test]
+fn the_readmes_example_is_true() {
+    let readme = std::fs::read_to_string(folder().join("README.md")).expect("the ladders' README");
+    let example = readme
+        .split("```\n")
+        .find(|block| block.starts_with('#') && block.contains("rest empty"));
+    let script =
+        Script::parse(example.expect("an example")).unwrap_or_else(|error| panic!("{error}"));
+    run(&script, &Library::new(folder().join("configs")))
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}

@@ -193,10 +193,6 @@ impl Brain for Saboteur {
             .map(|believed| self.truly(believed))
     }
 
-    fn is_idle(&self) -> bool {
-        self.proxy.is_idle()
-    }
-
     fn load(&self) -> Load {
         let kept = u32::from(self.prank == Prank::KeepsSomething);
         let load = self.proxy.load();

@@ -80,9 +80,6 @@ impl Actor {
     /// # Errors
     /// A sentence about what the script cannot ask of it here.
     pub fn say(&mut self, wire: &Wire, label: Option<&str>) -> Result<Vec<u8>, String> {
-        if let Kind::Raw(bytes) = &wire.kind {
-            return Ok(bytes.clone());
-        }
         let (label, mut text) = match &wire.kind {
             Kind::Request { method, uri } => {
                 let label = label.unwrap_or("a").to_string();
@@ -104,7 +101,7 @@ impl Actor {
                 }
                 (label, self.response(&heard, *code))
             }
-            Kind::Raw(_) => unreachable!("returned above"),
+            Kind::Raw(bytes) => return Ok(bytes.clone()),
         };
         edit(&mut text, wire)?;
         let what = match (text.method(), text.code()) {
