@@ -33,9 +33,9 @@ impl Contexts {
         self.slab.len()
     }
 
-    /// Whether nothing is in work and nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.slab.is_empty() && self.parked.is_empty()
+    /// Whether nothing is in work but what lingers, and nothing waits for DNS.
+    pub fn is_idle(&self) -> bool {
+        self.parked.is_empty() && !self.slab.iter().any(|(_, context)| context.is_busy())
     }
 
     /// Works on a context, and forgets it when nothing can happen to it any more.

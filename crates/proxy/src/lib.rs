@@ -23,6 +23,7 @@ mod next_hop;
 pub mod outbox;
 pub mod proxy;
 pub mod question;
+mod rate;
 pub mod recovery;
 mod reject;
 mod reply;

@@ -1,8 +1,6 @@
 //! One shard's worth of SIP proxy: the one `match` over everything that can happen to it.
 
 use std::{
-    collections::HashMap,
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,6 +18,7 @@ use crate::{
     local,
     outbox::Outbox,
     question::{Answer, AskId},
+    rate::Rates,
     reject::Reject,
     routing::{Candidate, Routing},
     settings::{Place, UnknownSource},
@@ -34,8 +33,6 @@ pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(600);
 const CALL_LIFE_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Timers that one [`Input::Deadline`] works off; the rest follow in the next turn, after packets.
 const ALARMS_PER_TURN: usize = 512;
-/// Sources whose rate is remembered at a time.
-const SOURCES_MAX: usize = 65_536;
 
 /// Something that happened outside.
 #[derive(Debug)]
@@ -99,8 +96,7 @@ pub struct Clock {
 pub struct Proxy {
     contexts: Contexts,
     engine: Engine,
-    /// Token buckets of unknown sources: tokens left, and when that was.
-    buckets: HashMap<IpAddr, (f64, Instant)>,
+    rates: Rates,
     due: Vec<crate::health::PeerIx>,
 }
 
@@ -110,7 +106,7 @@ impl Proxy {
         Proxy {
             contexts: Contexts::default(),
             engine: Engine::new(shard, clock, routing, &seed),
-            buckets: HashMap::new(),
+            rates: Rates::default(),
             due: Vec::new(),
         }
     }
@@ -136,9 +132,10 @@ impl Proxy {
         [self.engine.lanes.next(), health].into_iter().flatten().min()
     }
 
-    /// Whether nothing is in work. Established calls do not count: they live in their tokens.
+    /// Whether nobody waits for anything. Established calls do not count: they live in their tokens;
+    /// nor do transactions that only linger in case a copy comes.
     pub fn is_idle(&self) -> bool {
-        self.contexts.is_empty() && !local::is_busy(&self.engine.locals)
+        self.contexts.is_idle() && !local::is_busy(&self.engine.locals)
     }
 
     /// The sizes of all tables.
@@ -153,7 +150,7 @@ impl Proxy {
         crate::census::Census {
             contexts: self.contexts.len() as usize,
             parked: self.contexts.parked(),
-            addresses: self.buckets.len() + census.addresses,
+            addresses: self.rates.len() + census.addresses,
             ..census
         }
     }
@@ -189,7 +186,7 @@ impl Proxy {
     /// that may belong to a dialog of ours is, and only so often.
     fn may_speak(&mut self, now: Instant, from: Hop, bytes: &[u8], out: &mut Outbox) -> bool {
         let access = self.engine.snapshot.settings().access;
-        let why = if !self.take_token(now, from.remote.ip(), access.rate) {
+        let why = if !self.rates.take(now, from.remote.ip(), access.rate) {
             "rate"
         } else if memmem::find(bytes, b";tl=").is_some() || self.engine.is_guest(from.remote.ip(), now) {
             return true;
@@ -205,29 +202,6 @@ impl Proxy {
             UnknownSource::Reject | UnknownSource::Drop => turn.tell(Event::Dropped { from, why }),
         }
         false
-    }
-
-    /// A token bucket for each source: `rate` a second, twice that at once.
-    fn take_token(&mut self, now: Instant, source: IpAddr, rate: u32) -> bool {
-        if rate == 0 {
-            return true;
-        }
-        let (rate, burst) = (f64::from(rate), f64::from(rate) * 2.0);
-        if self.buckets.len() >= SOURCES_MAX && !self.buckets.contains_key(&source) {
-            // A full bucket says nothing that a missing one does not.
-            self.buckets.retain(|_, (left, at)| *left + now.saturating_duration_since(*at).as_secs_f64() * rate < burst);
-            if self.buckets.len() >= SOURCES_MAX {
-                return false;
-            }
-        }
-        let (left, at) = self.buckets.entry(source).or_insert((burst, now));
-        *left = (*left + now.saturating_duration_since(*at).as_secs_f64() * rate).min(burst);
-        *at = now;
-        if *left < 1.0 {
-            return false;
-        }
-        *left -= 1.0;
-        true
     }
 
     fn on_response(&mut self, now: Instant, from: Hop, response: &Message<'_>, out: &mut Outbox) {

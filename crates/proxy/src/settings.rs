@@ -287,11 +287,11 @@ impl CodeSet {
         set
     }
 
-    /// Origination's default, Twilio's rule: all but 400, 404, 405, 410, 416, 482, 484, 486, 487
+    /// Origination's default, Twilio's rule: all but 3xx, 400, 404, 405, 410, 416, 482, 484, 486, 487
     /// and 6xx (FACTS F2.2).
     pub fn origination() -> Self {
         let mut set = Self::empty();
-        (3..=5).for_each(|class| set.insert_class(class));
+        (4..=5).for_each(|class| set.insert_class(class));
         [400, 404, 405, 410, 416, 482, 484, 486, 487].into_iter().for_each(|code| set.remove(code));
         set
     }

@@ -10,12 +10,13 @@ use trunkline_sip::{Message, Uri};
 
 use super::{ATTEMPTS_MAX, Attempt, Client, Context, Kind, TokenBytes};
 use crate::{
-    Event, UDP_SAFE_BYTES,
+    Event, Hop, UDP_SAFE_BYTES,
     engine::{Alarm, Engine, Ring, Turn},
     event::Outcome,
     forward::{self, RecordRoute, RequestPlan, Sent, Strict, ViaPlan},
     health::{Class, Evidence},
     in_dialog::{max_forwards, speaks_over},
+    routing::Candidate,
     settings::Attempts,
     table::Slot,
     token::{DialogToken, Party},
@@ -111,15 +112,10 @@ impl Context {
                 turn.engine.health.begin_trial(peer, now);
             }
         }
-        turn.engine.waiting.attach(step.peer, step.candidate.hop(), slot);
+        let hop = self.first_hop(&step.candidate);
+        turn.engine.waiting.attach(step.peer, hop, slot);
         if let (Addressed::Target(at), Kind::Call) = (step.addressed, self.kind) {
             turn.engine.count_pace(step.trunk, at, now);
-        }
-        let mut hop = step.candidate.hop();
-        if let Some(side) = self.in_dialog.as_ref().and_then(|dialog| dialog.hop)
-            && speaks_over(&side, &step.candidate)
-        {
-            hop.connection = side.connection;
         }
         let request_uri = match &self.walk {
             Walk::Fixed { request_uri, .. } => Arc::clone(request_uri),
@@ -156,6 +152,13 @@ impl Context {
         if !reliable {
             turn.arm(self.resend_after(usize::from(number)), Alarm::Context(slot, Ring::Resend(number, 1)));
         }
+    }
+
+    /// What the first copy goes by: the connection that a dialog's side had opened, if it had.
+    fn first_hop(&self, candidate: &Candidate) -> Hop {
+        let side = self.in_dialog.as_ref().and_then(|dialog| dialog.hop);
+        let side = side.filter(|side| speaks_over(side, candidate));
+        Hop { connection: side.and_then(|side| side.connection), ..candidate.hop() }
     }
 
     fn resend_after(&self, attempt: usize) -> Duration {
@@ -339,7 +342,7 @@ impl Context {
     }
 
     /// A response to one of the attempts.
-    pub fn on_response(&mut self, slot: Slot, number: usize, from: crate::Hop, response: &Message<'_>, turn: &mut Turn<'_>) {
+    pub fn on_response(&mut self, slot: Slot, number: usize, from: Hop, response: &Message<'_>, turn: &mut Turn<'_>) {
         let (Some(code), Some(attempt)) = (response.code(), self.attempts.get_mut(number)) else { return };
         // RFC 3261 §17.1.3: branch and method name a transaction together.
         let Ok(trunkline_sip::CSeq { method, .. }) = response.cseq() else { return };
@@ -356,13 +359,14 @@ impl Context {
             return;
         }
         attempt.heard = true;
-        if code > 100 {
-            turn.engine.waiting.detach(attempt.peer, attempt.candidate.hop(), slot);
-        }
         if from.connection.is_some() && from.transport == attempt.hop.transport {
             attempt.hop.connection = from.connection;
         }
-        match attempt.client {
+        let Attempt { client, peer, candidate, .. } = *attempt;
+        if code > 100 {
+            turn.engine.waiting.detach(peer, self.first_hop(&candidate), slot);
+        }
+        match client {
             Client::Invite(state) => {
                 let event = match code {
                     ..200 => invite_client::Event::Provisional,
@@ -508,7 +512,7 @@ impl Context {
         let took = turn.now.saturating_duration_since(attempt.began);
         attempt.verdict = Some((outcome, took));
         let (trunk, candidate, peer) = (attempt.trunk, attempt.candidate, attempt.peer);
-        turn.engine.waiting.detach(peer, candidate.hop(), slot);
+        turn.engine.waiting.detach(peer, self.first_hop(&candidate), slot);
         if self.kind == Kind::Call {
             let direction = self.walk.direction();
             turn.tell(Event::AttemptEnded { direction, trunk, peer: candidate.peer(), outcome, took });
@@ -541,13 +545,17 @@ impl Context {
     }
 
     /// A hop was lost: attempts that wait there for any response fail at once (RFC 3261 §18.4).
-    pub fn hop_lost(&mut self, slot: Slot, hop: crate::Hop, why: crate::HopLoss, turn: &mut Turn<'_>) {
+    pub fn hop_lost(&mut self, slot: Slot, hop: Hop, why: crate::HopLoss, turn: &mut Turn<'_>) {
         let hit = |attempt: &Attempt| {
             attempt.is_pending()
                 && !attempt.rang
-                && attempt.hop.transport == hop.transport
-                && attempt.hop.remote == hop.remote
-                && (hop.connection.is_none() || attempt.hop.connection.is_none() || attempt.hop.connection == hop.connection)
+                && match (attempt.hop.connection, hop.connection) {
+                    // A connection that the peer opened has a port of its own.
+                    (Some(mine), Some(lost)) => mine == lost,
+                    (None, _) | (_, None) => {
+                        attempt.hop.transport == hop.transport && attempt.hop.remote == hop.remote
+                    }
+                }
         };
         if let Some(number) = self.attempts.iter().position(hit) {
             self.give_up(slot, number, Outcome::Lost(why.word()), turn);

@@ -268,6 +268,14 @@ impl Context {
         served && self.recovering.is_none() && self.attempts.iter().all(Attempt::is_over)
     }
 
+    /// Whether somebody waits for it: its sender, or a callee that may still ring.
+    pub fn is_busy(&self) -> bool {
+        let may_ring = |attempt: &Attempt| {
+            attempt.is_pending() || attempt.client == Client::Invite(invite_client::State::Abandoned)
+        };
+        self.is_waiting() || self.attempts.iter().any(may_ring)
+    }
+
     /// Whether the sender still waits for a final response.
     pub fn is_waiting(&self) -> bool {
         self.caller == Caller::Waiting

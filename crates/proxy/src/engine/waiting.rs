@@ -9,7 +9,7 @@ use std::{
 
 use trunkline_sip::Transport;
 
-use crate::{Hop, health::PeerIx, table::Slot};
+use crate::{ConnectionId, Hop, health::PeerIx, table::Slot};
 
 type Set = HashSet<u64, BuildHasherDefault<Mixed>>;
 
@@ -18,11 +18,17 @@ type Set = HashSet<u64, BuildHasherDefault<Mixed>>;
 pub struct Waiting {
     configured: Vec<Set>,
     elsewhere: HashMap<(Transport, SocketAddr), Set>,
+    /// Those that went by a connection which the peer had opened: it comes from a port that names
+    /// nobody.
+    by_connection: HashMap<ConnectionId, Set>,
 }
 
 impl Waiting {
     /// One more waits.
     pub fn attach(&mut self, peer: Option<PeerIx>, hop: Hop, who: Slot) {
+        if let Some(connection) = hop.connection {
+            self.by_connection.entry(connection).or_default().insert(pack(who));
+        }
         let Some(peer) = peer else {
             self.elsewhere.entry((hop.transport, hop.remote)).or_default().insert(pack(who));
             return;
@@ -34,8 +40,16 @@ impl Waiting {
         self.configured[at].insert(pack(who));
     }
 
-    /// It waits no longer.
+    /// It waits no longer; `peer` and `hop` as in [`attach`](Self::attach).
     pub fn detach(&mut self, peer: Option<PeerIx>, hop: Hop, who: Slot) {
+        if let Some(connection) = hop.connection
+            && let Some(waiting) = self.by_connection.get_mut(&connection)
+        {
+            waiting.remove(&pack(who));
+            if waiting.is_empty() {
+                self.by_connection.remove(&connection);
+            }
+        }
         let Some(peer) = peer else {
             if let Some(waiting) = self.elsewhere.get_mut(&(hop.transport, hop.remote)) {
                 waiting.remove(&pack(who));
@@ -53,9 +67,10 @@ impl Waiting {
         }
     }
 
-    /// How many entries there are.
+    /// How many wait by candidate or address; those by connection are among them.
     pub fn len(&self) -> usize {
-        self.configured.iter().chain(self.elsewhere.values()).map(Set::len).sum()
+        let by_address = self.configured.iter().chain(self.elsewhere.values()).map(Set::len).sum::<usize>();
+        by_address.max(self.by_connection.len())
     }
 
     /// All who wait, oldest first.
@@ -64,8 +79,10 @@ impl Waiting {
             Some(peer) => self.configured.get(peer.0 as usize),
             None => self.elsewhere.get(&(hop.transport, hop.remote)),
         };
-        let mut all: Vec<u64> = waiting.into_iter().flatten().copied().collect();
+        let by_connection = hop.connection.and_then(|connection| self.by_connection.get(&connection));
+        let mut all: Vec<u64> = waiting.into_iter().chain(by_connection).flatten().copied().collect();
         all.sort_unstable();
+        all.dedup();
         all.into_iter().map(unpack).collect()
     }
 }
