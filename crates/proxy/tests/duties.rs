@@ -1,0 +1,336 @@
+//! What the RFCs ask of a proxy and no ladder shows: each test names the duty it proves.
+
+mod common;
+
+use std::time::Duration;
+
+use trunkline_proxy::{ConnectionId, Event, Hop, HopLoss, Input, ListenerId};
+use trunkline_sip::Transport;
+
+use common::{CARRIER, FILE, PBX, World, invite, line, respond};
+
+/// What was sent to `to`, by its first word or its status.
+fn heads(sent: &[(String, String)]) -> Vec<String> {
+    let head = |text: &str| {
+        let mut words = text.split(' ');
+        let first = words.next().unwrap_or_default();
+        if first == "SIP/2.0" { words.next().unwrap_or_default().to_owned() } else { first.to_owned() }
+    };
+    sent.iter().map(|(_, text)| head(text)).collect()
+}
+
+/// A request inside the dialog of `invite(.., call, ..)`, from the caller's side.
+fn inside(method: &str, uri: &str, call: &str, tag: &str, number: u32, route: &str) -> String {
+    format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {PBX};branch=z9hG4bKin{method}{number};rport\r\n{route}Max-Forwards: 70\r\n\
+         From: \"A\" <sip:+15550001@a.test>;tag=f{call}\r\nTo: <sip:+15550100@192.0.2.10>{tag}\r\nCall-ID: {call}\r\n\
+         CSeq: {number} {method}\r\nContact: <sip:a@{PBX}>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// A call out that is answered: who answered, and the Route our token travels in.
+fn answered(world: &mut World, call: &str) -> (String, String) {
+    let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", call, PBX));
+    let (to, out) = sent[1].clone();
+    let ok = world.message(&to, &respond(&out, 200, "t1", &to));
+    assert_eq!(heads(&ok), ["200"]);
+    let route = format!("{}\r\n", line(&out, "Record-Route").replace("Record-Route", "Route"));
+    (to, route)
+}
+
+#[test]
+fn an_rfc_2543_peer_without_a_branch_is_served_and_its_ack_and_copies_are_found() {
+    // RFC 3261 §17.2.3: the fields that such a peer's copies, ACK and CANCEL have in common.
+    let mut world = World::new();
+    let text = invite("sip:+15550199@192.0.2.10", "old", CARRIER).replace(";branch=z9hG4bKold;rport", "");
+    let sent = world.message(CARRIER, &text);
+    assert_eq!(heads(&sent), ["100", "INVITE"]);
+    assert_eq!(heads(&world.message(CARRIER, &text)), ["100"], "a copy is a copy");
+    let busy = world.message("10.0.2.1:5060", &respond(&sent[1].1, 486, "x", ""));
+    assert_eq!(heads(&busy), ["ACK", "486"]);
+    let ack = text.replace("INVITE sip", "ACK sip").replace("1 INVITE", "1 ACK");
+    assert!(world.message(CARRIER, &ack).is_empty());
+    assert!(world.until(10_000).is_empty(), "acknowledged, so never sent again");
+}
+
+#[test]
+fn a_bye_without_a_to_tag_belongs_to_the_call_of_an_rfc_2543_callee() {
+    let mut world = World::new();
+    let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c1", PBX));
+    let (to, out) = sent[1].clone();
+    world.message(&to, &respond(&out, 200, "", &to).replace(";tag=\r", "\r"));
+    assert_eq!(world.proxy.load().calls_active, 1);
+    let bye = world.message(PBX, &inside("BYE", "sip:+15550100@192.0.2.10", "c1", "", 2, ""));
+    assert_eq!((heads(&bye), &bye[0].0), (vec!["BYE".to_owned()], &to));
+    world.message(&to, &respond(&bye[0].1, 200, "", ""));
+    assert_eq!(world.proxy.load().calls_active, 0);
+}
+
+#[test]
+fn a_response_of_another_method_is_none_of_this_transactions() {
+    // RFC 3261 §17.1.3.
+    let mut world = World::new();
+    let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c1", PBX));
+    let ok = respond(&sent[1].1, 200, "t1", &sent[1].0);
+    assert!(world.message(&sent[1].0, &ok.replace("1 INVITE", "1 OPTIONS")).is_empty());
+    assert!(world.message(&sent[1].0, &ok.replace("Call-ID: c1\r\n", "")).is_empty(), "nor one with holes");
+    assert_eq!(heads(&world.message(&sent[1].0, &ok)), ["200"]);
+}
+
+#[test]
+fn every_copy_of_a_2xx_and_every_fork_of_it_goes_on_but_is_one_call() {
+    let mut world = World::new();
+    let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c1", PBX));
+    let (to, out) = sent[1].clone();
+    for tag in ["t1", "t1", "t2", "t1"] {
+        let ok = world.message(&to, &respond(&out, 200, tag, &to));
+        assert_eq!(heads(&ok), ["200"]);
+        assert!(line(&ok[0].1, "To").ends_with(tag));
+    }
+    let route = format!("{}\r\n", line(&out, "Record-Route").replace("Record-Route", "Route"));
+    let uri = format!("sip:b@{to}");
+    let bye = world.message(PBX, &inside("BYE", &uri, "c1", ";tag=t1", 2, &route));
+    world.message(&to, &respond(&bye[0].1, 200, "t1", ""));
+    assert_eq!(world.proxy.load().calls_active, 0);
+    // The callee had not heard the ACK yet: its copy must not bring the call back.
+    assert_eq!(heads(&world.message(&to, &respond(&out, 200, "t1", &to))), ["200"]);
+    assert_eq!(world.proxy.load().calls_active, 0);
+}
+
+#[test]
+fn a_late_answer_to_a_cancelled_reinvite_is_acknowledged_and_the_call_goes_on() {
+    let mut world = World::new();
+    let (to, route) = answered(&mut world, "c1");
+    let text = inside("INVITE", &format!("sip:b@{to}"), "c1", ";tag=t1", 2, &route);
+    let sent = world.message(PBX, &text);
+    assert_eq!(heads(&sent), ["100", "INVITE"]);
+    let cancel = text.replace("INVITE sip", "CANCEL sip").replace("2 INVITE", "2 CANCEL");
+    assert_eq!(heads(&world.message(PBX, &cancel)), ["200", "487"]);
+    let late = world.message(&to, &respond(&sent[1].1, 200, "t1", &to));
+    assert_eq!(heads(&late), ["ACK"], "no BYE: both sides are in this call");
+    assert_eq!(world.proxy.load().calls_active, 1);
+}
+
+#[test]
+fn both_sides_may_reinvite_at_once_and_each_hears_the_others_491() {
+    let mut world = World::new();
+    let (to, route) = answered(&mut world, "c1");
+    let mine = inside("INVITE", &format!("sip:b@{to}"), "c1", ";tag=t1", 2, &route);
+    let theirs = format!(
+        "INVITE sip:a@{PBX} SIP/2.0\r\nVia: SIP/2.0/UDP {to};branch=z9hG4bKtheirs;rport\r\n{route}Max-Forwards: 70\r\n\
+         From: <sip:+15550100@192.0.2.10>;tag=t1\r\nTo: \"A\" <sip:+15550001@a.test>;tag=fc1\r\nCall-ID: c1\r\n\
+         CSeq: 1 INVITE\r\nContact: <sip:b@{to}>\r\nContent-Length: 0\r\n\r\n"
+    );
+    let (out, back) = (world.message(PBX, &mine), world.message(&to, &theirs));
+    assert_eq!((&out[1].0, back[1].0.as_str()), (&to, PBX));
+    let one = world.message(&to, &respond(&out[1].1, 491, "t1", ""));
+    let other = world.message(PBX, &respond(&back[1].1, 491, "fc1", ""));
+    assert_eq!((heads(&one), heads(&other)), (vec!["ACK".into(), "491".into()], vec!["ACK".into(), "491".into()]));
+    assert_eq!((one[1].0.as_str(), &other[1].0), (PBX, &to));
+    assert_eq!(world.proxy.load().calls_active, 1);
+}
+
+#[test]
+fn byes_that_cross_are_both_answered_and_end_one_call() {
+    let mut world = World::new();
+    let (to, route) = answered(&mut world, "c1");
+    let mine = world.message(PBX, &inside("BYE", &format!("sip:b@{to}"), "c1", ";tag=t1", 2, &route));
+    let theirs = format!(
+        "BYE sip:a@{PBX} SIP/2.0\r\nVia: SIP/2.0/UDP {to};branch=z9hG4bKbye;rport\r\n{route}Max-Forwards: 70\r\n\
+         From: <sip:+15550100@192.0.2.10>;tag=t1\r\nTo: \"A\" <sip:+15550001@a.test>;tag=fc1\r\nCall-ID: c1\r\n\
+         CSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n"
+    );
+    let theirs = world.message(&to, &theirs);
+    assert_eq!((&mine[0].0, theirs[0].0.as_str()), (&to, PBX));
+    assert_eq!(heads(&world.message(&to, &respond(&mine[0].1, 200, "t1", ""))), ["200"]);
+    assert_eq!(heads(&world.message(PBX, &respond(&theirs[0].1, 481, "fc1", ""))), ["481"]);
+    let ended = world.events.iter().filter(|event| matches!(event, Event::CallEnded { .. })).count();
+    assert_eq!(ended, 1);
+}
+
+#[test]
+fn a_host_that_was_unreachable_may_have_had_a_copy_and_is_hung_up_when_it_answers() {
+    let mut world = World::new();
+    let sent = world.message(CARRIER, &invite("sip:+15550199@192.0.2.10", "c1", CARRIER));
+    let hop = World::hop("10.0.2.1:5060");
+    world.proxy.handle(world.now, Input::HopLost { hop, why: HopLoss::Unreachable }, &mut world.out);
+    let next = world.collect();
+    assert_eq!((heads(&next), next[0].0.as_str()), (vec!["INVITE".into()], "10.0.2.2:5060"));
+    let ringing = world.message("10.0.2.1:5060", &respond(&sent[1].1, 180, "x", ""));
+    assert_eq!(heads(&ringing), ["CANCEL"]);
+    world.message("10.0.2.2:5060", &respond(&next[0].1, 200, "y", "10.0.2.2"));
+    let late = world.message("10.0.2.1:5060", &respond(&sent[1].1, 200, "x", "10.0.2.1"));
+    assert_eq!(heads(&late), ["ACK", "BYE"]);
+}
+
+#[test]
+fn what_went_by_a_callers_own_connection_fails_when_that_closes() {
+    // RFC 3261 §18.4; the connection comes from a port that no Contact names.
+    let mut world = World::new();
+    let caller = Hop {
+        transport: Transport::Tcp,
+        listener: ListenerId(1),
+        remote: "10.0.1.5:49152".parse().unwrap(),
+        connection: Some(ConnectionId(7)),
+    };
+    let text = invite("sip:+15550100@192.0.2.10", "c1", PBX).replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+    let text = text.replace(&format!("<sip:a@{PBX}>"), &format!("<sip:a@{PBX};transport=tcp>"));
+    world.proxy.handle(world.now, Input::Message { from: caller, bytes: text.as_bytes() }, &mut world.out);
+    let sent = world.collect();
+    let (to, out) = sent[1].clone();
+    world.message(&to, &respond(&out, 200, "t1", &to));
+    // The callee's route set is in the order of the request: our side towards it first.
+    let routes: String = out
+        .split("\r\n")
+        .filter(|line| line.starts_with("Record-Route"))
+        .map(|line| format!("{}\r\n", line.replace("Record-Route", "Route")))
+        .collect();
+    let bye = format!(
+        "BYE sip:a@{PBX};transport=tcp SIP/2.0\r\nVia: SIP/2.0/UDP {to};branch=z9hG4bKbye;rport\r\n{routes}Max-Forwards: 70\r\n\
+         From: <sip:+15550100@192.0.2.10>;tag=t1\r\nTo: \"A\" <sip:+15550001@a.test>;tag=fc1\r\nCall-ID: c1\r\n\
+         CSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n"
+    );
+    let forwarded = world.message(&to, &bye);
+    assert_eq!(heads(&forwarded), ["BYE"], "{forwarded:#?}");
+    world.proxy.handle(world.now, Input::HopLost { hop: caller, why: HopLoss::Closed }, &mut world.out);
+    assert_eq!(heads(&world.collect()), ["503"]);
+}
+
+#[test]
+fn a_100_and_then_a_closed_connection_moves_the_call_on() {
+    let file = FILE.replace("sip:10.0.2.1\"", "sip:10.0.2.1;transport=tcp\"");
+    let mut world = World::with(&file, |_| {});
+    let sent = world.message(CARRIER, &invite("sip:+15550199@192.0.2.10", "c1", CARRIER));
+    let hop = |connection| Hop {
+        transport: Transport::Tcp,
+        listener: ListenerId(1),
+        remote: "10.0.2.1:5060".parse().unwrap(),
+        connection,
+    };
+    let connection = Some(ConnectionId(3));
+    let trying = respond(&sent[1].1, 100, "", "");
+    let input = Input::Message { from: hop(connection), bytes: trying.as_bytes() };
+    world.proxy.handle(world.now, input, &mut world.out);
+    assert!(world.collect().is_empty());
+    world.proxy.handle(world.now, Input::HopLost { hop: hop(connection), why: HopLoss::Closed }, &mut world.out);
+    let next = world.collect();
+    // It has the INVITE: the CANCEL tries a new connection.
+    assert_eq!(heads(&next), ["CANCEL", "INVITE"]);
+    assert_eq!(next[1].0, "10.0.2.2:5060");
+}
+
+#[test]
+fn strangers_hear_nothing_whatever_their_message_looks_like() {
+    let mut world = World::new();
+    let (_, route) = answered(&mut world, "c1");
+    let stranger = "192.0.2.66:5060";
+    let dialog = inside("BYE", "sip:b@198.51.100.1", "c1", ";tag=t1", 2, &route);
+    let asks = "OPTIONS sip:192.0.2.10 SIP/2.0\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK1\r\nMax-Forwards: 0\r\n\
+                From: <sip:a@a>;tag=1;tl=x\r\nTo: <sip:b@b>\r\nCall-ID: 9\r\nCSeq: 1 OPTIONS\r\n\r\n";
+    let cancel = invite("sip:+15550100@192.0.2.10", "c1", PBX).replace("INVITE", "CANCEL").replace("X-Odd: ", "X-Odd: ;tl=");
+    for text in [&dialog, asks, &cancel, &asks.replace("OPTIONS", "CANCEL"), &asks.replace("SIP/2.0\r\nVia", "SIP/9.0\r\nVia")] {
+        assert!(world.message(stranger, text).is_empty(), "{text}");
+    }
+    assert_eq!(world.proxy.load().contexts, 1);
+}
+
+#[test]
+fn a_request_without_token_or_memory_is_481_and_asks_no_name_server() {
+    let mut world = World::new();
+    let route = "Route: <sip:192.0.2.10;lr>\r\n";
+    for uri in ["sip:b@victim.test", "sip:b@203.0.113.1", "sip:b@192.0.2.66"] {
+        let sent = world.message(PBX, &inside("INVITE", uri, "none", ";tag=t9", 7, route));
+        assert_eq!(heads(&sent), ["481"], "{uri}");
+    }
+    assert!(world.asked.is_empty());
+}
+
+#[test]
+fn our_bye_to_a_late_answer_goes_to_nobody_whom_a_contact_alone_names() {
+    let mut world = World::new();
+    let text = invite("sip:+15550199@192.0.2.10", "c5", CARRIER);
+    let sent = world.message(CARRIER, &text);
+    world.message(CARRIER, &text.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL"));
+    let reaped = world.message("10.0.2.1:5060", &respond(&sent[1].1, 200, "x", "192.0.2.66:5060"));
+    assert_eq!(heads(&reaped), ["ACK", "BYE"]);
+    assert!(reaped.iter().all(|(to, _)| to == "10.0.2.1:5060"), "{reaped:#?}");
+}
+
+#[test]
+fn max_forwards_counts_for_an_ack_too_and_a_cancel_needs_none() {
+    let mut world = World::new();
+    let (to, route) = answered(&mut world, "c1");
+    let ack = inside("ACK", &format!("sip:b@{to}"), "c1", ";tag=t1", 1, &route);
+    assert!(world.message(PBX, &ack.replace("Max-Forwards: 70", "Max-Forwards: 0")).is_empty());
+    let sent = world.message(PBX, &ack);
+    assert!(sent[0].1.contains("Max-Forwards: 69\r\n"));
+    let again = world.message(PBX, &ack);
+    assert_eq!(sent, again, "RFC 3261 §16.11: the same copy has the same branch");
+    let text = invite("sip:+15550199@192.0.2.10", "c6", CARRIER);
+    world.message(CARRIER, &text);
+    let cancel = text.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL").replace("Max-Forwards: 70", "Max-Forwards: 0");
+    assert_eq!(heads(&world.message(CARRIER, &cancel)), ["200", "487"]);
+}
+
+#[test]
+fn prack_and_update_travel_both_ways_before_the_answer() {
+    let mut world = World::new();
+    let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c1", PBX));
+    let (to, out) = sent[1].clone();
+    assert_eq!(heads(&world.message(&to, &respond(&out, 183, "t1", &to))), ["183"]);
+    let route = format!("{}\r\n", line(&out, "Record-Route").replace("Record-Route", "Route"));
+    for (number, method) in [(2, "PRACK"), (3, "UPDATE")] {
+        let there = world.message(PBX, &inside(method, &format!("sip:b@{to}"), "c1", ";tag=t1", number, &route));
+        assert_eq!((heads(&there), &there[0].0), (vec![method.to_owned()], &to));
+        assert_eq!(heads(&world.message(&to, &respond(&there[0].1, 200, "t1", ""))), ["200"]);
+        let theirs = format!(
+            "{method} sip:a@{PBX} SIP/2.0\r\nVia: SIP/2.0/UDP {to};branch=z9hG4bKup{number};rport\r\n{route}Max-Forwards: 70\r\n\
+             From: <sip:+15550100@192.0.2.10>;tag=t1\r\nTo: \"A\" <sip:+15550001@a.test>;tag=fc1\r\nCall-ID: c1\r\n\
+             CSeq: {number} {method}\r\nContent-Length: 0\r\n\r\n"
+        );
+        let back = world.message(&to, &theirs);
+        assert_eq!((heads(&back), back[0].0.as_str()), (vec![method.to_owned()], PBX));
+    }
+}
+
+#[test]
+fn a_flood_of_100s_arms_no_timers() {
+    let file = FILE.replace("edges =", "progress_timeout = \"60s\"\nedges =");
+    let mut world = World::with(&file, |_| {});
+    let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c1", PBX));
+    let trying = respond(&sent[1].1, 100, "", "");
+    world.message(&sent[1].0, &trying);
+    let timers = world.proxy.load().timers;
+    (0..1000).for_each(|_| drop(world.message(&sent[1].0, &trying)));
+    assert_eq!(world.proxy.load().timers, timers);
+}
+
+#[test]
+fn absurd_retry_afters_neither_end_a_candidate_nor_anything_else() {
+    for value in ["99999999999999999999", "-1", "0", "soon", "5;duration=99999999999999999999", ""] {
+        let mut world = World::new();
+        let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c1", PBX));
+        let busy = respond(&sent[1].1, 503, "x", "").replace("Content-Length", &format!("Retry-After: {value}\r\nContent-Length"));
+        assert_eq!(heads(&world.message(&sent[1].0, &busy)), ["ACK", "INVITE"], "{value}");
+        world.until(200_000);
+        assert_eq!(world.proxy.load().contexts, 0);
+    }
+}
+
+#[test]
+fn a_drain_ends_when_nobody_waits_not_when_the_last_copy_can_have_come() {
+    let mut world = World::new();
+    let (to, route) = answered(&mut world, "c1");
+    assert!(world.proxy.is_idle(), "an established call lives in its token");
+    let bye = world.message(PBX, &inside("BYE", &format!("sip:b@{to}"), "c1", ";tag=t1", 2, &route));
+    assert!(!world.proxy.is_idle());
+    world.message(&to, &respond(&bye[0].1, 200, "t1", ""));
+    assert!(world.proxy.is_idle());
+    let text = invite("sip:+15550199@192.0.2.10", "c2", CARRIER);
+    world.message(CARRIER, &text);
+    world.message(CARRIER, &text.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL"));
+    assert!(!world.proxy.is_idle(), "the callee may yet ring");
+    let waited = world.start + Duration::from_secs(40);
+    world.until((waited - world.start).as_millis() as u64);
+    assert!(world.proxy.is_idle());
+}
