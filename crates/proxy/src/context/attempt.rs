@@ -306,6 +306,8 @@ impl Context {
     pub(super) fn send_cancel(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
         let attempt = &mut self.attempts[number];
         attempt.cancels = attempt.cancels.saturating_add(1);
+        // Remembered for 64*T1 after its last message (BEHAVIOUR 5): an answer to this one counts.
+        attempt.linger_at = attempt.linger_at.max(turn.now + LINGER);
         let (cancels, reliable) = (attempt.cancels, attempt.candidate.transport.is_reliable());
         let reason = match self.caller {
             super::Caller::Answered(code) if (200..300).contains(&code) => {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use trunkline_sip::{Message, Name, Uri};
 
-use super::{Context, Kind, Server};
+use super::{CANCELLED, Context, Kind, Server};
 use crate::{
     Event,
     engine::{Alarm, Ring, Turn},
@@ -134,7 +134,7 @@ impl Context {
         if !self.is_waiting() {
             return;
         }
-        self.why = "cancelled";
+        self.why = CANCELLED;
         self.with_request(|context, request| {
             context.answer(slot, 487, crate::forward::reason_phrase(487), &[], request, turn);
         });

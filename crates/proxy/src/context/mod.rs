@@ -36,6 +36,9 @@ pub use respond::forget_call;
 /// Attempts of one call that a branch can tell apart.
 pub const ATTEMPTS_MAX: usize = 200;
 
+/// Why a call ended whose caller gave up.
+const CANCELLED: &str = "cancelled";
+
 /// What makes a context, found out before it is opened.
 pub struct Opening {
     pub key: u128,

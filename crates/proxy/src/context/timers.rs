@@ -1,6 +1,6 @@
 //! What a context does when one of its timers surfaces.
 
-use super::{Client, Context, Server};
+use super::{CANCELLED, Client, Context, Server};
 use crate::{
     Event,
     engine::{Alarm, Ring, Turn},
@@ -172,7 +172,9 @@ impl Context {
         let (next, actions) = invite_server::step(state, invite_server::Event::Ack, self.is_reliable());
         self.server = Server::Invite(next);
         if actions.has(invite_server::Actions::ARM_I) {
-            let after = invite_server::timer_i(self.is_reliable());
+            // The CANCEL's own transaction answers copies for Timer J, by way of this context.
+            let cancelled = self.why == CANCELLED && !self.is_reliable();
+            let after = if cancelled { LINGER } else { invite_server::timer_i(self.is_reliable()) };
             if after.is_zero() {
                 self.server = Server::Invite(invite_server::State::Terminated);
             } else {
