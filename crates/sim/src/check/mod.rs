@@ -14,6 +14,7 @@
 //! | every candidate | a caller hears that everything failed only when everything was tried |
 //! | failures are acknowledged | a failure of an attempt gets its ACK in the same step |
 //! | dialogs are routed | what a side of an established call says reaches the other, after a restart too |
+//! | both or none | at rest nobody is in a call that the other side is not in (the world asks the peers) |
 //! | hop by hop | Max-Forwards one less, Via one more, everything else as it came |
 //! | no relay | nothing is sent to anybody but candidates and those who spoke |
 //! | nothing is left | at rest every table is empty |

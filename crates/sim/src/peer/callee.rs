@@ -78,6 +78,17 @@ impl Callee {
         }
     }
 
+    /// The calls it believes to be in, and whether that is to be believed: one that is silent now
+    /// and then misses what ends a call.
+    pub fn holds(&self) -> impl Iterator<Item = (&str, bool)> {
+        let reliable = !matches!(self.manner, Manner::Flapping(_));
+        let known = self
+            .calls
+            .iter()
+            .filter(move |(_, (_, over))| !over || !reliable);
+        known.map(move |(call_id, _)| (call_id.as_str(), reliable))
+    }
+
     fn is_silent(&self, now: Duration) -> bool {
         match self.manner {
             Manner::Silent => true,

@@ -64,6 +64,15 @@ impl Caller {
         }
     }
 
+    /// The calls it believes to be in.
+    pub fn holds(&self) -> impl Iterator<Item = &str> {
+        let held = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.answered && !call.over);
+        held.map(|(call_id, _)| call_id.as_str())
+    }
+
     /// Whether the message belongs to one of its calls.
     pub fn knows(&self, text: &Text) -> bool {
         text.get("Call-ID")

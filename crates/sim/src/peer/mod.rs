@@ -97,6 +97,16 @@ impl Endpoint {
         self.caller.begin(turn);
     }
 
+    /// The calls it believes to be in: those it placed, and those it took, with whether it can know.
+    pub fn holds(
+        &self,
+    ) -> (
+        impl Iterator<Item = &str>,
+        impl Iterator<Item = (&str, bool)>,
+    ) {
+        (self.caller.holds(), self.callee.holds())
+    }
+
     /// Takes in what Trunkline sent.
     pub fn hear(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
         let Some(text) = Text::read(bytes) else {

@@ -9,7 +9,7 @@ mod slow;
 mod traffic;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -317,7 +317,45 @@ impl<'p> World<'p> {
             }
         }
         let loads: Vec<_> = self.brains.iter().map(|brain| brain.load()).collect();
-        self.witness.at_rest(self.now, &loads)
+        self.witness.at_rest(self.now, &loads)?;
+        self.both_hold_a_call_or_none()
+    }
+
+    /// What no border shows: at rest, nobody is in a call that the other side is not in. Only where
+    /// nobody died, since the dead hold what they held.
+    fn both_hold_a_call_or_none(&self) -> Result<(), Broken> {
+        let deadly = |fault: &Fault| matches!(fault, Fault::Dies(..) | Fault::Restart);
+        if self.plan.faults.iter().any(|(_, fault)| deadly(fault)) {
+            return Ok(());
+        }
+        let (mut placed, mut taken, mut unsure) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for inhabitant in self.inhabitants.values() {
+            if let Nature::Good(endpoint) = &inhabitant.nature {
+                let (as_caller, as_callee) = endpoint.holds();
+                placed.extend(as_caller);
+                // Calls of those who mean harm have only one honest side.
+                for (call_id, sure) in as_callee.filter(|(call_id, _)| call_id.starts_with("call-"))
+                {
+                    if sure {
+                        taken.insert(call_id)
+                    } else {
+                        unsure.insert(call_id)
+                    };
+                }
+            }
+        }
+        let mut alone = placed
+            .symmetric_difference(&taken)
+            .filter(|call_id| !unsure.contains(*call_id));
+        match alone.next() {
+            None => Ok(()),
+            Some(call_id) => Err(Broken {
+                check: "both or none",
+                at: self.now,
+                what: format!("only one side is still in {call_id}"),
+            }),
+        }
     }
 
     fn deadline(&self) -> Option<(Duration, usize)> {
