@@ -20,8 +20,19 @@ fn main() {
 }
 
 fn proxy(start: Instant) -> Proxy {
-    let clock = Clock { at: start, unix: 1_800_000_000 };
-    Proxy::new(ShardId(0), clock, routing(), Seed { cluster: [1; 16], process: [2; 16] })
+    let clock = Clock {
+        at: start,
+        unix: 1_800_000_000,
+    };
+    Proxy::new(
+        ShardId(0),
+        clock,
+        routing(),
+        Seed {
+            cluster: [1; 16],
+            process: [2; 16],
+        },
+    )
 }
 
 /// In steady state: the tables and arenas have the room they need, as they have after the first
@@ -29,7 +40,12 @@ fn proxy(start: Instant) -> Proxy {
 #[divan::bench(sample_size = 512, sample_count = 100)]
 fn invite(bencher: Bencher<'_, '_>) {
     let start = Instant::now();
-    let world = RefCell::new(World { proxy: proxy(start), out: Outbox::new(), now: start, number: 0 });
+    let world = RefCell::new(World {
+        proxy: proxy(start),
+        out: Outbox::new(),
+        now: start,
+        number: 0,
+    });
     bencher
         .counter(ItemsCount::new(1u32))
         .with_inputs(|| {
@@ -44,8 +60,17 @@ fn invite(bencher: Bencher<'_, '_>) {
             text
         })
         .bench_local_values(|text| {
-            let World { proxy, out, now, .. } = &mut *world.borrow_mut();
-            proxy.handle(*now, Input::Message { from: carrier_hop(), bytes: &text }, out);
+            let World {
+                proxy, out, now, ..
+            } = &mut *world.borrow_mut();
+            proxy.handle(
+                *now,
+                Input::Message {
+                    from: carrier_hop(),
+                    bytes: &text,
+                },
+                out,
+            );
             out.clear();
             text
         });
@@ -81,7 +106,14 @@ fn stray_response(bencher: Bencher<'_, '_>) {
     let text = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bKAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n\
         From: <sip:a@b>;tag=1\r\nTo: <sip:b@c>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n";
     bencher.bench_local(|| {
-        proxy.handle(start, Input::Message { from: carrier_hop(), bytes: text }, &mut out);
+        proxy.handle(
+            start,
+            Input::Message {
+                from: carrier_hop(),
+                bytes: text,
+            },
+            &mut out,
+        );
         out.clear();
     });
 }
@@ -94,7 +126,10 @@ fn unknown_source(bencher: Bencher<'_, '_>) {
     let mut out = Outbox::new();
     let mut text = Vec::new();
     call_of(1, &mut text);
-    let from = trunkline_proxy::Hop { remote: ([192, 0, 2, 200], 5060).into(), ..carrier_hop() };
+    let from = trunkline_proxy::Hop {
+        remote: ([192, 0, 2, 200], 5060).into(),
+        ..carrier_hop()
+    };
     bencher.bench_local(|| {
         proxy.handle(start, Input::Message { from, bytes: &text }, &mut out);
         out.clear();

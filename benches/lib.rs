@@ -29,7 +29,8 @@ target_probe_interval = "off"
 
 /// The snapshot of [`CONFIG`].
 pub fn routing() -> Arc<Routing> {
-    let loaded = trunkline_config::parse(CONFIG, Path::new("bench.toml"), &trunkline_config::System);
+    let loaded =
+        trunkline_config::parse(CONFIG, Path::new("bench.toml"), &trunkline_config::System);
     let settings = loaded.unwrap_or_else(|report| panic!("{report}")).settings;
     let resolve = |host: &str| Resolved {
         candidates: host
@@ -45,7 +46,11 @@ pub fn routing() -> Arc<Routing> {
             .collect(),
         freshness: Freshness::Fresh,
     };
-    let places = settings.places.iter().map(|place| Arc::new(resolve(&place.host))).collect();
+    let places = settings
+        .places
+        .iter()
+        .map(|place| Arc::new(resolve(&place.host)))
+        .collect();
     Arc::new(Routing::new(settings, places))
 }
 
@@ -64,7 +69,9 @@ pub fn call_of(number: u64, out: &mut Vec<u8>) {
     out.clear();
     let digits = format!("{number:08x}");
     let text = String::from_utf8_lossy(INVITE);
-    let text = text.replacen("9a5f.7d2c", &digits, 1).replacen("5b2a1f60", &digits, 1);
+    let text = text
+        .replacen("9a5f.7d2c", &digits, 1)
+        .replacen("5b2a1f60", &digits, 1);
     let text = text.replacen("tag=37126592", &format!("tag={digits}"), 1);
     out.extend_from_slice(text.as_bytes());
 }

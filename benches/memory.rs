@@ -12,11 +12,25 @@ use trunkline_proxy::{Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId, e
 static ALLOCATED: Cap<std::alloc::System> = Cap::new(std::alloc::System, usize::MAX);
 
 fn main() {
-    let calls: u64 = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(50_000);
+    let calls: u64 = std::env::args()
+        .skip(1)
+        .find_map(|word| word.parse().ok())
+        .unwrap_or(50_000);
     let start = Instant::now();
-    let clock = Clock { at: start, unix: 1_800_000_000 };
+    let clock = Clock {
+        at: start,
+        unix: 1_800_000_000,
+    };
     let mut world = World {
-        proxy: Proxy::new(ShardId(0), clock, routing(), Seed { cluster: [1; 16], process: [2; 16] }),
+        proxy: Proxy::new(
+            ShardId(0),
+            clock,
+            routing(),
+            Seed {
+                cluster: [1; 16],
+                process: [2; 16],
+            },
+        ),
         out: Outbox::new(),
         now: start,
         text: Vec::new(),
@@ -27,9 +41,21 @@ fn main() {
     for number in 0..calls {
         world.call(number);
     }
-    report("in setup (nobody has answered)", calls, empty, &world.proxy.load(), 4096);
+    report(
+        "in setup (nobody has answered)",
+        calls,
+        empty,
+        &world.proxy.load(),
+        4096,
+    );
     world.answer();
-    report("just answered (transactions linger 32 s)", calls, empty, &world.proxy.load(), 4096);
+    report(
+        "just answered (transactions linger 32 s)",
+        calls,
+        empty,
+        &world.proxy.load(),
+        4096,
+    );
     world.pass(Duration::from_secs(70));
     report("established", calls, empty, &world.proxy.load(), 512);
     for number in 0..calls {
@@ -65,7 +91,11 @@ struct World {
 
 impl World {
     fn put(&mut self, from: Hop, text: &[u8]) -> Vec<(Hop, Vec<u8>)> {
-        self.proxy.handle(self.now, Input::Message { from, bytes: text }, &mut self.out);
+        self.proxy.handle(
+            self.now,
+            Input::Message { from, bytes: text },
+            &mut self.out,
+        );
         let sends: Vec<_> = self
             .out
             .effects()
@@ -98,7 +128,9 @@ impl World {
                 .effects()
                 .iter()
                 .filter_map(|effect| match effect {
-                    Effect::Send { to, bytes, .. } if self.out.bytes(bytes).starts_with(b"INVITE") => {
+                    Effect::Send { to, bytes, .. }
+                        if self.out.bytes(bytes).starts_with(b"INVITE") =>
+                    {
                         Some((*to, self.out.bytes(bytes).to_vec()))
                     }
                     Effect::Send { .. } | Effect::Ask { .. } | Effect::Tell(_) => None,
@@ -119,7 +151,11 @@ impl World {
             .replacen("INVITE sip:", "BYE sip:", 1)
             .replacen("1 INVITE", "2 BYE", 1)
             .replacen("z9hG4bK", "z9hG4bKbye", 1)
-            .replacen("To: <sip:+15551234567@203.0.113.5;user=phone>", "To: <sip:+15551234567@203.0.113.5;user=phone>;tag=callee", 1)
+            .replacen(
+                "To: <sip:+15551234567@203.0.113.5;user=phone>",
+                "To: <sip:+15551234567@203.0.113.5;user=phone>;tag=callee",
+                1,
+            )
             .replacen("Contact", "X-Contact", 1);
         for (callee, request) in self.put(carrier_hop(), bye.as_bytes()) {
             if request.starts_with(b"BYE") {
@@ -149,7 +185,11 @@ fn answer_to(request: &[u8]) -> Vec<u8> {
         if copied.iter().any(|name| line.starts_with(name)) {
             ok += &format!("{line}\r\n");
         } else if line.starts_with("To:") {
-            let tag = if line.contains(";tag=") { "" } else { ";tag=callee" };
+            let tag = if line.contains(";tag=") {
+                ""
+            } else {
+                ";tag=callee"
+            };
             ok += &format!("{line}{tag}\r\n");
         }
     }

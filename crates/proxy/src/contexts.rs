@@ -39,8 +39,15 @@ impl Contexts {
     }
 
     /// Works on a context, and forgets it when nothing can happen to it any more.
-    pub fn with(&mut self, slot: Slot, turn: &mut Turn<'_>, work: impl FnOnce(&mut Context, &mut Turn<'_>)) {
-        let Some(context) = self.slab.get_mut(slot) else { return };
+    pub fn with(
+        &mut self,
+        slot: Slot,
+        turn: &mut Turn<'_>,
+        work: impl FnOnce(&mut Context, &mut Turn<'_>),
+    ) {
+        let Some(context) = self.slab.get_mut(slot) else {
+            return;
+        };
         work(context, turn);
         if context.is_done() {
             turn.engine.by_key.remove(&context.key);

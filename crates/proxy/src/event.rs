@@ -6,7 +6,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use trunkline_sip::Transport;
 
-use crate::{hop::{Hop, ListenerId}, settings::TrunkId};
+use crate::{
+    hop::{Hop, ListenerId},
+    settings::TrunkId,
+};
 
 /// One thing that happened.
 #[derive(Clone, PartialEq, Debug)]
@@ -283,4 +286,3 @@ impl HealthState {
         }
     }
 }
-

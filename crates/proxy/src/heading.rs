@@ -4,7 +4,12 @@ use memchr::memmem;
 use smallvec::SmallVec;
 use trunkline_sip::{Message, Name, Uri};
 
-use crate::{forward::Strict, hop::ListenerId, snapshot::Snapshot, token::{DialogToken, Tokens}};
+use crate::{
+    forward::Strict,
+    hop::ListenerId,
+    snapshot::Snapshot,
+    token::{DialogToken, Tokens},
+};
 
 /// The reading of one request.
 #[derive(Clone, Debug, Default)]
@@ -30,12 +35,19 @@ impl<'a> Heading<'a> {
             heading.next = target.filter(|uri| !is_own(uri, snapshot));
             return heading;
         }
-        let routes: SmallVec<[&[u8]; 4]> = request.routes().map_while(Result::ok).map(|route| route.uri).collect();
+        let routes: SmallVec<[&[u8]; 4]> = request
+            .routes()
+            .map_while(Result::ok)
+            .map(|route| route.uri)
+            .collect();
         let mut left = &routes[..];
         // §16.4: a strict router put our Record-Route value into the Request-URI, and the target
         // at the end of the Route set.
-        let own_target = target.filter(|uri| memmem::find(uri, b"lr").is_some()).and_then(|uri| Uri::parse(uri).ok());
-        if let Some(uri) = own_target.filter(|uri| uri.has_lr() && snapshot.own_uri(uri).is_some()) {
+        let own_target = target
+            .filter(|uri| memmem::find(uri, b"lr").is_some())
+            .and_then(|uri| Uri::parse(uri).ok());
+        if let Some(uri) = own_target.filter(|uri| uri.has_lr() && snapshot.own_uri(uri).is_some())
+        {
             if let Some((last, before)) = left.split_last() {
                 heading.strict = Strict::TakeLastRoute;
                 heading.take_token(&uri, tokens);
@@ -52,7 +64,11 @@ impl<'a> Heading<'a> {
             Some(route) => {
                 heading.next = Some(*route);
                 if Uri::parse(route).is_ok_and(|uri| !uri.has_lr()) {
-                    heading.strict = if taken_last { Strict::TakeLastThenSwap } else { Strict::SwapNext };
+                    heading.strict = if taken_last {
+                        Strict::TakeLastThenSwap
+                    } else {
+                        Strict::SwapNext
+                    };
                 }
             }
             None => {
@@ -64,7 +80,10 @@ impl<'a> Heading<'a> {
 
     fn take_token(&mut self, uri: &Uri<'a>, tokens: &Tokens) {
         if self.token.is_none() {
-            self.token = uri.params.get("tl").and_then(|text| Some((tokens.read(text)?, text)));
+            self.token = uri
+                .params
+                .get("tl")
+                .and_then(|text| Some((tokens.read(text)?, text)));
         }
     }
 }
@@ -74,7 +93,12 @@ pub fn dropped_routes(request: &Message<'_>, snapshot: &Snapshot) -> u8 {
     if request.first(Name::Route).is_none() {
         return 0;
     }
-    let routes: SmallVec<[&[u8]; 4]> = request.routes().map_while(Result::ok).map(|route| route.uri).take(3).collect();
+    let routes: SmallVec<[&[u8]; 4]> = request
+        .routes()
+        .map_while(Result::ok)
+        .map(|route| route.uri)
+        .take(3)
+        .collect();
     own_routes(&routes, snapshot, |_, _| {}) as u8
 }
 
@@ -87,8 +111,12 @@ fn own_routes<'a>(
 ) -> usize {
     let mut double = false;
     for (at, route) in routes.iter().take(2).enumerate() {
-        let Ok(uri) = Uri::parse(route) else { return at };
-        let Some(listener) = snapshot.own_uri(&uri) else { return at };
+        let Ok(uri) = Uri::parse(route) else {
+            return at;
+        };
+        let Some(listener) = snapshot.own_uri(&uri) else {
+            return at;
+        };
         let is_double = uri.params.has("r2");
         if at == 1 && !(double && is_double) {
             return at;

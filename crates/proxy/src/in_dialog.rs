@@ -1,7 +1,11 @@
 //! Requests inside a dialog: by Route set and Request-URI, on the word of our signed token or of
 //! the live call's memory (BEHAVIOUR 3).
 
-use std::{net::{IpAddr, SocketAddr}, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use smallvec::SmallVec;
 use trunkline_sip::{Message, Method, Uri};
@@ -60,10 +64,15 @@ impl Contexts {
             Decision::Go(onward) if request.method() == Some(Method::Ack) => {
                 forward_ack(request, from, &heading, &onward, opening.2, &snapshot, turn);
             }
-            Decision::Go(onward) => self.open_in_dialog(request, from, heading, onward, opening, turn),
+            Decision::Go(onward) => {
+                self.open_in_dialog(request, from, heading, onward, opening, turn)
+            }
             Decision::Ask(place) => self.park(request, from, place, turn),
             Decision::Reject(reject) => turn.reject(request, from, reject, &[]),
-            Decision::Silence => turn.tell(crate::Event::Dropped { from, why: "unknown_source" }),
+            Decision::Silence => turn.tell(crate::Event::Dropped {
+                from,
+                why: "unknown_source",
+            }),
         }
     }
 
@@ -76,7 +85,11 @@ impl Contexts {
         (key, back, loop_print): (u128, Hop, u64),
         turn: &mut Turn<'_>,
     ) {
-        let kind = if request.method() == Some(Method::Invite) { Kind::ReInvite } else { Kind::Other };
+        let kind = if request.method() == Some(Method::Invite) {
+            Kind::ReInvite
+        } else {
+            Kind::Other
+        };
         let token = match (&heading.token, kind) {
             // RFC 3261 §16.6 step 4: also on what refreshes a target; a recovering endpoint may
             // have nothing else.
@@ -99,7 +112,20 @@ impl Contexts {
         };
         let drop_routes = heading.drop_routes;
         let in_dialog = Some(Box::new(in_dialog));
-        self.open(request, Opening { key, kind, from, back, walk, in_dialog, drop_routes, loop_print }, turn);
+        self.open(
+            request,
+            Opening {
+                key,
+                kind,
+                from,
+                back,
+                walk,
+                in_dialog,
+                drop_routes,
+                loop_print,
+            },
+            turn,
+        );
     }
 }
 
@@ -113,14 +139,21 @@ fn decide(
     let engine = &*turn.engine;
     let from_tag = request.from_tag().unwrap_or_default();
     let call_id = request.call_id().unwrap_or_default();
-    let key =
-        dialog::key(|parts| engine.branches.hash128(parts), call_id, from_tag, request.to_tag().unwrap_or_default());
+    let key = dialog::key(
+        |parts| engine.branches.hash128(parts),
+        call_id,
+        from_tag,
+        request.to_tag().unwrap_or_default(),
+    );
     let call = engine.calls.get(key);
     let parties: SmallVec<[SocketAddr; 4]> = heading
         .token
         .iter()
         .flat_map(|(token, _)| [token.caller.addr, token.callee.addr])
-        .chain(call.iter().flat_map(|call| [call.caller.hop.remote, call.callee.hop.remote]))
+        .chain(
+            call.iter()
+                .flat_map(|call| [call.caller.hop.remote, call.callee.hop.remote]),
+        )
         .collect();
     let is_party = |ip: IpAddr| parties.iter().any(|party| party.ip() == ip);
     let role: &Role = snapshot.routing().role(from.remote.ip());
@@ -134,18 +167,38 @@ fn decide(
     let by_token = heading.token.as_ref().map(|(token, _)| {
         let speaks_caller = token.caller_tag == engine.tokens.name_hash(from_tag);
         let trunk = snapshot.trunk_of_hash(token.trunk);
-        (if speaks_caller { token.callee } else { token.caller }, trunk, token.direction, speaks_caller)
+        (
+            if speaks_caller {
+                token.callee
+            } else {
+                token.caller
+            },
+            trunk,
+            token.direction,
+            speaks_caller,
+        )
     });
     let by_call = call.as_ref().map(|call| {
         let party = Calls::side_of(call, from_tag);
-        (call.side(party.other()), call.trunk, call.direction, party == dialog::Party::Caller)
+        (
+            call.side(party.other()),
+            call.trunk,
+            call.direction,
+            party == dialog::Party::Caller,
+        )
     });
     let role_trunk = role.trunks.first().copied();
     let (trunk, direction, towards_callee) = match (&by_token, &by_call) {
         (Some((_, Some(trunk), direction, caller)), _) => (*trunk, *direction, *caller),
         (_, Some((_, trunk, direction, caller))) => (*trunk, *direction, *caller),
-        (Some((_, None, direction, caller)), None) => (role_trunk.unwrap_or(TrunkId(0)), *direction, *caller),
-        (None, None) => (role_trunk.unwrap_or(TrunkId(0)), Direction::Termination, true),
+        (Some((_, None, direction, caller)), None) => {
+            (role_trunk.unwrap_or(TrunkId(0)), *direction, *caller)
+        }
+        (None, None) => (
+            role_trunk.unwrap_or(TrunkId(0)),
+            Direction::Termination,
+            true,
+        ),
     };
     let towards_carrier = (direction == Direction::Termination) == towards_callee;
     let mut onward = Onward {
@@ -166,10 +219,18 @@ fn decide(
         let peer = by_token
             .as_ref()
             .map(|(party, ..)| (party.transport, party.addr))
-            .or(by_call.as_ref().map(|(side, ..)| (side.hop.transport, side.hop.remote)));
+            .or(by_call
+                .as_ref()
+                .map(|(side, ..)| (side.hop.transport, side.hop.remote)));
         if let Some((transport, addr)) = peer {
             if let Some(listener) = snapshot.listener_for(transport, addr.ip(), preferred) {
-                onward.candidates.push(Candidate { priority: 0, weight: 0, transport, addr, listener });
+                onward.candidates.push(Candidate {
+                    priority: 0,
+                    weight: 0,
+                    transport,
+                    addr,
+                    listener,
+                });
             }
             if let (None, Some((side, ..))) = (heading.next, &by_call) {
                 onward.request_uri = side.contact.into();
@@ -182,7 +243,10 @@ fn decide(
         (None, Some((side, ..))) => {
             onward.request_uri = side.contact.into();
             onward.routes = side.routes().map(Box::from).collect();
-            let first = onward.routes.first().and_then(|route| trunkline_sip::NameAddr::parse(route).ok());
+            let first = onward
+                .routes
+                .first()
+                .and_then(|route| trunkline_sip::NameAddr::parse(route).ok());
             first.map_or(side.contact, |route| route.uri).into()
         }
         (None, None) => return Decision::Reject(Reject::NoSuchTransaction),
@@ -197,7 +261,9 @@ fn decide(
             _ => Decision::Reject(Reject::Unresolvable),
         };
     };
-    let Some(found) = engine.lookup(snapshot, &place, preferred, turn.now) else { return Decision::Ask(place) };
+    let Some(found) = engine.lookup(snapshot, &place, preferred, turn.now) else {
+        return Decision::Ask(place);
+    };
     if found.is_empty() {
         return Decision::Reject(Reject::Unresolvable);
     }
@@ -208,7 +274,10 @@ fn decide(
         let role = snapshot.routing().role(ip);
         is_party(ip) || role.pbx || role.trunks.contains(&trunk) || (!sure && !role.is_unknown())
     };
-    onward.candidates = found.into_iter().filter(|it| allowed(it.addr.ip())).collect();
+    onward.candidates = found
+        .into_iter()
+        .filter(|it| allowed(it.addr.ip()))
+        .collect();
     if onward.candidates.is_empty() {
         return Decision::Reject(Reject::NotARelay);
     }
@@ -222,14 +291,30 @@ pub fn is_party(request: &Message<'_>, from: Hop, engine: &Engine) -> bool {
     if let Some((token, _)) = Heading::read(request, &engine.snapshot, &engine.tokens).token {
         return token.caller.addr.ip() == ip || token.callee.addr.ip() == ip;
     }
-    let (Ok(call_id), Some(from_tag)) = (request.call_id(), request.from_tag()) else { return false };
+    let (Ok(call_id), Some(from_tag)) = (request.call_id(), request.from_tag()) else {
+        return false;
+    };
     let to_tag = request.to_tag().unwrap_or_default();
-    let key = dialog::key(|parts| engine.branches.hash128(parts), call_id, from_tag, to_tag);
-    engine.calls.get(key).is_some_and(|call| call.caller.hop.remote.ip() == ip || call.callee.hop.remote.ip() == ip)
+    let key = dialog::key(
+        |parts| engine.branches.hash128(parts),
+        call_id,
+        from_tag,
+        to_tag,
+    );
+    engine
+        .calls
+        .get(key)
+        .is_some_and(|call| call.caller.hop.remote.ip() == ip || call.callee.hop.remote.ip() == ip)
 }
 
 fn candidate_of(hop: Hop) -> Candidate {
-    Candidate { priority: 0, weight: 0, transport: hop.transport, addr: hop.remote, listener: hop.listener }
+    Candidate {
+        priority: 0,
+        weight: 0,
+        transport: hop.transport,
+        addr: hop.remote,
+        listener: hop.listener,
+    }
 }
 
 /// The ACK to a 2xx: without state, the same branch for the same ACK (RFC 3261 §16.11).
@@ -242,13 +327,26 @@ fn forward_ack(
     snapshot: &Snapshot,
     turn: &mut Turn<'_>,
 ) {
-    let Some(candidate) = onward.candidates.first() else { return };
-    let branch = request.top_via().ok().and_then(|via| via.branch()).unwrap_or_default();
+    let Some(candidate) = onward.candidates.first() else {
+        return;
+    };
+    let branch = request
+        .top_via()
+        .ok()
+        .and_then(|via| via.branch())
+        .unwrap_or_default();
     let call_id = request.call_id().unwrap_or_default();
     let number = request.cseq().map_or(0, |cseq| cseq.number);
-    let seed = turn.engine.branches.hash(&[b"stateless", branch, call_id, &number.to_be_bytes()]);
+    let seed = turn
+        .engine
+        .branches
+        .hash(&[b"stateless", branch, call_id, &number.to_be_bytes()]);
     let branch = turn.engine.branches.stateless(seed, loop_print);
-    let routes: SmallVec<[(&str, &[u8]); 4]> = onward.routes.iter().map(|route| ("Route", &route[..])).collect();
+    let routes: SmallVec<[(&str, &[u8]); 4]> = onward
+        .routes
+        .iter()
+        .map(|route| ("Route", &route[..]))
+        .collect();
     let plan = RequestPlan {
         request_uri: (!onward.request_uri.is_empty()).then_some(&onward.request_uri[..]),
         drop_routes: usize::from(heading.drop_routes),

@@ -14,8 +14,8 @@ pub mod dice;
 mod engine;
 pub mod event;
 pub mod forward;
-pub mod health;
 mod heading;
+pub mod health;
 pub mod hop;
 mod in_dialog;
 mod local;
@@ -41,10 +41,10 @@ mod walk;
 pub use event::Event;
 pub use hop::{ConnectionId, Hop, HopLoss, ListenerId, ShardId};
 pub use outbox::{Effect, Outbox};
+pub use proxy::{Clock, Input, Proxy, Seed};
 pub use question::{Answer, AskId, Question};
 pub use routing::Routing;
 pub use settings::Settings;
-pub use proxy::{Clock, Input, Proxy, Seed};
 
 /// A request larger than this should not travel by UDP (RFC 3261 §18.1.1).
 pub const UDP_SAFE_BYTES: usize = 1300;

@@ -5,11 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 use trunkline_sip::{Host, Scheme, Transport, Uri};
 
 use crate::{
-    engine::Engine,
-    hop::ListenerId,
-    routing::Candidate,
-    settings::Place,
-    snapshot::Snapshot,
+    engine::Engine, hop::ListenerId, routing::Candidate, settings::Place, snapshot::Snapshot,
 };
 
 /// What a URI wants resolved; `None` for one that names no host.
@@ -24,7 +20,13 @@ pub fn place_of(uri: &Uri<'_>) -> Option<Place> {
         Host::V4(address) => address.to_string().into(),
         Host::V6(address) => address.to_string().into(),
     };
-    Some(Place { host, port: uri.port, transport: uri.transport(), secure, from: None })
+    Some(Place {
+        host,
+        port: uri.port,
+        transport: uri.transport(),
+        secure,
+        from: None,
+    })
 }
 
 impl Engine {
@@ -37,11 +39,20 @@ impl Engine {
         now: Instant,
     ) -> Option<Vec<Candidate>> {
         if let Ok(ip) = place.host.parse() {
-            let transport = place.transport.unwrap_or(if place.secure { Transport::Tls } else { Transport::Udp });
+            let transport = place.transport.unwrap_or(if place.secure {
+                Transport::Tls
+            } else {
+                Transport::Udp
+            });
             let addr = SocketAddr::new(ip, place.port.unwrap_or(transport.default_port()));
             let listener = snapshot.listener_for(transport, ip, preferred);
-            let candidate =
-                listener.map(|listener| Candidate { priority: 0, weight: 0, transport, addr, listener });
+            let candidate = listener.map(|listener| Candidate {
+                priority: 0,
+                weight: 0,
+                transport,
+                addr,
+                listener,
+            });
             return Some(candidate.into_iter().collect());
         }
         if let Some(known) = snapshot.known_place(place) {

@@ -3,7 +3,10 @@
 
 use std::{ops::Range, time::Duration};
 
-use crate::{Event, Hop, question::{AskId, Question}};
+use crate::{
+    Event, Hop,
+    question::{AskId, Question},
+};
 
 /// One thing for the world outside to do.
 #[derive(Debug)]
@@ -58,7 +61,9 @@ impl Outbox {
 
     /// The bytes of a [`Effect::Send`]; empty for a range that is not of this outbox.
     pub fn bytes(&self, at: &Range<u32>) -> &[u8] {
-        self.arena.get(at.start as usize..at.end as usize).unwrap_or_default()
+        self.arena
+            .get(at.start as usize..at.end as usize)
+            .unwrap_or_default()
     }
 
     /// Forgets everything and keeps the memory.
@@ -80,12 +85,19 @@ impl Outbox {
         if bytes.is_empty() {
             return;
         }
-        self.effects.push(Effect::Send { to, bytes, connect_within });
+        self.effects.push(Effect::Send {
+            to,
+            bytes,
+            connect_within,
+        });
     }
 
     /// Asks the slow side.
     pub fn ask(&mut self, ask: AskId, question: Question) {
-        self.effects.push(Effect::Ask { ask, question: Box::new(question) });
+        self.effects.push(Effect::Ask {
+            ask,
+            question: Box::new(question),
+        });
     }
 
     /// Tells whoever keeps count.

@@ -26,7 +26,11 @@ use crate::{
 };
 
 /// What we read at most (BEHAVIOUR 9).
-pub(crate) const LIMITS: Limits = Limits { message: 65_535, headers: 256, line: 8192 };
+pub(crate) const LIMITS: Limits = Limits {
+    message: 65_535,
+    headers: 256,
+    line: 8192,
+};
 /// How often established calls are looked through for those that outlived any call.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Longer than this no call is remembered; its BYE still travels by its token.
@@ -128,8 +132,15 @@ impl Proxy {
 
     /// When to call `handle` with [`Input::Deadline`]. Changes only inside `handle`.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let health = if self.engine.draining { None } else { self.engine.health.next_deadline() };
-        [self.engine.lanes.next(), health].into_iter().flatten().min()
+        let health = if self.engine.draining {
+            None
+        } else {
+            self.engine.health.next_deadline()
+        };
+        [self.engine.lanes.next(), health]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether nobody waits for anything. Established calls do not count: they live in their tokens;
@@ -157,11 +168,19 @@ impl Proxy {
 
     /// The health of every known candidate, for status.
     pub fn peers(&self) -> impl Iterator<Item = (Peer, HealthState)> + '_ {
-        self.engine.health.iter().map(|(_, peer, state)| (peer, state))
+        self.engine
+            .health
+            .iter()
+            .map(|(_, peer, state)| (peer, state))
     }
 
     fn on_message(&mut self, now: Instant, from: Hop, bytes: &[u8], out: &mut Outbox) {
-        let known = !self.engine.snapshot.routing().role(from.remote.ip()).is_unknown();
+        let known = !self
+            .engine
+            .snapshot
+            .routing()
+            .role(from.remote.ip())
+            .is_unknown();
         let is_response = peek::is_response(bytes);
         if !known && !is_response && !self.may_speak(now, from, bytes, out) {
             return;
@@ -169,14 +188,27 @@ impl Proxy {
         match Message::parse(bytes, &LIMITS) {
             Ok(message) if is_response => self.on_response(now, from, &message, out),
             Ok(message) => {
-                let mut turn = Turn { now, engine: &mut self.engine, out };
+                let mut turn = Turn {
+                    now,
+                    engine: &mut self.engine,
+                    out,
+                };
                 self.contexts.on_request(&message, from, known, &mut turn);
             }
             Err(malformed) => {
-                let mut turn = Turn { now, engine: &mut self.engine, out };
+                let mut turn = Turn {
+                    now,
+                    engine: &mut self.engine,
+                    out,
+                };
                 match Message::salvage(bytes, &LIMITS).filter(|message| message.is_request()) {
-                    Some(message) if known => turn.reject(&message, from, Reject::from(malformed), &[]),
-                    Some(_) | None => turn.tell(Event::Dropped { from, why: malformed.fault.word() }),
+                    Some(message) if known => {
+                        turn.reject(&message, from, Reject::from(malformed), &[])
+                    }
+                    Some(_) | None => turn.tell(Event::Dropped {
+                        from,
+                        why: malformed.fault.word(),
+                    }),
                 }
             }
         }
@@ -188,17 +220,27 @@ impl Proxy {
         let access = self.engine.snapshot.settings().access;
         let why = if !self.rates.take(now, from.remote.ip(), access.rate) {
             "rate"
-        } else if memmem::find(bytes, b";tl=").is_some() || self.engine.is_guest(from.remote.ip(), now) {
+        } else if memmem::find(bytes, b";tl=").is_some()
+            || self.engine.is_guest(from.remote.ip(), now)
+        {
             return true;
         } else {
             "unknown_source"
         };
-        let mut turn = Turn { now, engine: &mut self.engine, out };
+        let mut turn = Turn {
+            now,
+            engine: &mut self.engine,
+            out,
+        };
         match access.unknown_source {
-            UnknownSource::Reject if why == "unknown_source" => match Message::parse(bytes, &LIMITS) {
-                Ok(message) if message.is_request() => turn.reject(&message, from, Reject::NotAllowed, &[]),
-                Ok(_) | Err(_) => turn.tell(Event::Dropped { from, why }),
-            },
+            UnknownSource::Reject if why == "unknown_source" => {
+                match Message::parse(bytes, &LIMITS) {
+                    Ok(message) if message.is_request() => {
+                        turn.reject(&message, from, Reject::NotAllowed, &[])
+                    }
+                    Ok(_) | Err(_) => turn.tell(Event::Dropped { from, why }),
+                }
+            }
             UnknownSource::Reject | UnknownSource::Drop => turn.tell(Event::Dropped { from, why }),
         }
         false
@@ -206,19 +248,34 @@ impl Proxy {
 
     fn on_response(&mut self, now: Instant, from: Hop, response: &Message<'_>, out: &mut Outbox) {
         let branch = response.top_via().ok().and_then(|via| via.branch());
-        let token = branch.and_then(|branch| self.engine.branches.read(branch)).map(|(token, _)| token);
+        let token = branch
+            .and_then(|branch| self.engine.branches.read(branch))
+            .map(|(token, _)| token);
         let Some(token) = token.filter(|token| token.shard == self.engine.shard) else {
             // RFC 6026 §7.3: what nobody asked for goes nowhere.
-            return out.tell(Event::Dropped { from, why: "stray_response" });
+            return out.tell(Event::Dropped {
+                from,
+                why: "stray_response",
+            });
         };
-        let slot = Slot { index: token.slot, generation: token.generation };
-        let mut turn = Turn { now, engine: &mut self.engine, out };
+        let slot = Slot {
+            index: token.slot,
+            generation: token.generation,
+        };
+        let mut turn = Turn {
+            now,
+            engine: &mut self.engine,
+            out,
+        };
         if token.attempt == LOCAL {
             return local::on_response(&mut turn, slot, response);
         }
         // What is wrong in it would be wrong in our ACK and our BYE, and upstream.
         if let Err(malformed) = response.check() {
-            return turn.tell(Event::Dropped { from, why: malformed.fault.word() });
+            return turn.tell(Event::Dropped {
+                from,
+                why: malformed.fault.word(),
+            });
         }
         let mut known = false;
         self.contexts.with(slot, &mut turn, |context, turn| {
@@ -228,23 +285,38 @@ impl Proxy {
             }
         });
         if !known {
-            turn.tell(Event::Dropped { from, why: "stray_response" });
+            turn.tell(Event::Dropped {
+                from,
+                why: "stray_response",
+            });
         }
     }
 
     fn on_hop_lost(&mut self, now: Instant, hop: Hop, why: HopLoss, out: &mut Outbox) {
-        let peer = Peer { transport: hop.transport, addr: hop.remote, listener: hop.listener };
+        let peer = Peer {
+            transport: hop.transport,
+            addr: hop.remote,
+            listener: hop.listener,
+        };
         let peer = self.engine.health.lookup(&peer);
         let waiting = self.engine.waiting.list(peer, hop);
-        let mut turn = Turn { now, engine: &mut self.engine, out };
+        let mut turn = Turn {
+            now,
+            engine: &mut self.engine,
+            out,
+        };
         local::hop_lost(&mut turn, hop, why.word());
         for slot in waiting {
-            self.contexts.with(slot, &mut turn, |context, turn| context.hop_lost(slot, hop, why, turn));
+            self.contexts.with(slot, &mut turn, |context, turn| {
+                context.hop_lost(slot, hop, why, turn)
+            });
         }
     }
 
     fn on_answer(&mut self, now: Instant, ask: AskId, answer: Answer, out: &mut Outbox) {
-        let Some(asker) = self.engine.asks.remove(&ask) else { return };
+        let Some(asker) = self.engine.asks.remove(&ask) else {
+            return;
+        };
         match asker {
             Asker::Webhook(slot) => self.with_context(now, slot, out, |context, turn| {
                 context.on_webhook(slot, answer, turn);
@@ -270,9 +342,12 @@ impl Proxy {
     fn learn(&mut self, now: Instant, place: Place, answer: Answer) -> Vec<Candidate> {
         let (candidates, ttl) = match answer {
             Answer::Resolved { candidates, ttl } => (candidates, ttl),
-            Answer::ResolveFailed | Answer::Http { .. } | Answer::HttpFailed(_) => (Vec::new(), Duration::ZERO),
+            Answer::ResolveFailed | Answer::Http { .. } | Answer::HttpFailed(_) => {
+                (Vec::new(), Duration::ZERO)
+            }
         };
-        self.engine.remember_name(place, candidates.clone(), ttl, now);
+        self.engine
+            .remember_name(place, candidates.clone(), ttl, now);
         candidates
     }
 
@@ -283,21 +358,38 @@ impl Proxy {
     }
 
     fn on_peer_health(&mut self, now: Instant, peer: Peer, is: HealthState, out: &mut Outbox) {
-        let Some(ix) = self.engine.health.lookup(&peer) else { return };
+        let Some(ix) = self.engine.health.lookup(&peer) else {
+            return;
+        };
         if let Some(change) = self.engine.health.impose(now, ix, is) {
-            Turn { now, engine: &mut self.engine, out }.changed(change);
+            Turn {
+                now,
+                engine: &mut self.engine,
+                out,
+            }
+            .changed(change);
         }
     }
 
     fn on_deadline(&mut self, now: Instant, out: &mut Outbox) {
         for _ in 0..ALARMS_PER_TURN {
-            let Some(alarm) = self.engine.lanes.pop_expired(now) else { break };
+            let Some(alarm) = self.engine.lanes.pop_expired(now) else {
+                break;
+            };
             match alarm {
                 Alarm::Context(slot, ring) => self.with_context(now, slot, out, |context, turn| {
                     context.on_ring(slot, ring, turn);
                 }),
                 Alarm::Local(slot, ring) => {
-                    local::on_ring(&mut Turn { now, engine: &mut self.engine, out }, slot, ring);
+                    local::on_ring(
+                        &mut Turn {
+                            now,
+                            engine: &mut self.engine,
+                            out,
+                        },
+                        slot,
+                        ring,
+                    );
                 }
                 Alarm::Sweep => self.sweep_calls(now, out),
             }
@@ -308,12 +400,22 @@ impl Proxy {
 
     /// What time alone changes in the health of candidates, and the probes that are due.
     fn watch_health(&mut self, now: Instant, out: &mut Outbox) {
-        if self.engine.draining || self.engine.health.next_deadline().is_none_or(|due| due > now) {
+        if self.engine.draining
+            || self
+                .engine
+                .health
+                .next_deadline()
+                .is_none_or(|due| due > now)
+        {
             return;
         }
         let mut changes = Vec::new();
         self.engine.health.sweep(now, &mut changes);
-        let mut turn = Turn { now, engine: &mut self.engine, out };
+        let mut turn = Turn {
+            now,
+            engine: &mut self.engine,
+            out,
+        };
         changes.into_iter().for_each(|change| turn.changed(change));
         let mut due = std::mem::take(&mut self.due);
         turn.engine.health.due_probes(now, &mut due);
@@ -325,7 +427,11 @@ impl Proxy {
     }
 
     fn sweep_calls(&mut self, now: Instant, out: &mut Outbox) {
-        let mut turn = Turn { now, engine: &mut self.engine, out };
+        let mut turn = Turn {
+            now,
+            engine: &mut self.engine,
+            out,
+        };
         for key in turn.engine.calls.older_than(now, CALL_LIFE_MAX) {
             context::forget_call(&mut turn, key, "expired");
         }
@@ -339,7 +445,9 @@ impl Proxy {
     fn stir(&mut self, now: Instant, out: &mut Outbox) {
         // Each round can only take a further candidate down, so it ends.
         while let Some((slot, peer)) = self.engine.stirred.pop_front() {
-            self.with_context(now, slot, out, |context, turn| context.peer_down(slot, peer, turn));
+            self.with_context(now, slot, out, |context, turn| {
+                context.peer_down(slot, peer, turn)
+            });
         }
     }
 
@@ -350,6 +458,14 @@ impl Proxy {
         out: &mut Outbox,
         work: impl FnOnce(&mut Context, &mut Turn<'_>),
     ) {
-        self.contexts.with(slot, &mut Turn { now, engine: &mut self.engine, out }, work);
+        self.contexts.with(
+            slot,
+            &mut Turn {
+                now,
+                engine: &mut self.engine,
+                out,
+            },
+            work,
+        );
     }
 }

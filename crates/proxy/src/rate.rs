@@ -39,11 +39,20 @@ impl Rates {
             return true;
         }
         let (rate, burst) = (f64::from(rate), f64::from(rate) * 2.0);
-        if self.buckets.len() >= SOURCES_MAX && !self.buckets.contains_key(&source) && !self.sweep(now, rate, burst) {
+        if self.buckets.len() >= SOURCES_MAX
+            && !self.buckets.contains_key(&source)
+            && !self.sweep(now, rate, burst)
+        {
             return false;
         }
-        let bucket = self.buckets.entry(source).or_insert(Bucket { left: burst, at: now });
-        *bucket = Bucket { left: bucket.filled(rate, now).min(burst), at: now };
+        let bucket = self.buckets.entry(source).or_insert(Bucket {
+            left: burst,
+            at: now,
+        });
+        *bucket = Bucket {
+            left: bucket.filled(rate, now).min(burst),
+            at: now,
+        };
         let within = bucket.left >= 1.0;
         bucket.left -= if within { 1.0 } else { 0.0 };
         within
@@ -60,7 +69,8 @@ impl Rates {
             return false;
         }
         self.swept = Some(now);
-        self.buckets.retain(|_, bucket| bucket.filled(rate, now) < burst);
+        self.buckets
+            .retain(|_, bucket| bucket.filled(rate, now) < burst);
         self.buckets.len() < SOURCES_MAX
     }
 }
@@ -76,19 +86,34 @@ mod tests {
     #[test]
     fn a_source_may_say_twice_its_rate_at_once_and_then_its_rate() {
         let (mut rates, start) = (Rates::default(), Instant::now());
-        let burst = (0..100).filter(|_| rates.take(start, source(1), 10)).count();
+        let burst = (0..100)
+            .filter(|_| rates.take(start, source(1), 10))
+            .count();
         assert_eq!(burst, 20);
-        let later = (0..100).filter(|_| rates.take(start + Duration::from_secs(1), source(1), 10)).count();
+        let later = (0..100)
+            .filter(|_| rates.take(start + Duration::from_secs(1), source(1), 10))
+            .count();
         assert_eq!(later, 10);
-        assert!(rates.take(start, source(2), 10), "another source has its own bucket");
-        assert!((0..1000).all(|_| rates.take(start, source(1), 0)), "0 is no limit");
+        assert!(
+            rates.take(start, source(2), 10),
+            "another source has its own bucket"
+        );
+        assert!(
+            (0..1000).all(|_| rates.take(start, source(1), 0)),
+            "0 is no limit"
+        );
     }
 
     #[test]
     fn forged_sources_cost_no_more_memory_and_one_walk_a_second() {
         let (mut rates, start) = (Rates::default(), Instant::now());
         let max = SOURCES_MAX as u32;
-        assert_eq!((0..max + 500).filter(|number| rates.take(start, source(*number), 1)).count(), SOURCES_MAX);
+        assert_eq!(
+            (0..max + 500)
+                .filter(|number| rates.take(start, source(*number), 1))
+                .count(),
+            SOURCES_MAX
+        );
         assert_eq!(rates.len(), SOURCES_MAX);
         let swept = rates.swept;
         assert!(swept.is_some());

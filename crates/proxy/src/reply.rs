@@ -18,13 +18,22 @@ pub fn back(from: Hop, via: &Via<'_>) -> Hop {
         Some(_) if !from.transport.is_reliable() => from.remote.port(),
         _ => via.port.unwrap_or_else(|| from.transport.default_port()),
     };
-    Hop { remote: SocketAddr::new(from.remote.ip(), port), ..from }
+    Hop {
+        remote: SocketAddr::new(from.remote.ip(), port),
+        ..from
+    }
 }
 
 /// The To tag of our own finals: the same for every copy of a request.
 pub fn to_tag(engine: &Engine, request: &Message<'_>) -> [u8; 16] {
-    let branch = request.top_via().ok().and_then(|via| via.branch()).unwrap_or_default();
-    let hash = engine.branches.hash(&[b"tag", request.call_id().unwrap_or_default(), branch]);
+    let branch = request
+        .top_via()
+        .ok()
+        .and_then(|via| via.branch())
+        .unwrap_or_default();
+    let hash = engine
+        .branches
+        .hash(&[b"tag", request.call_id().unwrap_or_default(), branch]);
     let mut tag = [0; 16];
     for (at, digit) in tag.iter_mut().enumerate() {
         *digit = b"0123456789abcdef"[(hash >> (at * 4) & 15) as usize];
@@ -33,11 +42,24 @@ pub fn to_tag(engine: &Engine, request: &Message<'_>) -> [u8; 16] {
 }
 
 /// Answers with one of our own codes. ACK is never answered.
-pub fn stateless(turn: &mut Turn<'_>, request: &Message<'_>, from: Hop, reject: Reject, extra: &[(&str, &[u8])]) {
+pub fn stateless(
+    turn: &mut Turn<'_>,
+    request: &Message<'_>,
+    from: Hop,
+    reject: Reject,
+    extra: &[(&str, &[u8])],
+) {
     if request.method() == Some(Method::Ack) {
-        return turn.tell(Event::Dropped { from, why: reject.word() });
+        return turn.tell(Event::Dropped {
+            from,
+            why: reject.word(),
+        });
     }
-    turn.tell(Event::Rejected { from, status: reject.status(), why: reject.word() });
+    turn.tell(Event::Rejected {
+        from,
+        status: reject.status(),
+        why: reject.word(),
+    });
     let mut headers: smallvec::SmallVec<[(&str, &[u8]); 4]> = smallvec::SmallVec::from_slice(extra);
     match reject {
         Reject::MethodNotAllowed => headers.push(("Allow", forward::ALLOW.as_bytes())),
@@ -52,19 +74,51 @@ pub fn stateless(turn: &mut Turn<'_>, request: &Message<'_>, from: Hop, reject: 
         | Reject::NoRoute
         | Reject::Unresolvable => {}
     }
-    send(turn, request, from, reject.status(), reject.reason(), &headers);
+    send(
+        turn,
+        request,
+        from,
+        reject.status(),
+        reject.reason(),
+        &headers,
+    );
 }
 
 /// Answers OPTIONS that ask about us (RFC 3261 §11.2): 200, or 503 when calls would fail.
 pub fn options(turn: &mut Turn<'_>, request: &Message<'_>, from: Hop, usable: bool) {
     if usable {
-        let headers: [(&str, &[u8]); 3] =
-            [("Allow", forward::ALLOW.as_bytes()), ("Accept", b"application/sdp"), ("Supported", b"")];
-        send(turn, request, from, 200, forward::reason_phrase(200), &headers);
+        let headers: [(&str, &[u8]); 3] = [
+            ("Allow", forward::ALLOW.as_bytes()),
+            ("Accept", b"application/sdp"),
+            ("Supported", b""),
+        ];
+        send(
+            turn,
+            request,
+            from,
+            200,
+            forward::reason_phrase(200),
+            &headers,
+        );
     } else {
-        let why = if turn.engine.draining { "Shutting Down" } else { "Nothing Usable Behind" };
-        turn.tell(Event::Rejected { from, status: 503, why: "options_unusable" });
-        send(turn, request, from, 503, why, &[("Retry-After", RETRY_AFTER)]);
+        let why = if turn.engine.draining {
+            "Shutting Down"
+        } else {
+            "Nothing Usable Behind"
+        };
+        turn.tell(Event::Rejected {
+            from,
+            status: 503,
+            why: "options_unusable",
+        });
+        send(
+            turn,
+            request,
+            from,
+            503,
+            why,
+            &[("Retry-After", RETRY_AFTER)],
+        );
     }
 }
 
@@ -73,18 +127,39 @@ pub fn cancel_ok(turn: &mut Turn<'_>, request: &Message<'_>, from: Hop) {
     send(turn, request, from, 200, forward::reason_phrase(200), &[]);
 }
 
-fn send(turn: &mut Turn<'_>, request: &Message<'_>, from: Hop, code: u16, reason: &str, extra: &[(&str, &[u8])]) {
+fn send(
+    turn: &mut Turn<'_>,
+    request: &Message<'_>,
+    from: Hop,
+    code: u16,
+    reason: &str,
+    extra: &[(&str, &[u8])],
+) {
     if request.method() == Some(Method::Ack) {
         return;
     }
     let Ok(via) = request.top_via() else { return };
     let tag = to_tag(turn.engine, request);
     turn.send(back(from, &via), |out| {
-        forward::reply(request, &Reply { code, reason, to_tag: &tag, received: Some(from.remote), extra }, out);
+        forward::reply(
+            request,
+            &Reply {
+                code,
+                reason,
+                to_tag: &tag,
+                received: Some(from.remote),
+                extra,
+            },
+            out,
+        );
     });
 }
 
 /// The option tags that a Proxy-Require lists; we support none.
 pub fn proxy_require<'a>(request: &Message<'a>) -> smallvec::SmallVec<[&'a [u8]; 4]> {
-    request.values(Name::ProxyRequire).map(|value| value.bytes).filter(|tag| !tag.is_empty()).collect()
+    request
+        .values(Name::ProxyRequire)
+        .map(|value| value.bytes)
+        .filter(|tag| !tag.is_empty())
+        .collect()
 }

@@ -27,23 +27,48 @@ use crate::{
 impl Contexts {
     /// A request. `known`: somebody allowed its source; another one gets in only where it belongs
     /// to a dialog, and hears nothing otherwise.
-    pub(crate) fn on_request(&mut self, request: &Message<'_>, from: Hop, known: bool, turn: &mut Turn<'_>) {
-        let Some(method) = request.method() else { return };
+    pub(crate) fn on_request(
+        &mut self,
+        request: &Message<'_>,
+        from: Hop,
+        known: bool,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(method) = request.method() else {
+            return;
+        };
         let facts = match request.checked() {
             Ok(facts) => facts,
-            Err(malformed) if known => return turn.reject(request, from, Reject::from(malformed), &[]),
-            Err(malformed) => return turn.tell(Event::Dropped { from, why: malformed.fault.word() }),
+            Err(malformed) if known => {
+                return turn.reject(request, from, Reject::from(malformed), &[]);
+            }
+            Err(malformed) => {
+                return turn.tell(Event::Dropped {
+                    from,
+                    why: malformed.fault.word(),
+                });
+            }
         };
         if !known && !is_party(request, from, turn.engine) {
             // Looked at so far because it might have been in a dialog.
-            return turn.tell(Event::Dropped { from, why: "unknown_source" });
+            return turn.tell(Event::Dropped {
+                from,
+                why: "unknown_source",
+            });
         }
-        let key = server_key(turn.engine, &facts, request.request_uri().unwrap_or_default(), method);
+        let key = server_key(
+            turn.engine,
+            &facts,
+            request.request_uri().unwrap_or_default(),
+            method,
+        );
         let open = turn.engine.by_key.get(&key).copied();
         match (method, open) {
             (Method::Ack, Some(slot)) => {
                 let mut goes_on = false;
-                self.with(slot, turn, |context, turn| goes_on = context.on_ack(slot, turn));
+                self.with(slot, turn, |context, turn| {
+                    goes_on = context.on_ack(slot, turn)
+                });
                 if !goes_on {
                     return;
                 }
@@ -52,28 +77,44 @@ impl Contexts {
                 reply::cancel_ok(turn, request, from);
                 return self.with(slot, turn, |context, turn| context.on_cancel(slot, turn));
             }
-            (Method::Cancel, None) if known => return turn.reject(request, from, Reject::NoSuchTransaction, &[]),
+            (Method::Cancel, None) if known => {
+                return turn.reject(request, from, Reject::NoSuchTransaction, &[]);
+            }
             (_, Some(slot)) => {
-                return self.with(slot, turn, |context, turn| context.on_retransmission(request, from, turn));
+                return self.with(slot, turn, |context, turn| {
+                    context.on_retransmission(request, from, turn)
+                });
             }
             (_, None) => {}
         }
         // These make no sense outside a dialog; one with an RFC 2543 callee has no To tag.
-        let inside = matches!(method, Method::Ack | Method::Bye | Method::Prack | Method::Update);
+        let inside = matches!(
+            method,
+            Method::Ack | Method::Bye | Method::Prack | Method::Update
+        );
         let in_dialog = inside || facts.to_tag.is_some();
         if !known && (!in_dialog || method == Method::Cancel) {
             // A party, but this is no request of its dialog.
-            return turn.tell(Event::Dropped { from, why: "unknown_source" });
+            return turn.tell(Event::Dropped {
+                from,
+                why: "unknown_source",
+            });
         }
         let snapshot = Arc::clone(&turn.engine.snapshot);
         let print = loop_print(turn.engine, request, &facts);
         if let Err(reject) = admit(request, &facts, print, &snapshot, turn.engine) {
             return match reject {
-                _ if !known => turn.tell(Event::Dropped { from, why: reject.word() }),
-                Reject::TooManyHops if method == Method::Options => self.on_options(request, from, &snapshot, turn),
+                _ if !known => turn.tell(Event::Dropped {
+                    from,
+                    why: reject.word(),
+                }),
+                Reject::TooManyHops if method == Method::Options => {
+                    self.on_options(request, from, &snapshot, turn)
+                }
                 Reject::BadExtension => {
                     let tags = reply::proxy_require(request);
-                    let lines: SmallVec<[(&str, &[u8]); 4]> = tags.iter().map(|tag| ("Unsupported", *tag)).collect();
+                    let lines: SmallVec<[(&str, &[u8]); 4]> =
+                        tags.iter().map(|tag| ("Unsupported", *tag)).collect();
                     turn.reject(request, from, reject, &lines);
                 }
                 reject => turn.reject(request, from, reject, &[]),
@@ -94,10 +135,22 @@ impl Contexts {
         }
         match choose_walk(request, from, &facts, &snapshot, turn.engine) {
             Ok(walk) => {
-                let kind = if method == Method::Invite { Kind::Call } else { Kind::Other };
+                let kind = if method == Method::Invite {
+                    Kind::Call
+                } else {
+                    Kind::Other
+                };
                 let drop_routes = dropped_routes(request, &snapshot);
-                let opening =
-                    Opening { key, kind, from, back, walk, in_dialog: None, drop_routes, loop_print: print };
+                let opening = Opening {
+                    key,
+                    kind,
+                    from,
+                    back,
+                    walk,
+                    in_dialog: None,
+                    drop_routes,
+                    loop_print: print,
+                };
                 self.open(request, opening, turn);
             }
             Err(reject) => turn.reject(request, from, reject, &[]),
@@ -112,8 +165,14 @@ impl Contexts {
         }
         let (key, kind) = (opening.key, opening.kind);
         let dice = Dice::for_call(&turn.engine.dice_key, request.call_id().unwrap_or_default());
-        let budget = opening.walk.attempts(&snapshot, opening.walk.first_trunk()).map(|limits| limits.setup_budget);
-        let started = Event::CallStarted { direction: opening.walk.direction(), trunk: opening.walk.first_trunk() };
+        let budget = opening
+            .walk
+            .attempts(&snapshot, opening.walk.first_trunk())
+            .map(|limits| limits.setup_budget);
+        let started = Event::CallStarted {
+            direction: opening.walk.direction(),
+            trunk: opening.walk.first_trunk(),
+        };
         let context = Context::new(opening, snapshot, request.bytes(), dice, turn.now);
         let slot = self.slab.insert(context);
         turn.engine.by_key.insert(key, slot);
@@ -132,7 +191,13 @@ impl Contexts {
         });
     }
 
-    fn on_options(&mut self, request: &Message<'_>, from: Hop, snapshot: &Snapshot, turn: &mut Turn<'_>) {
+    fn on_options(
+        &mut self,
+        request: &Message<'_>,
+        from: Hop,
+        snapshot: &Snapshot,
+        turn: &mut Turn<'_>,
+    ) {
         let role = snapshot.routing().role(from.remote.ip());
         let usable = !turn.engine.draining && is_usable_for(role, snapshot, turn);
         reply::options(turn, request, from, usable);
@@ -151,17 +216,30 @@ fn admit(
         return Err(Reject::TooManyHops);
     }
     // What we wrote into a Via is there letter by letter, so most need no reading.
-    let may_be_ours = |header: &Header<'_>| snapshot.advertised().any(|name| memmem::find(header.value, name).is_some());
+    let may_be_ours = |header: &Header<'_>| {
+        snapshot
+            .advertised()
+            .any(|name| memmem::find(header.value, name).is_some())
+    };
     if request.all(Name::Via).any(|header| may_be_ours(&header)) {
         let looped = request.vias().filter_map(Result::ok).any(|via| {
-            let ours = via.branch().and_then(|branch| engine.branches.loop_print(branch));
-            ours == Some(print) && snapshot.own(via.host, via.port, Transport::parse(via.transport)).is_some()
+            let ours = via
+                .branch()
+                .and_then(|branch| engine.branches.loop_print(branch));
+            ours == Some(print)
+                && snapshot
+                    .own(via.host, via.port, Transport::parse(via.transport))
+                    .is_some()
         });
         if looped {
             return Err(Reject::Loop);
         }
     }
-    if reply::proxy_require(request).is_empty() { Ok(()) } else { Err(Reject::BadExtension) }
+    if reply::proxy_require(request).is_empty() {
+        Ok(())
+    } else {
+        Err(Reject::BadExtension)
+    }
 }
 
 /// What decides the routing of a request: the same print twice is a loop, another one a spiral
@@ -191,7 +269,9 @@ fn server_key(engine: &Engine, facts: &Facts<'_>, uri: &[u8], method: Method<'_>
     let branch = facts.via.branch().unwrap_or_default();
     let port = facts.via.port.unwrap_or(0).to_be_bytes();
     if branch.len() > 7 && branch[..7].eq_ignore_ascii_case(b"z9hG4bK") {
-        return engine.branches.hash128(&[branch, facts.via.host_raw(), &port, method.as_bytes()]);
+        return engine
+            .branches
+            .hash128(&[branch, facts.via.host_raw(), &port, method.as_bytes()]);
     }
     // RFC 2543 peers: the fields that its copies, its ACK and its CANCEL have in common.
     engine.branches.hash128(&[
@@ -209,28 +289,47 @@ fn server_key(engine: &Engine, facts: &Facts<'_>, uri: &[u8], method: Method<'_>
 
 fn is_for_us(facts: &Facts<'_>, snapshot: &Snapshot) -> bool {
     facts.uri.is_none_or(|uri| {
-        snapshot.own_uri(&uri).is_some() || (uri.user.is_none() && snapshot.trunk_of_edge(uri.host_raw).is_none())
+        snapshot.own_uri(&uri).is_some()
+            || (uri.user.is_none() && snapshot.trunk_of_edge(uri.host_raw).is_none())
     })
 }
 
 /// Whether a call from this source would find anything that is not down.
 fn is_usable_for(role: &Role, snapshot: &Snapshot, turn: &Turn<'_>) -> bool {
     let health = &turn.engine.health;
-    let alive = |place| snapshot.pool(place).any(|(_, peer)| health.class(peer, turn.now) != Class::Down);
+    let alive = |place| {
+        snapshot
+            .pool(place)
+            .any(|(_, peer)| health.class(peer, turn.now) != Class::Down)
+    };
     let trunks = &snapshot.settings().trunks;
-    let inbound = role.trunks.iter().filter_map(|id| trunks.get(usize::from(id.0)));
-    let mut inbound = inbound.filter_map(|trunk| trunk.origination.as_ref()).peekable();
+    let inbound = role
+        .trunks
+        .iter()
+        .filter_map(|id| trunks.get(usize::from(id.0)));
+    let mut inbound = inbound
+        .filter_map(|trunk| trunk.origination.as_ref())
+        .peekable();
     let outbound = || trunks.iter().filter_map(|trunk| trunk.termination.as_ref());
     if inbound.peek().is_some() {
-        return inbound.flat_map(|it| &it.targets).any(|target| alive(target.place));
+        return inbound
+            .flat_map(|it| &it.targets)
+            .any(|target| alive(target.place));
     }
-    !role.pbx || outbound().next().is_none() || outbound().flat_map(|it| &it.edges).any(|edge| alive(edge.place))
+    !role.pbx
+        || outbound().next().is_none()
+        || outbound()
+            .flat_map(|it| &it.edges)
+            .any(|edge| alive(edge.place))
 }
 
 /// The called number: the user part, without its parameters and password.
 fn called_number<'a>(uri: &Uri<'a>) -> &'a [u8] {
     let user = uri.user.unwrap_or_default();
-    let end = user.iter().position(|byte| matches!(byte, b';' | b':')).unwrap_or(user.len());
+    let end = user
+        .iter()
+        .position(|byte| matches!(byte, b';' | b':'))
+        .unwrap_or(user.len());
     &user[..end]
 }
 
@@ -248,7 +347,11 @@ fn choose_walk(
     match direction(role, from, &uri, number, snapshot) {
         Direction::Origination => {
             let id = carrier_trunk(role, &uri, number, snapshot).ok_or(Reject::NoRoute)?;
-            let trunk = snapshot.settings().trunks.get(usize::from(id.0)).ok_or(Reject::NoRoute)?;
+            let trunk = snapshot
+                .settings()
+                .trunks
+                .get(usize::from(id.0))
+                .ok_or(Reject::NoRoute)?;
             let origination = trunk.origination.as_ref().ok_or(Reject::NoRoute)?;
             let hash = match hash_key(origination) {
                 Some(HashKey::CallId) => facts.call_id,
@@ -256,32 +359,54 @@ fn choose_walk(
                 Some(HashKey::To) => user_of(request.to().ok().map(|to| to.uri)),
                 None => b"",
             };
-            Ok(Walk::Origination { trunk: id, hash: engine.tokens.hash(&[b"target", hash]), current: None })
+            Ok(Walk::Origination {
+                trunk: id,
+                hash: engine.tokens.hash(&[b"target", hash]),
+                current: None,
+            })
         }
         Direction::Termination => {
             let trunks = &snapshot.settings().trunks;
             let named = snapshot.trunk_of_edge(uri.host_raw);
             let routes = &snapshot.settings().routes;
-            let matched: SmallVec<[TrunkId; 4]> = match routes.iter().find(|route| route.pattern.matches(number)) {
-                Some(route) => route.trunks.iter().copied().collect(),
-                None if routes.is_empty() => (0..trunks.len()).map(|at| TrunkId(at as u16)).collect(),
-                None => SmallVec::new(),
-            };
+            let matched: SmallVec<[TrunkId; 4]> =
+                match routes.iter().find(|route| route.pattern.matches(number)) {
+                    Some(route) => route.trunks.iter().copied().collect(),
+                    None if routes.is_empty() => {
+                        (0..trunks.len()).map(|at| TrunkId(at as u16)).collect()
+                    }
+                    None => SmallVec::new(),
+                };
             let mut order: SmallVec<[TrunkId; 4]> = named.into_iter().collect();
             order.extend(matched.into_iter().filter(|id| Some(*id) != named));
-            order.retain(|id| trunks.get(usize::from(id.0)).is_some_and(|trunk| trunk.termination.is_some()));
-            if order.is_empty() { Err(Reject::NoRoute) } else { Ok(Walk::Termination { trunks: order }) }
+            order.retain(|id| {
+                trunks
+                    .get(usize::from(id.0))
+                    .is_some_and(|trunk| trunk.termination.is_some())
+            });
+            if order.is_empty() {
+                Err(Reject::NoRoute)
+            } else {
+                Ok(Walk::Termination { trunks: order })
+            }
         }
     }
 }
 
 fn user_of(uri: Option<&[u8]>) -> &[u8] {
-    uri.and_then(|uri| Uri::parse(uri).ok()).map_or(b"", |uri| called_number(&uri))
+    uri.and_then(|uri| Uri::parse(uri).ok())
+        .map_or(b"", |uri| called_number(&uri))
 }
 
 /// A source that is both PBX and carrier (one machine, or a test): what the request itself names
 /// decides, then the exact address, and carrier where nothing does.
-fn direction(role: &Role, from: Hop, uri: &Uri<'_>, number: &[u8], snapshot: &Snapshot) -> Direction {
+fn direction(
+    role: &Role,
+    from: Hop,
+    uri: &Uri<'_>,
+    number: &[u8],
+    snapshot: &Snapshot,
+) -> Direction {
     if role.trunks.is_empty() {
         return Direction::Termination;
     }
@@ -289,38 +414,72 @@ fn direction(role: &Role, from: Hop, uri: &Uri<'_>, number: &[u8], snapshot: &Sn
         return Direction::Origination;
     }
     let names_edge = snapshot.trunk_of_edge(uri.host_raw).is_some();
-    let names_trunk = role.trunks.iter().any(|id| names(*id, uri, number, snapshot));
+    let names_trunk = role
+        .trunks
+        .iter()
+        .any(|id| names(*id, uri, number, snapshot));
     if names_edge || (snapshot.is_target(from.remote) && !names_trunk) {
         return Direction::Termination;
     }
-    let takes = |id: &TrunkId| snapshot.settings().trunks.get(usize::from(id.0)).is_some_and(|it| it.origination.is_some());
-    if role.trunks.iter().any(takes) { Direction::Origination } else { Direction::Termination }
+    let takes = |id: &TrunkId| {
+        snapshot
+            .settings()
+            .trunks
+            .get(usize::from(id.0))
+            .is_some_and(|it| it.origination.is_some())
+    };
+    if role.trunks.iter().any(takes) {
+        Direction::Origination
+    } else {
+        Direction::Termination
+    }
 }
 
 /// Whether `hosts` or `numbers` of a trunk name this request.
 fn names(id: TrunkId, uri: &Uri<'_>, number: &[u8], snapshot: &Snapshot) -> bool {
-    let Some(trunk) = snapshot.settings().trunks.get(usize::from(id.0)) else { return false };
-    trunk.hosts.iter().any(|host| uri.host.eq_text(host.as_bytes()))
+    let Some(trunk) = snapshot.settings().trunks.get(usize::from(id.0)) else {
+        return false;
+    };
+    trunk
+        .hosts
+        .iter()
+        .any(|host| uri.host.eq_text(host.as_bytes()))
         || trunk.numbers.iter().any(|pattern| pattern.matches(number))
 }
 
 /// The trunk a carrier's call belongs to: among several with the same source, by host, then by
 /// number, else the first (BEHAVIOUR 2).
-fn carrier_trunk(role: &Role, uri: &Uri<'_>, number: &[u8], snapshot: &Snapshot) -> Option<TrunkId> {
+fn carrier_trunk(
+    role: &Role,
+    uri: &Uri<'_>,
+    number: &[u8],
+    snapshot: &Snapshot,
+) -> Option<TrunkId> {
     if role.trunks.len() < 2 {
         return role.trunks.first().copied();
     }
     let trunk = |id: &TrunkId| snapshot.settings().trunks.get(usize::from(id.0));
-    let by_host = role
-        .trunks
-        .iter()
-        .find(|id| trunk(id).is_some_and(|it| it.hosts.iter().any(|host| uri.host.eq_text(host.as_bytes()))));
+    let by_host = role.trunks.iter().find(|id| {
+        trunk(id).is_some_and(|it| {
+            it.hosts
+                .iter()
+                .any(|host| uri.host.eq_text(host.as_bytes()))
+        })
+    });
     let by_number = || {
-        role.trunks.iter().find(|id| trunk(id).is_some_and(|it| it.numbers.iter().any(|wanted| wanted.matches(number))))
+        role.trunks.iter().find(|id| {
+            trunk(id).is_some_and(|it| it.numbers.iter().any(|wanted| wanted.matches(number)))
+        })
     };
     let by_default = || {
         // One that names nothing takes what others do not name.
-        role.trunks.iter().find(|id| trunk(id).is_some_and(|it| it.hosts.is_empty() && it.numbers.is_empty()))
+        role.trunks
+            .iter()
+            .find(|id| trunk(id).is_some_and(|it| it.hosts.is_empty() && it.numbers.is_empty()))
     };
-    by_host.or_else(by_number).or_else(by_default).or(role.trunks.first()).copied()
+    by_host
+        .or_else(by_number)
+        .or_else(by_default)
+        .or(role.trunks.first())
+        .copied()
 }

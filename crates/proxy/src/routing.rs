@@ -35,12 +35,21 @@ pub struct Candidate {
 impl Candidate {
     /// The hop a request to it takes.
     pub fn hop(&self) -> Hop {
-        Hop { transport: self.transport, listener: self.listener, remote: self.addr, connection: None }
+        Hop {
+            transport: self.transport,
+            listener: self.listener,
+            remote: self.addr,
+            connection: None,
+        }
     }
 
     /// What its health is kept by.
     pub fn peer(&self) -> Peer {
-        Peer { transport: self.transport, addr: self.addr, listener: self.listener }
+        Peer {
+            transport: self.transport,
+            addr: self.addr,
+            listener: self.listener,
+        }
     }
 }
 
@@ -97,7 +106,11 @@ impl Routing {
     pub fn new(settings: Arc<Settings>, mut places: Vec<Arc<Resolved>>) -> Self {
         places.resize_with(settings.places.len(), Arc::default);
         let sources = Sources::new(&settings, &places);
-        Routing { settings, places, sources }
+        Routing {
+            settings,
+            places,
+            sources,
+        }
     }
 
     /// The settings.
@@ -107,8 +120,13 @@ impl Routing {
 
     /// What a place resolves to.
     pub fn resolved(&self, place: PlaceId) -> &Resolved {
-        static NOTHING: Resolved = Resolved { candidates: Vec::new(), freshness: Freshness::Unknown };
-        self.places.get(place.0 as usize).map_or(&NOTHING, |resolved| resolved)
+        static NOTHING: Resolved = Resolved {
+            candidates: Vec::new(),
+            freshness: Freshness::Unknown,
+        };
+        self.places
+            .get(place.0 as usize)
+            .map_or(&NOTHING, |resolved| resolved)
     }
 
     /// All places, in the settings' order.
@@ -144,7 +162,10 @@ impl Sources {
                     role.trunks.push(id);
                 }
             }
-            let targets = trunk.origination.iter().flat_map(|origination| &origination.targets);
+            let targets = trunk
+                .origination
+                .iter()
+                .flat_map(|origination| &origination.targets);
             for candidate in targets
                 .filter_map(|target| places.get(target.place.0 as usize))
                 .flat_map(|resolved| &resolved.candidates)
@@ -152,7 +173,9 @@ impl Sources {
                 sources.entry(IpNet::from(candidate.addr.ip())).pbx = true;
             }
         }
-        sources.lengths.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
+        sources
+            .lengths
+            .sort_by_key(|(length, _)| std::cmp::Reverse(*length));
         sources
     }
 
@@ -161,10 +184,14 @@ impl Sources {
             IpNet::V4(net) => (widen(IpAddr::V4(net.network())), net.prefix_len() + 96),
             IpNet::V6(net) => (widen(IpAddr::V6(net.network())), net.prefix_len()),
         };
-        let at = self.lengths.iter().position(|(have, _)| *have == length).unwrap_or_else(|| {
-            self.lengths.push((length, HashMap::new()));
-            self.lengths.len() - 1
-        });
+        let at = self
+            .lengths
+            .iter()
+            .position(|(have, _)| *have == length)
+            .unwrap_or_else(|| {
+                self.lengths.push((length, HashMap::new()));
+                self.lengths.len() - 1
+            });
         self.lengths[at].1.entry(bits).or_default()
     }
 

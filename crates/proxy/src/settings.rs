@@ -54,7 +54,10 @@ pub struct Capacity {
 
 impl Default for Capacity {
     fn default() -> Self {
-        Capacity { contexts: 200_000, calls: 500_000 }
+        Capacity {
+            contexts: 200_000,
+            calls: 500_000,
+        }
     }
 }
 
@@ -283,7 +286,9 @@ impl CodeSet {
     /// Termination's default: 408, 500, 502, 503, 504.
     pub fn termination() -> Self {
         let mut set = Self::empty();
-        [408, 500, 502, 503, 504].into_iter().for_each(|code| set.insert(code));
+        [408, 500, 502, 503, 504]
+            .into_iter()
+            .for_each(|code| set.insert(code));
         set
     }
 
@@ -292,7 +297,9 @@ impl CodeSet {
     pub fn origination() -> Self {
         let mut set = Self::empty();
         (4..=5).for_each(|class| set.insert_class(class));
-        [400, 404, 405, 410, 416, 482, 484, 486, 487].into_iter().for_each(|code| set.remove(code));
+        [400, 404, 405, 410, 416, 482, 484, 486, 487]
+            .into_iter()
+            .for_each(|code| set.remove(code));
         set
     }
 
@@ -307,7 +314,9 @@ impl CodeSet {
 
 impl std::fmt::Debug for CodeSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries((300..700).filter(|code| self.contains(*code))).finish()
+        f.debug_set()
+            .entries((300..700).filter(|code| self.contains(*code)))
+            .finish()
     }
 }
 
@@ -368,13 +377,22 @@ pub struct NumberPattern {
 impl NumberPattern {
     /// Reads one; `None` when "*" stands anywhere but at the end.
     pub fn parse(text: &str) -> Option<Self> {
-        let (text, prefix) = text.strip_suffix('*').map_or((text, false), |head| (head, true));
-        (!text.contains('*')).then(|| NumberPattern { text: text.into(), prefix })
+        let (text, prefix) = text
+            .strip_suffix('*')
+            .map_or((text, false), |head| (head, true));
+        (!text.contains('*')).then(|| NumberPattern {
+            text: text.into(),
+            prefix,
+        })
     }
 
     /// Whether the number fits. Visual separators are not removed: numbers are compared as sent.
     pub fn matches(&self, number: &[u8]) -> bool {
-        if self.prefix { number.starts_with(self.text.as_bytes()) } else { number == self.text.as_bytes() }
+        if self.prefix {
+            number.starts_with(self.text.as_bytes())
+        } else {
+            number == self.text.as_bytes()
+        }
     }
 }
 

@@ -28,7 +28,8 @@ enum OwnHost {
 
 impl OwnHost {
     fn new(text: &str) -> Self {
-        text.parse().map_or_else(|_| OwnHost::Name(text.into()), OwnHost::Ip)
+        text.parse()
+            .map_or_else(|_| OwnHost::Name(text.into()), OwnHost::Ip)
     }
 
     fn is(&self, host: Host<'_>) -> bool {
@@ -56,7 +57,12 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Interns every candidate in the health table and holds it until [`release`](Self::release).
-    pub fn new(routing: Arc<Routing>, tokens: &Tokens, health: &mut HealthTable, now: Instant) -> Self {
+    pub fn new(
+        routing: Arc<Routing>,
+        tokens: &Tokens,
+        health: &mut HealthTable,
+        now: Instant,
+    ) -> Self {
         let settings = Arc::clone(routing.settings());
         let mut cares: Vec<Option<Health>> = vec![None; settings.places.len()];
         let mut edges = HashMap::new();
@@ -64,7 +70,9 @@ impl Snapshot {
         for (index, trunk) in settings.trunks.iter().enumerate() {
             if let Some(termination) = &trunk.termination {
                 for edge in &termination.edges {
-                    edges.entry(edge.address.host.clone()).or_insert(TrunkId(index as u16));
+                    edges
+                        .entry(edge.address.host.clone())
+                        .or_insert(TrunkId(index as u16));
                     care(&mut cares, edge.place, termination.health);
                 }
             }
@@ -94,16 +102,39 @@ impl Snapshot {
             .collect();
         let mut hosts: HashMap<Box<str>, Vec<PlaceId>> = HashMap::new();
         for (index, place) in settings.places.iter().enumerate() {
-            hosts.entry(place.host.clone()).or_default().push(PlaceId(index as u32));
+            hosts
+                .entry(place.host.clone())
+                .or_default()
+                .push(PlaceId(index as u32));
         }
-        let own = settings.listeners.iter().enumerate().flat_map(own_names).collect();
-        let trunk_hashes = settings.trunks.iter().map(|trunk| tokens.name_hash(trunk.name.as_bytes())).collect();
-        Snapshot { routing, pools, own, edges, targets, hosts, trunk_hashes }
+        let own = settings
+            .listeners
+            .iter()
+            .enumerate()
+            .flat_map(own_names)
+            .collect();
+        let trunk_hashes = settings
+            .trunks
+            .iter()
+            .map(|trunk| tokens.name_hash(trunk.name.as_bytes()))
+            .collect();
+        Snapshot {
+            routing,
+            pools,
+            own,
+            edges,
+            targets,
+            hosts,
+            trunk_hashes,
+        }
     }
 
     /// Lets go of the health entries; the snapshot is not used again.
     pub fn release(&self, health: &mut HealthTable) {
-        self.pools.iter().flatten().for_each(|ix| health.release(*ix));
+        self.pools
+            .iter()
+            .flatten()
+            .for_each(|ix| health.release(*ix));
     }
 
     /// How many holds it has on health entries.
@@ -123,13 +154,24 @@ impl Snapshot {
 
     /// Candidates of a place beside their health entries.
     pub fn pool(&self, place: PlaceId) -> impl Iterator<Item = (&Candidate, PeerIx)> + '_ {
-        let peers = self.pools.get(place.0 as usize).map_or(&[][..], Vec::as_slice);
-        self.routing.resolved(place).candidates.iter().zip(peers.iter().copied())
+        let peers = self
+            .pools
+            .get(place.0 as usize)
+            .map_or(&[][..], Vec::as_slice);
+        self.routing
+            .resolved(place)
+            .candidates
+            .iter()
+            .zip(peers.iter().copied())
     }
 
     /// Every candidate of edges and targets.
     pub fn peers(&self) -> HashSet<Peer> {
-        let used = self.pools.iter().enumerate().filter(|(_, pool)| !pool.is_empty());
+        let used = self
+            .pools
+            .iter()
+            .enumerate()
+            .filter(|(_, pool)| !pool.is_empty());
         used.flat_map(|(place, _)| &self.routing.resolved(PlaceId(place as u32)).candidates)
             .map(Candidate::peer)
             .collect()
@@ -147,16 +189,30 @@ impl Snapshot {
 
     /// The hosts of our Vias, as we write them.
     pub fn advertised(&self) -> impl Iterator<Item = &[u8]> + '_ {
-        self.settings().listeners.iter().map(|listener| listener.advertise.as_bytes())
+        self.settings()
+            .listeners
+            .iter()
+            .map(|listener| listener.advertise.as_bytes())
     }
 
     /// Which of our listeners a host and port name, if any.
-    pub fn own(&self, host: Host<'_>, port: Option<u16>, transport: Option<Transport>) -> Option<ListenerId> {
+    pub fn own(
+        &self,
+        host: Host<'_>,
+        port: Option<u16>,
+        transport: Option<Transport>,
+    ) -> Option<ListenerId> {
         let port = port.unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
-        let mut named = self.own.iter().filter(|(name, at, _)| *at == port && name.is(host));
+        let mut named = self
+            .own
+            .iter()
+            .filter(|(name, at, _)| *at == port && name.is(host));
         let (_, _, first) = named.clone().next()?;
         let same = named.find(|(_, _, id)| {
-            transport.is_none_or(|transport| self.listener(*id).is_some_and(|it| it.transport == transport))
+            transport.is_none_or(|transport| {
+                self.listener(*id)
+                    .is_some_and(|it| it.transport == transport)
+            })
         });
         Some(same.map_or(*first, |(_, _, id)| *id))
     }
@@ -164,17 +220,27 @@ impl Snapshot {
     /// Which of our listeners a URI names, if any (RFC 3261 §16.4); `maddr` counts.
     pub fn own_uri(&self, uri: &Uri<'_>) -> Option<ListenerId> {
         let host = uri.maddr().unwrap_or(uri.host);
-        self.own(host, uri.port, Some(uri.transport().unwrap_or(Transport::Udp)))
+        self.own(
+            host,
+            uri.port,
+            Some(uri.transport().unwrap_or(Transport::Udp)),
+        )
     }
 
     /// What tokens call a trunk: the same on every node and after a reload.
     pub fn trunk_hash(&self, trunk: TrunkId) -> u32 {
-        self.trunk_hashes.get(usize::from(trunk.0)).copied().unwrap_or(0)
+        self.trunk_hashes
+            .get(usize::from(trunk.0))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// The trunk that tokens call so.
     pub fn trunk_of_hash(&self, hash: u32) -> Option<TrunkId> {
-        self.trunk_hashes.iter().position(|known| *known == hash).map(|at| TrunkId(at as u16))
+        self.trunk_hashes
+            .iter()
+            .position(|known| *known == hash)
+            .map(|at| TrunkId(at as u16))
     }
 
     /// The trunk one of whose edges has this host.
@@ -193,13 +259,22 @@ impl Snapshot {
         let places = self.hosts.get(&wanted.host)?;
         places.iter().copied().find(|id| {
             let place = &self.settings().places[id.0 as usize];
-            place.port == wanted.port && place.transport == wanted.transport && place.secure == wanted.secure
+            place.port == wanted.port
+                && place.transport == wanted.transport
+                && place.secure == wanted.secure
         })
     }
 
     /// The listener that speaks this transport with this address, `preferred` if it does.
-    pub fn listener_for(&self, transport: Transport, ip: IpAddr, preferred: ListenerId) -> Option<ListenerId> {
-        let fits = |listener: &Listener| listener.transport == transport && listener.bind.is_ipv4() == ip.is_ipv4();
+    pub fn listener_for(
+        &self,
+        transport: Transport,
+        ip: IpAddr,
+        preferred: ListenerId,
+    ) -> Option<ListenerId> {
+        let fits = |listener: &Listener| {
+            listener.transport == transport && listener.bind.is_ipv4() == ip.is_ipv4()
+        };
         if self.listener(preferred).is_some_and(fits) {
             return Some(preferred);
         }
@@ -218,7 +293,11 @@ fn own_names((index, listener): (usize, &Listener)) -> Vec<(OwnHost, u16, Listen
     let id = ListenerId(index as u16);
     let mut names = Vec::new();
     if let Some((host, port)) = split_authority(&listener.advertise) {
-        names.push((OwnHost::new(host), port.unwrap_or(listener.transport.default_port()), id));
+        names.push((
+            OwnHost::new(host),
+            port.unwrap_or(listener.transport.default_port()),
+            id,
+        ));
     }
     if !listener.bind.ip().is_unspecified() {
         names.push((OwnHost::Ip(listener.bind.ip()), listener.bind.port(), id));
@@ -248,7 +327,10 @@ mod tests {
     #[test]
     fn an_authority_splits_with_and_without_port_and_brackets() {
         for (text, wanted) in [
-            ("edge.example.net:5060", Some(("edge.example.net", Some(5060)))),
+            (
+                "edge.example.net:5060",
+                Some(("edge.example.net", Some(5060))),
+            ),
             ("192.0.2.1", Some(("192.0.2.1", None))),
             ("[2001:db8::1]:5070", Some(("2001:db8::1", Some(5070)))),
             ("[::1]", Some(("::1", None))),

@@ -20,7 +20,12 @@ pub struct Slab<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Slab { entries: Vec::new(), free: Vec::new(), len: 0, generation: 0 }
+        Slab {
+            entries: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+            generation: 0,
+        }
     }
 }
 
@@ -50,7 +55,10 @@ impl<T> Slab<T> {
             }
         }
         self.entries.push(Some((generation, value)));
-        Slot { index: self.entries.len() as u32 - 1, generation }
+        Slot {
+            index: self.entries.len() as u32 - 1,
+            generation,
+        }
     }
 
     /// The entry, if it still lives.
@@ -81,10 +89,19 @@ impl<T> Slab<T> {
 
     /// All that live, in slot order.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &T)> + '_ {
-        self.entries.iter().enumerate().filter_map(|(index, entry)| {
-            let (generation, value) = entry.as_ref()?;
-            Some((Slot { index: index as u32, generation: *generation }, value))
-        })
+        self.entries
+            .iter()
+            .enumerate()
+            .filter_map(|(index, entry)| {
+                let (generation, value) = entry.as_ref()?;
+                Some((
+                    Slot {
+                        index: index as u32,
+                        generation: *generation,
+                    },
+                    value,
+                ))
+            })
     }
 
     /// Gives memory back after a peak: vacant slots at the end, a step at a time.
@@ -124,7 +141,11 @@ mod tests {
         for slot in slots.iter().rev() {
             slab.remove(*slot);
         }
-        assert!(slab.is_empty() && slab.entries.capacity() <= 128, "{}", slab.entries.capacity());
+        assert!(
+            slab.is_empty() && slab.entries.capacity() <= 128,
+            "{}",
+            slab.entries.capacity()
+        );
         assert!(slab.free.len() <= 10_000);
         let again = slab.insert(1);
         assert!(slots.iter().all(|old| slab.get(*old).is_none()));

@@ -109,17 +109,31 @@ impl Walk {
     pub fn next(&mut self, terrain: &Terrain<'_>, dice: &mut Dice) -> Option<Step> {
         self.step(terrain, dice, false).or_else(|| {
             let panic = self.nobody_alive(terrain);
-            if panic { self.step(terrain, dice, true) } else { None }
+            if panic {
+                self.step(terrain, dice, true)
+            } else {
+                None
+            }
         })
     }
 
     fn step(&mut self, terrain: &Terrain<'_>, dice: &mut Dice, panic: bool) -> Option<Step> {
         match self {
-            Walk::Termination { trunks } => trunks.iter().find_map(|trunk| edge_step(terrain, dice, *trunk, panic)),
-            Walk::Origination { trunk, hash, current } => target_step(terrain, dice, *trunk, *hash, current, panic),
-            Walk::Fixed { trunk, candidates, .. } => {
+            Walk::Termination { trunks } => trunks
+                .iter()
+                .find_map(|trunk| edge_step(terrain, dice, *trunk, panic)),
+            Walk::Origination {
+                trunk,
+                hash,
+                current,
+            } => target_step(terrain, dice, *trunk, *hash, current, panic),
+            Walk::Fixed {
+                trunk, candidates, ..
+            } => {
                 let trunk = *trunk;
-                let mut left = candidates.iter().filter(|it| !terrain.was_tried(trunk, Addressed::Fixed, it.addr));
+                let mut left = candidates
+                    .iter()
+                    .filter(|it| !terrain.was_tried(trunk, Addressed::Fixed, it.addr));
                 left.next().map(|candidate| Step {
                     trunk,
                     addressed: Addressed::Fixed,
@@ -134,19 +148,30 @@ impl Walk {
         let dead = |trunk: TrunkId, addressed: Addressed, candidate: &Candidate, peer: PeerIx| {
             terrain.health.class(peer, terrain.now) == Class::Down
                 || terrain.tried.iter().any(|tried| {
-                    tried.dead && tried.addr == candidate.addr && tried.trunk == trunk && tried.addressed == addressed
+                    tried.dead
+                        && tried.addr == candidate.addr
+                        && tried.trunk == trunk
+                        && tried.addressed == addressed
                 })
         };
         match self {
             Walk::Termination { trunks } => trunks.iter().all(|trunk| {
                 edges(terrain, *trunk).all(|(at, place)| {
-                    terrain.snapshot.pool(place).all(|(it, peer)| dead(*trunk, Addressed::Edge(at), it, peer))
+                    terrain
+                        .snapshot
+                        .pool(place)
+                        .all(|(it, peer)| dead(*trunk, Addressed::Edge(at), it, peer))
                 })
             }),
-            Walk::Origination { trunk, .. } => targets(terrain, *trunk).enumerate().all(|(at, target)| {
-                let addressed = Addressed::Target(at as u16);
-                terrain.snapshot.pool(target.place).all(|(it, peer)| dead(*trunk, addressed, it, peer))
-            }),
+            Walk::Origination { trunk, .. } => {
+                targets(terrain, *trunk).enumerate().all(|(at, target)| {
+                    let addressed = Addressed::Target(at as u16);
+                    terrain
+                        .snapshot
+                        .pool(target.place)
+                        .all(|(it, peer)| dead(*trunk, addressed, it, peer))
+                })
+            }
             Walk::Fixed { .. } => false,
         }
     }
@@ -179,11 +204,25 @@ impl Walk {
 }
 
 /// The address an attempt's Request-URI is rewritten to; `None` where the walk itself says.
-pub fn request_address(snapshot: &Snapshot, trunk: TrunkId, addressed: Addressed) -> Option<&RequestAddress> {
+pub fn request_address(
+    snapshot: &Snapshot,
+    trunk: TrunkId,
+    addressed: Addressed,
+) -> Option<&RequestAddress> {
     let trunk = snapshot.settings().trunks.get(usize::from(trunk.0))?;
     match addressed {
-        Addressed::Edge(at) => trunk.termination.as_ref()?.edges.get(usize::from(at)).map(|it| &it.address),
-        Addressed::Target(at) => trunk.origination.as_ref()?.targets.get(usize::from(at)).map(|it| &it.address),
+        Addressed::Edge(at) => trunk
+            .termination
+            .as_ref()?
+            .edges
+            .get(usize::from(at))
+            .map(|it| &it.address),
+        Addressed::Target(at) => trunk
+            .origination
+            .as_ref()?
+            .targets
+            .get(usize::from(at))
+            .map(|it| &it.address),
         Addressed::Fixed => None,
     }
 }
@@ -198,12 +237,18 @@ pub fn hash_key(origination: &Origination) -> Option<HashKey> {
 
 /// Whether in-dialog requests towards this trunk's carrier go to the recorded peer.
 pub fn keeps_to_peer(snapshot: &Snapshot, trunk: TrunkId) -> bool {
-    snapshot.settings().trunks.get(usize::from(trunk.0)).is_some_and(|it| it.in_dialog == InDialog::Peer)
+    snapshot
+        .settings()
+        .trunks
+        .get(usize::from(trunk.0))
+        .is_some_and(|it| it.in_dialog == InDialog::Peer)
 }
 
 impl Terrain<'_> {
     fn was_tried(&self, trunk: TrunkId, addressed: Addressed, addr: SocketAddr) -> bool {
-        self.tried.iter().any(|it| it.addr == addr && it.trunk == trunk && it.addressed == addressed)
+        self.tried
+            .iter()
+            .any(|it| it.addr == addr && it.trunk == trunk && it.addressed == addressed)
     }
 
     /// The best untried candidate of one name: usable before suspect before (in a panic) down;
@@ -235,31 +280,51 @@ impl Terrain<'_> {
             .iter()
             .map(|(candidate, peer)| Choice {
                 priority: 0,
-                weight: slowed(candidate.weight.max(1), self.health.slow_start_share(*peer, self.now)),
+                weight: slowed(
+                    candidate.weight.max(1),
+                    self.health.slow_start_share(*peer, self.now),
+                ),
                 active: 0,
                 id: 0,
             })
             .collect();
         let at = select::pick(By::Weighted, &choices, dice)?;
         let (candidate, peer) = among[at];
-        Some(Step { trunk, addressed, candidate, peer: Some(peer) })
+        Some(Step {
+            trunk,
+            addressed,
+            candidate,
+            peer: Some(peer),
+        })
     }
 }
 
-fn edges<'t>(terrain: &'t Terrain<'_>, trunk: TrunkId) -> impl Iterator<Item = (u16, crate::settings::PlaceId)> + 't {
+fn edges<'t>(
+    terrain: &'t Terrain<'_>,
+    trunk: TrunkId,
+) -> impl Iterator<Item = (u16, crate::settings::PlaceId)> + 't {
     let trunk = terrain.snapshot.settings().trunks.get(usize::from(trunk.0));
-    let edges = trunk.and_then(|trunk| trunk.termination.as_ref()).map_or(&[][..], |it| &it.edges);
-    edges.iter().enumerate().map(|(at, edge)| (at as u16, edge.place))
+    let edges = trunk
+        .and_then(|trunk| trunk.termination.as_ref())
+        .map_or(&[][..], |it| &it.edges);
+    edges
+        .iter()
+        .enumerate()
+        .map(|(at, edge)| (at as u16, edge.place))
 }
 
 fn targets<'t>(terrain: &'t Terrain<'_>, trunk: TrunkId) -> impl Iterator<Item = &'t Target> + 't {
     let trunk = terrain.snapshot.settings().trunks.get(usize::from(trunk.0));
-    trunk.and_then(|trunk| trunk.origination.as_ref()).map_or(&[][..], |it| &it.targets).iter()
+    trunk
+        .and_then(|trunk| trunk.origination.as_ref())
+        .map_or(&[][..], |it| &it.targets)
+        .iter()
 }
 
 fn edge_step(terrain: &Terrain<'_>, dice: &mut Dice, trunk: TrunkId, panic: bool) -> Option<Step> {
     let worst = if panic { Class::Down } else { Class::Suspect };
-    edges(terrain, trunk).find_map(|(at, place)| terrain.best_of(dice, trunk, Addressed::Edge(at), place, worst))
+    edges(terrain, trunk)
+        .find_map(|(at, place)| terrain.best_of(dice, trunk, Addressed::Edge(at), place, worst))
 }
 
 fn target_step(
@@ -271,7 +336,13 @@ fn target_step(
     panic: bool,
 ) -> Option<Step> {
     let worst = if panic { Class::Down } else { Class::Suspect };
-    let origination = terrain.snapshot.settings().trunks.get(usize::from(trunk.0))?.origination.as_ref()?;
+    let origination = terrain
+        .snapshot
+        .settings()
+        .trunks
+        .get(usize::from(trunk.0))?
+        .origination
+        .as_ref()?;
     if let Some(at) = *current {
         let place = origination.targets.get(usize::from(at))?.place;
         if let Some(step) = terrain.best_of(dice, trunk, Addressed::Target(at), place, worst) {
@@ -290,7 +361,10 @@ fn target_step(
         let Some((class, share)) = candidates
             .filter(|(candidate, _)| !terrain.was_tried(trunk, addressed, candidate.addr))
             .map(|(_, peer)| {
-                (terrain.health.class(peer, terrain.now), terrain.health.slow_start_share(peer, terrain.now))
+                (
+                    terrain.health.class(peer, terrain.now),
+                    terrain.health.slow_start_share(peer, terrain.now),
+                )
             })
             .min_by_key(|(class, share)| (*class, std::cmp::Reverse(*share)))
         else {
@@ -308,7 +382,12 @@ fn target_step(
             places.clear();
         }
         if best == Some(rank) {
-            choices.push(Choice { priority: 0, weight: slowed(target.weight, share), active, id: name_id(target) });
+            choices.push(Choice {
+                priority: 0,
+                weight: slowed(target.weight, share),
+                active,
+                id: name_id(target),
+            });
             places.push(at);
         }
     }
@@ -319,7 +398,13 @@ fn target_step(
     };
     let at = places[select::pick(by, &choices, dice)?];
     *current = Some(at);
-    terrain.best_of(dice, trunk, Addressed::Target(at), origination.targets[usize::from(at)].place, worst)
+    terrain.best_of(
+        dice,
+        trunk,
+        Addressed::Target(at),
+        origination.targets[usize::from(at)].place,
+        worst,
+    )
 }
 
 /// A weight times the share of it that a returning candidate gets, in 1/1000.
@@ -330,7 +415,11 @@ fn slowed(weight: u16, share: u16) -> u32 {
 /// Names a target for rendezvous hashing: the same on every node and after a reload.
 fn name_id(target: &Target) -> u64 {
     // FNV-1a: only told apart here, mixed strongly by `select`.
-    target.address.written.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    target
+        .address
+        .written
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
 }

@@ -15,13 +15,26 @@ fn a_call_out_is_answered_and_its_bye_finds_the_way_by_token_and_by_memory() {
         assert!(sent[0].1.starts_with("SIP/2.0 100 ") && sent[0].0 == PBX);
         let (to, out) = &sent[1];
         assert!(to == "203.0.113.1:5060" || to == "203.0.113.2:5060", "{to}");
-        assert!(out.starts_with("INVITE sip:+15550100@one.carrier.test SIP/2.0\r\n"), "{out}");
-        assert!(out.contains("X-Odd:  kept   as is\r\n") && out.contains("Max-Forwards: 69\r\n"), "{out}");
+        assert!(
+            out.starts_with("INVITE sip:+15550100@one.carrier.test SIP/2.0\r\n"),
+            "{out}"
+        );
+        assert!(
+            out.contains("X-Odd:  kept   as is\r\n") && out.contains("Max-Forwards: 69\r\n"),
+            "{out}"
+        );
         let record = line(out, "Record-Route").to_owned();
-        assert!(record.contains("192.0.2.10:5060") && record.contains("tl="), "{record}");
+        assert!(
+            record.contains("192.0.2.10:5060") && record.contains("tl="),
+            "{record}"
+        );
         let ok = world.message(to, &respond(out, 200, "t1", to));
         assert_eq!(ok.len(), 1);
-        assert!(ok[0].0 == PBX && ok[0].1.starts_with("SIP/2.0 200 ") && !ok[0].1.contains("192.0.2.10:5060;branch"));
+        assert!(
+            ok[0].0 == PBX
+                && ok[0].1.starts_with("SIP/2.0 200 ")
+                && !ok[0].1.contains("192.0.2.10:5060;branch")
+        );
         let in_dialog = |method: &str, number: u32, by_token: bool| {
             let route = record.replace("Record-Route", "Route");
             let (uri, route) = if by_token {
@@ -37,12 +50,18 @@ fn a_call_out_is_answered_and_its_bye_finds_the_way_by_token_and_by_memory() {
         };
         let ack = world.message(PBX, &in_dialog("ACK", 1, by_token));
         assert_eq!(ack.len(), 1, "{ack:#?}");
-        assert!(ack[0].0 == *to && ack[0].1.starts_with(&format!("ACK sip:b@{to} SIP/2.0")), "{ack:#?}");
+        assert!(
+            ack[0].0 == *to && ack[0].1.starts_with(&format!("ACK sip:b@{to} SIP/2.0")),
+            "{ack:#?}"
+        );
         assert!(!ack[0].1.contains("Route:"), "{ack:#?}");
         assert_eq!(world.proxy.load().calls_active, 1);
         let bye = world.message(PBX, &in_dialog("BYE", 2, by_token));
         assert_eq!(bye.len(), 1, "{bye:#?}");
-        assert!(bye[0].0 == *to && bye[0].1.starts_with(&format!("BYE sip:b@{to} SIP/2.0")), "{bye:#?}");
+        assert!(
+            bye[0].0 == *to && bye[0].1.starts_with(&format!("BYE sip:b@{to} SIP/2.0")),
+            "{bye:#?}"
+        );
         let done = world.message(to, &respond(&bye[0].1, 200, "t1", ""));
         assert_eq!(done.len(), 1, "{done:#?}");
         assert_eq!(world.proxy.load().calls_active, 0);
@@ -57,16 +76,37 @@ fn four_seconds_of_silence_and_the_next_address_then_the_next_edge_is_tried() {
     let mut world = World::new();
     let first = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c2", PBX));
     let sent = world.until(60_000);
-    let invites: Vec<_> = sent.iter().filter(|(_, _, text)| text.starts_with("INVITE")).collect();
+    let invites: Vec<_> = sent
+        .iter()
+        .filter(|(_, _, text)| text.starts_with("INVITE"))
+        .collect();
     let times: Vec<u64> = invites.iter().map(|(at, ..)| *at).collect();
-    assert_eq!(times, [500, 1500, 3500, 4000, 4500, 5500, 7500, 8000, 8500, 9500, 11500], "{times:?}");
+    assert_eq!(
+        times,
+        [
+            500, 1500, 3500, 4000, 4500, 5500, 7500, 8000, 8500, 9500, 11500
+        ],
+        "{times:?}"
+    );
     assert_ne!(first[1].0, invites[3].1);
     assert_eq!(invites[7].1, "203.0.113.9:5060");
-    assert!(invites[7].2.starts_with("INVITE sip:+15550100@two.carrier.test "), "{}", invites[7].2);
+    assert!(
+        invites[7]
+            .2
+            .starts_with("INVITE sip:+15550100@two.carrier.test "),
+        "{}",
+        invites[7].2
+    );
     let (at, to, text) = sent.iter().find(|(_, to, _)| to == PBX).unwrap();
     assert_eq!((*at, to.as_str()), (12_000, PBX));
-    assert!(text.starts_with("SIP/2.0 503 ") && text.contains("Retry-After: "), "{text}");
-    assert!(text.contains("Reason: SIP;cause=408;text=\"3 silent\""), "{text}");
+    assert!(
+        text.starts_with("SIP/2.0 503 ") && text.contains("Retry-After: "),
+        "{text}"
+    );
+    assert!(
+        text.contains("Reason: SIP;cause=408;text=\"3 silent\""),
+        "{text}"
+    );
 }
 
 #[test]
@@ -76,20 +116,52 @@ fn a_call_in_moves_on_from_a_busy_pbx_and_then_asks_the_webhook() {
     assert_eq!(sent[1].0, "10.0.2.1:5060");
     let next = world.message("10.0.2.1:5060", &respond(&sent[1].1, 480, "x", ""));
     assert_eq!(next.len(), 2, "{next:#?}");
-    assert!(next[0].1.starts_with("ACK sip:+15550199@10.0.2.1 ") && next[1].0 == "10.0.2.2:5060", "{next:#?}");
-    let hop = Hop { remote: "10.0.2.2:5060".parse().unwrap(), ..World::hop(CARRIER) };
-    world.proxy.handle(world.now, Input::HopLost { hop, why: HopLoss::Unreachable }, &mut world.out);
+    assert!(
+        next[0].1.starts_with("ACK sip:+15550199@10.0.2.1 ") && next[1].0 == "10.0.2.2:5060",
+        "{next:#?}"
+    );
+    let hop = Hop {
+        remote: "10.0.2.2:5060".parse().unwrap(),
+        ..World::hop(CARRIER)
+    };
+    world.proxy.handle(
+        world.now,
+        Input::HopLost {
+            hop,
+            why: HopLoss::Unreachable,
+        },
+        &mut world.out,
+    );
     assert!(world.collect().is_empty());
     let (ask, question) = world.asked.pop().unwrap();
-    assert!(matches!(&question, Question::Http(http) if &*http.url == "https://dr.test/voice"), "{question:?}");
+    assert!(
+        matches!(&question, Question::Http(http) if &*http.url == "https://dr.test/voice"),
+        "{question:?}"
+    );
     let body = b"<Response><Dial><Sip>sip:night@198.51.100.77</Sip></Dial></Response>".to_vec();
-    let answer = Answer::Http { status: 200, content_type: "text/xml".into(), body };
-    world.proxy.handle(world.now, Input::Answer { ask, answer }, &mut world.out);
+    let answer = Answer::Http {
+        status: 200,
+        content_type: "text/xml".into(),
+        body,
+    };
+    world
+        .proxy
+        .handle(world.now, Input::Answer { ask, answer }, &mut world.out);
     let dial = world.collect();
     assert_eq!(dial.len(), 1, "{dial:#?}");
-    assert!(dial[0].0 == "198.51.100.77:5060" && dial[0].1.starts_with("INVITE sip:night@198.51.100.77 "), "{dial:#?}");
-    let ok = world.message("198.51.100.77:5060", &respond(&dial[0].1, 200, "y", "198.51.100.77:5060"));
-    assert!(ok[0].0 == CARRIER && ok[0].1.starts_with("SIP/2.0 200 "), "{ok:#?}");
+    assert!(
+        dial[0].0 == "198.51.100.77:5060"
+            && dial[0].1.starts_with("INVITE sip:night@198.51.100.77 "),
+        "{dial:#?}"
+    );
+    let ok = world.message(
+        "198.51.100.77:5060",
+        &respond(&dial[0].1, 200, "y", "198.51.100.77:5060"),
+    );
+    assert!(
+        ok[0].0 == CARRIER && ok[0].1.starts_with("SIP/2.0 200 "),
+        "{ok:#?}"
+    );
 }
 
 #[test]
@@ -97,7 +169,9 @@ fn a_cancel_before_any_answer_is_kept_until_the_callee_speaks() {
     let mut world = World::new();
     let text = invite("sip:+15550199@192.0.2.10", "c4", CARRIER);
     let sent = world.message(CARRIER, &text);
-    let cancel = text.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL");
+    let cancel = text
+        .replace("INVITE sip", "CANCEL sip")
+        .replace("1 INVITE", "1 CANCEL");
     let said = world.message(CARRIER, &cancel);
     let codes: Vec<&str> = said.iter().map(|(_, text)| &text[8..11]).collect();
     assert_eq!(codes, ["200", "487"], "{said:#?}");
@@ -105,7 +179,10 @@ fn a_cancel_before_any_answer_is_kept_until_the_callee_speaks() {
     assert_eq!(late.len(), 1, "{late:#?}");
     assert!(late[0].1.starts_with("CANCEL sip:+15550199@10.0.2.1 "));
     let ended = world.message("10.0.2.1:5060", &respond(&sent[1].1, 487, "x", ""));
-    assert!(ended.len() == 1 && ended[0].1.starts_with("ACK "), "{ended:#?}");
+    assert!(
+        ended.len() == 1 && ended[0].1.starts_with("ACK "),
+        "{ended:#?}"
+    );
 }
 
 #[test]
@@ -113,9 +190,23 @@ fn an_answer_that_comes_after_the_caller_gave_up_is_ended_by_ack_and_bye() {
     let mut world = World::new();
     let text = invite("sip:+15550199@192.0.2.10", "c5", CARRIER);
     let sent = world.message(CARRIER, &text);
-    world.message(CARRIER, &text.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL"));
-    let reaped = world.message("10.0.2.1:5060", &respond(&sent[1].1, 200, "x", "10.0.2.1:5080"));
+    world.message(
+        CARRIER,
+        &text
+            .replace("INVITE sip", "CANCEL sip")
+            .replace("1 INVITE", "1 CANCEL"),
+    );
+    let reaped = world.message(
+        "10.0.2.1:5060",
+        &respond(&sent[1].1, 200, "x", "10.0.2.1:5080"),
+    );
     assert_eq!(reaped.len(), 2, "{reaped:#?}");
-    assert!(reaped[0].1.starts_with("ACK sip:b@10.0.2.1:5080 ") && reaped[0].0 == "10.0.2.1:5080", "{reaped:#?}");
-    assert!(reaped[1].1.starts_with("BYE sip:b@10.0.2.1:5080 "), "{reaped:#?}");
+    assert!(
+        reaped[0].1.starts_with("ACK sip:b@10.0.2.1:5080 ") && reaped[0].0 == "10.0.2.1:5080",
+        "{reaped:#?}"
+    );
+    assert!(
+        reaped[1].1.starts_with("BYE sip:b@10.0.2.1:5080 "),
+        "{reaped:#?}"
+    );
 }

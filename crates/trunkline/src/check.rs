@@ -10,7 +10,13 @@ pub fn check(file: &Path) -> ExitCode {
         Ok(loaded) => {
             let warnings = loaded.warnings.len();
             if warnings > 0 {
-                println!("{}", Report { path: file.to_owned(), diagnostics: loaded.warnings });
+                println!(
+                    "{}",
+                    Report {
+                        path: file.to_owned(),
+                        diagnostics: loaded.warnings
+                    }
+                );
             }
             let settings = &loaded.settings;
             println!(

@@ -8,7 +8,9 @@ pub fn start(format: LogFormat, level: LogLevel) {
         "{level},hyper=warn,hyper_util=warn,hickory_proto=warn,hickory_resolver=warn,hickory_net=warn,rustls=warn",
         level = level.word()
     ));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false);
     // Errors mean that a log is already there.
     let _ = match format {
         LogFormat::Text => lines.try_init(),

@@ -1,12 +1,6 @@
 //! `trunkline run`: the service from its first socket to its last call.
 
-use std::{
-    path::Path,
-    process::ExitCode,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{path::Path, process::ExitCode, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -32,7 +26,10 @@ pub fn run(config: &Path) -> ExitCode {
     };
     logging::start(loaded.control.log_format, loaded.control.log_level);
     warn_of(config, &loaded.warnings);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return cannot_start(&error),
     };
@@ -74,7 +71,11 @@ pub struct Service {
 impl Service {
     /// Binds, resolves and starts everything.
     pub async fn start(loaded: Loaded) -> Result<Self, StartError> {
-        let Loaded { settings, control: control_file, .. } = loaded;
+        let Loaded {
+            settings,
+            control: control_file,
+            ..
+        } = loaded;
         let seed = secrets::seed(&control_file)?;
         Self::start_with(settings, control_file, seed, Pace::default()).await
     }
@@ -102,8 +103,14 @@ impl Service {
         let (control, routing) = Control::new(control_settings, Arc::clone(&settings)).await?;
         let (admin, handle) = (control.admin_addr(), control.handle());
         let make = move |clock| Proxy::new(ShardId(0), clock, routing, seed);
-        let (shard_ends, shard) = trunkline_net::spawn(ShardId(0), bound, make, NetLimits::default())?;
-        let trunkline_net::Handles { commands, questions, events, stats } = shard_ends;
+        let (shard_ends, shard) =
+            trunkline_net::spawn(ShardId(0), bound, make, NetLimits::default())?;
+        let trunkline_net::Handles {
+            commands,
+            questions,
+            events,
+            stats,
+        } = shard_ends;
         let slow_side = tokio::spawn(control.run(
             questions,
             events,
@@ -119,7 +126,15 @@ impl Service {
             admin = admin.map_or("off".into(), |addr| addr.to_string()),
             "started"
         );
-        Ok(Service { settings, control_file, control: handle, commands, shard, slow_side, admin })
+        Ok(Service {
+            settings,
+            control_file,
+            control: handle,
+            commands,
+            shard,
+            slow_side,
+            admin,
+        })
     }
 
     /// What it knows of its candidates and its last calls.
@@ -129,7 +144,11 @@ impl Service {
 
     /// Serves until SIGTERM or SIGINT, reloading at SIGHUP.
     pub async fn until_signalled(mut self, config: &Path) -> ExitCode {
-        let signals = (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        let signals = (
+            signal(SignalKind::hangup()),
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        );
         let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) = signals else {
             error!("cannot listen for signals");
             return ExitCode::FAILURE;
@@ -172,9 +191,14 @@ impl Service {
             warn!("{section} has changed, which takes effect only after a restart");
         }
         // Sockets stay as they are, so what names them must too.
-        let settings = Settings { listeners: self.settings.listeners.clone(), ..(*loaded.settings).clone() };
+        let settings = Settings {
+            listeners: self.settings.listeners.clone(),
+            ..(*loaded.settings).clone()
+        };
         if loaded.settings.listeners.len() != self.settings.listeners.len() {
-            error!("reload refused, the old configuration stays: the number of listeners changed; restart instead");
+            error!(
+                "reload refused, the old configuration stays: the number of listeners changed; restart instead"
+            );
             return;
         }
         self.settings = Arc::new(settings);
@@ -208,11 +232,24 @@ impl Service {
 fn needs_restart(settings: &Settings, control: &ControlFile, loaded: &Loaded) -> Vec<&'static str> {
     let fresh = &loaded.control;
     [
-        ("[[listen]]", settings.listeners != loaded.settings.listeners),
+        (
+            "[[listen]]",
+            settings.listeners != loaded.settings.listeners,
+        ),
         ("[admin]", control.admin != fresh.admin),
-        ("[dns]", (&control.dns_servers, control.dns_timeout) != (&fresh.dns_servers, fresh.dns_timeout)),
-        ("[log]", (control.log_format, control.log_level) != (fresh.log_format, fresh.log_level)),
-        ("[node]", (&control.state_dir, &control.secret, control.workers) != (&fresh.state_dir, &fresh.secret, fresh.workers)),
+        (
+            "[dns]",
+            (&control.dns_servers, control.dns_timeout) != (&fresh.dns_servers, fresh.dns_timeout),
+        ),
+        (
+            "[log]",
+            (control.log_format, control.log_level) != (fresh.log_format, fresh.log_level),
+        ),
+        (
+            "[node]",
+            (&control.state_dir, &control.secret, control.workers)
+                != (&fresh.state_dir, &fresh.secret, fresh.workers),
+        ),
     ]
     .into_iter()
     .filter_map(|(section, changed)| changed.then_some(section))
@@ -220,7 +257,9 @@ fn needs_restart(settings: &Settings, control: &ControlFile, loaded: &Loaded) ->
 }
 
 /// Sends answers to the shard without making the slow side wait.
-fn answering(commands: mpsc::Sender<Command>) -> impl Fn(AskId, trunkline_proxy::Answer) + Send + Sync + 'static {
+fn answering(
+    commands: mpsc::Sender<Command>,
+) -> impl Fn(AskId, trunkline_proxy::Answer) + Send + Sync + 'static {
     move |ask, answer| post(&commands, Command::Answer { ask, answer })
 }
 
@@ -249,4 +288,3 @@ fn counts(stats: &NetStats) -> NetCounts {
         events_dropped: stats.events_dropped.get(),
     }
 }
-

@@ -40,21 +40,31 @@ pub fn seed(control: &ControlFile) -> Result<Seed, SecretError> {
         Some(secret) => trunkline_proxy::token::key_of(&secret.0),
         None => kept(&control.state_dir)?,
     };
-    Ok(Seed { cluster, process: random()? })
+    Ok(Seed {
+        cluster,
+        process: random()?,
+    })
 }
 
 /// Fresh random bytes.
 pub fn random() -> Result<[u8; 16], SecretError> {
     let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).map_err(SecretError::Random)?;
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(SecretError::Random)?;
     Ok(bytes)
 }
 
 fn kept(state_dir: &Path) -> Result<[u8; 16], SecretError> {
-    fs::create_dir_all(state_dir)
-        .map_err(|source| SecretError::StateDir { path: state_dir.to_path_buf(), source })?;
+    fs::create_dir_all(state_dir).map_err(|source| SecretError::StateDir {
+        path: state_dir.to_path_buf(),
+        source,
+    })?;
     let path = state_dir.join("dialog.secret");
-    let failed = |source| SecretError::Secret { path: path.clone(), source };
+    let failed = |source| SecretError::Secret {
+        path: path.clone(),
+        source,
+    };
     match fs::read_to_string(&path) {
         Ok(text) => parse(text.trim()).ok_or_else(|| failed(io::ErrorKind::InvalidData.into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -70,7 +80,12 @@ fn kept(state_dir: &Path) -> Result<[u8; 16], SecretError> {
 fn write(path: &Path, bytes: &[u8; 16]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let beside = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
@@ -98,11 +113,17 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("trunkline-secret-{}", std::process::id()));
         let first = kept(&dir).unwrap();
         assert_eq!(kept(&dir).unwrap(), first);
-        let mode = fs::metadata(dir.join("dialog.secret")).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.join("dialog.secret"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         fs::write(dir.join("dialog.secret"), "short").unwrap();
         let error = kept(&dir).unwrap_err().to_string();
-        assert!(error.contains("dialog.secret") && error.contains("32 hexadecimal digits"), "{error}");
+        assert!(
+            error.contains("dialog.secret") && error.contains("32 hexadecimal digits"),
+            "{error}"
+        );
         fs::remove_dir_all(dir).unwrap();
     }
 }

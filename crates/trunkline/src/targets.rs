@@ -21,7 +21,10 @@ pub fn targets(config: &Path, json: bool) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("trunkline targets: {error}");
@@ -57,25 +60,49 @@ pub fn targets(config: &Path, json: bool) -> ExitCode {
 
 async fn ask_admin(admin: SocketAddr) -> Result<Value, String> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let uri = format!("http://{admin}/targets").parse().map_err(|error| format!("{admin}: {error}"))?;
+    let uri = format!("http://{admin}/targets")
+        .parse()
+        .map_err(|error| format!("{admin}: {error}"))?;
     let whole = async {
-        let response = client.get(uri).await.map_err(|error| format!("{admin}: {error}"))?;
-        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-        let bytes = body.map_err(|error| format!("{admin}: {error}"))?.to_bytes();
-        serde_json::from_slice(&bytes).map_err(|error| format!("{admin} is not a Trunkline admin server: {error}"))
+        let response = client
+            .get(uri)
+            .await
+            .map_err(|error| format!("{admin}: {error}"))?;
+        let body = Limited::new(response.into_body(), ANSWER_MAX)
+            .collect()
+            .await;
+        let bytes = body
+            .map_err(|error| format!("{admin}: {error}"))?
+            .to_bytes();
+        serde_json::from_slice(&bytes)
+            .map_err(|error| format!("{admin} is not a Trunkline admin server: {error}"))
     };
-    tokio::time::timeout(Duration::from_secs(5), whole).await.map_err(|_| format!("{admin} does not answer"))?
+    tokio::time::timeout(Duration::from_secs(5), whole)
+        .await
+        .map_err(|_| format!("{admin} does not answer"))?
 }
 
 async fn resolve(loaded: &Loaded) -> Result<Value, Box<dyn std::error::Error>> {
     let resolver = Resolver::new(&loaded.control.dns_servers, loaded.control.dns_timeout)?;
     let patience = loaded.control.dns_timeout * 2;
-    let (keeper, routing) = Keeper::start(Arc::clone(&loaded.settings), resolver, patience, Pace::default()).await;
+    let (keeper, routing) = Keeper::start(
+        Arc::clone(&loaded.settings),
+        resolver,
+        patience,
+        Pace::default(),
+    )
+    .await;
     let view = View::new();
     view.set_routing(routing);
     view.set_places(keeper.status());
     let mut shown = serde_json::to_value(view.targets())?;
-    for candidate in shown.as_array_mut().into_iter().flatten().flat_map(|it| it["candidates"].as_array_mut()).flatten() {
+    for candidate in shown
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .flat_map(|it| it["candidates"].as_array_mut())
+        .flatten()
+    {
         candidate["health"] = "unknown".into();
     }
     Ok(shown)
@@ -85,7 +112,13 @@ fn table(shown: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut lines = String::new();
     for place in shown.as_array().into_iter().flatten() {
-        lines += &format!("{}  {}  {}  {}", text(&place["trunk"]), text(&place["role"]), text(&place["written"]), text(&place["freshness"]));
+        lines += &format!(
+            "{}  {}  {}  {}",
+            text(&place["trunk"]),
+            text(&place["role"]),
+            text(&place["written"]),
+            text(&place["freshness"])
+        );
         if let Some(why) = place["why"].as_str() {
             lines += &format!(" ({why})");
         }
@@ -97,7 +130,11 @@ fn table(shown: &Value) -> String {
                 text(&candidate["transport"]),
                 text(&candidate["address"]),
                 text(&candidate["health"]),
-                if why.is_empty() { String::new() } else { format!(" ({why})") }
+                if why.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({why})")
+                }
             );
         }
         for left_out in place["left_out"].as_array().into_iter().flatten() {
@@ -121,7 +158,13 @@ mod tests {
             "candidates": [{"transport": "udp", "address": "192.0.2.1:5060", "health": "down", "why": "silent"}],
         }, {"trunk": "acme", "role": "target", "written": "b.test", "freshness": "absent", "candidates": []}]);
         let text = table(&shown);
-        assert!(text.starts_with("acme  edge  a.test  stale (no answer)\n    udp:192.0.2.1:5060"), "{text}");
-        assert!(text.contains("down (silent)\n") && text.ends_with("    no address\n"), "{text}");
+        assert!(
+            text.starts_with("acme  edge  a.test  stale (no answer)\n    udp:192.0.2.1:5060"),
+            "{text}"
+        );
+        assert!(
+            text.contains("down (silent)\n") && text.ends_with("    no address\n"),
+            "{text}"
+        );
     }
 }

@@ -58,9 +58,13 @@ impl Context {
             return None;
         }
         if self.recovering.is_none() && !self.is_fixed() {
-            let limits = self.walk.attempts(&self.snapshot, self.walk.first_trunk())?;
+            let limits = self
+                .walk
+                .attempts(&self.snapshot, self.walk.first_trunk())?;
             let spent = now.saturating_duration_since(self.began);
-            if self.attempts.len() >= usize::from(limits.max_attempts) || spent >= limits.setup_budget {
+            if self.attempts.len() >= usize::from(limits.max_attempts)
+                || spent >= limits.setup_budget
+            {
                 return None;
             }
         }
@@ -86,7 +90,8 @@ impl Context {
 
     /// The timers of an attempt at this trunk.
     pub(super) fn limits(&self, attempt: usize) -> Option<&Attempts> {
-        self.walk.attempts(&self.snapshot, self.attempts[attempt].trunk)
+        self.walk
+            .attempts(&self.snapshot, self.attempts[attempt].trunk)
     }
 
     fn begin(&mut self, slot: Slot, step: Step, request: &Message<'_>, turn: &mut Turn<'_>) {
@@ -102,7 +107,9 @@ impl Context {
             .unwrap_or(Duration::from_secs(180));
         // Where nothing else can be tried, the RFC's own patience holds (Timers B and F).
         let patience = match limits {
-            Some(limits) if !self.is_fixed() || self.recovering.is_some() => limits.response_timeout,
+            Some(limits) if !self.is_fixed() || self.recovering.is_some() => {
+                limits.response_timeout
+            }
             _ => LINGER,
         };
         if let Some(peer) = step.peer {
@@ -150,7 +157,10 @@ impl Context {
         }
         self.transmit(slot, usize::from(number), request, turn);
         if !reliable {
-            turn.arm(self.resend_after(usize::from(number)), Alarm::Context(slot, Ring::Resend(number, 1)));
+            turn.arm(
+                self.resend_after(usize::from(number)),
+                Alarm::Context(slot, Ring::Resend(number, 1)),
+            );
         }
     }
 
@@ -158,7 +168,10 @@ impl Context {
     fn first_hop(&self, candidate: &Candidate) -> Hop {
         let side = self.in_dialog.as_ref().and_then(|dialog| dialog.hop);
         let side = side.filter(|side| speaks_over(side, candidate));
-        Hop { connection: side.and_then(|side| side.connection), ..candidate.hop() }
+        Hop {
+            connection: side.and_then(|side| side.connection),
+            ..candidate.hop()
+        }
     }
 
     fn resend_after(&self, attempt: usize) -> Duration {
@@ -170,24 +183,47 @@ impl Context {
     }
 
     /// Sends the attempt's request, for the first time or again: the same bytes.
-    pub(super) fn transmit(&mut self, slot: Slot, number: usize, request: &Message<'_>, turn: &mut Turn<'_>) {
+    pub(super) fn transmit(
+        &mut self,
+        slot: Slot,
+        number: usize,
+        request: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
         self.attempts[number].sends = self.attempts[number].sends.saturating_add(1);
         let first = self.attempts[number].sends == 1;
         let attempt = &self.attempts[number];
-        let connect = self.walk.attempts(&self.snapshot, attempt.trunk).map(|limits| limits.connect_timeout);
+        let connect = self
+            .walk
+            .attempts(&self.snapshot, attempt.trunk)
+            .map(|limits| limits.connect_timeout);
         let mut size = 0;
         let engine = &*turn.engine;
-        turn.out.send(attempt.hop, connect.unwrap_or(Duration::from_secs(2)), |out| {
-            let start = out.len();
-            self.write_request(engine, slot, number, request, out);
-            size = out.len() - start;
-        });
-        if first && size > UDP_SAFE_BYTES && !self.attempts[number].candidate.transport.is_reliable() {
+        turn.out.send(
+            attempt.hop,
+            connect.unwrap_or(Duration::from_secs(2)),
+            |out| {
+                let start = out.len();
+                self.write_request(engine, slot, number, request, out);
+                size = out.len() - start;
+            },
+        );
+        if first
+            && size > UDP_SAFE_BYTES
+            && !self.attempts[number].candidate.transport.is_reliable()
+        {
             turn.tell(Event::OversizedDatagram);
         }
     }
 
-    fn write_request(&self, engine: &Engine, slot: Slot, number: usize, request: &Message<'_>, out: &mut Vec<u8>) {
+    fn write_request(
+        &self,
+        engine: &Engine,
+        slot: Slot,
+        number: usize,
+        request: &Message<'_>,
+        out: &mut Vec<u8>,
+    ) {
         let attempt = &self.attempts[number];
         let candidate = &attempt.candidate;
         let mut uri = UriText::new();
@@ -211,20 +247,32 @@ impl Context {
             Some(_) if candidate.listener == self.from.listener => &both[1..],
             Some(_) => &both,
         };
-        let plan = RequestPlan { record_route: records, ..self.plan(number, request, &uri, branch.as_ref()) };
+        let plan = RequestPlan {
+            record_route: records,
+            ..self.plan(number, request, &uri, branch.as_ref())
+        };
         let routes: SmallVec<[(&str, &[u8]); 2]> = self
             .in_dialog
             .iter()
             .flat_map(|dialog| &dialog.routes)
             .map(|route| ("Route", &route[..]))
             .collect();
-        let plan = RequestPlan { append: &routes, ..plan };
+        let plan = RequestPlan {
+            append: &routes,
+            ..plan
+        };
         // The request passed its checks when it came in; one that fails here was never forwarded.
         let _ = forward::request(request, &plan, out);
     }
 
     /// What every message of the attempt has in common.
-    fn plan<'p>(&'p self, number: usize, request: &Message<'_>, uri: &'p [u8], branch: &'p [u8]) -> RequestPlan<'p> {
+    fn plan<'p>(
+        &'p self,
+        number: usize,
+        request: &Message<'_>,
+        uri: &'p [u8],
+        branch: &'p [u8],
+    ) -> RequestPlan<'p> {
         let candidate = &self.attempts[number].candidate;
         RequestPlan {
             request_uri: (!uri.is_empty()).then_some(uri),
@@ -238,7 +286,10 @@ impl Context {
             },
             record_route: &[],
             max_forwards: max_forwards(request),
-            strict: self.in_dialog.as_ref().map_or(Strict::None, |dialog| dialog.strict),
+            strict: self
+                .in_dialog
+                .as_ref()
+                .map_or(Strict::None, |dialog| dialog.strict),
             content_length: candidate.transport.is_reliable(),
             append: &[],
         }
@@ -263,10 +314,18 @@ impl Context {
         if let Some(dialog) = &self.in_dialog {
             return dialog.token.clone();
         }
-        if !matches!(request.method()?, Method::Invite | Method::Subscribe | Method::Refer) {
+        if !matches!(
+            request.method()?,
+            Method::Invite | Method::Subscribe | Method::Refer
+        ) {
             return None;
         }
-        Some(TokenBytes::from_slice(engine.tokens.write(&self.dialog_token(engine, number, request)).as_ref()))
+        Some(TokenBytes::from_slice(
+            engine
+                .tokens
+                .write(&self.dialog_token(engine, number, request))
+                .as_ref(),
+        ))
     }
 
     fn dialog_token(&self, engine: &Engine, number: usize, request: &Message<'_>) -> DialogToken {
@@ -274,14 +333,22 @@ impl Context {
         DialogToken {
             trunk: self.snapshot.trunk_hash(attempt.trunk),
             direction: self.walk.direction(),
-            caller_tag: engine.tokens.name_hash(request.from_tag().unwrap_or_default()),
+            caller_tag: engine
+                .tokens
+                .name_hash(request.from_tag().unwrap_or_default()),
             target: match attempt.addressed {
                 Addressed::Edge(at) | Addressed::Target(at) => at,
                 Addressed::Fixed => u16::MAX,
             },
             started: engine.unix(self.began),
-            caller: Party { transport: self.from.transport, addr: self.from.remote },
-            callee: Party { transport: attempt.candidate.transport, addr: attempt.candidate.addr },
+            caller: Party {
+                transport: self.from.transport,
+                addr: self.from.remote,
+            },
+            callee: Party {
+                transport: attempt.candidate.transport,
+                addr: attempt.candidate.addr,
+            },
         }
     }
 
@@ -298,8 +365,16 @@ impl Context {
         self.request_uri(number, request, &mut uri);
         let branch = engine.branch(slot, number as u8, self.loop_print);
         let plan = self.plan(number, request, &uri, branch.as_ref());
-        let request_uri = plan.request_uri.or(request.request_uri()).unwrap_or_default();
-        write(&Sent { request_uri, drop_routes: plan.drop_routes, strict: plan.strict, via: plan.via });
+        let request_uri = plan
+            .request_uri
+            .or(request.request_uri())
+            .unwrap_or_default();
+        write(&Sent {
+            request_uri,
+            drop_routes: plan.drop_routes,
+            strict: plan.strict,
+            via: plan.via,
+        });
     }
 
     /// Sends (or repeats) the attempt's CANCEL (RFC 3261 §9.1).
@@ -319,14 +394,21 @@ impl Context {
             let engine = &*turn.engine;
             let out = &mut *turn.out;
             context.with_sent(engine, slot, number, request, |sent| {
-                out.send(context.attempts[number].hop, Duration::from_secs(2), |bytes| {
-                    forward::cancel(request, sent, reason, bytes);
-                });
+                out.send(
+                    context.attempts[number].hop,
+                    Duration::from_secs(2),
+                    |bytes| {
+                        forward::cancel(request, sent, reason, bytes);
+                    },
+                );
             });
         });
         if !reliable {
             let after = client::timer_e(client::State::Trying, cancels);
-            turn.arm(after, Alarm::Context(slot, Ring::Cancel(number as u8, cancels)));
+            turn.arm(
+                after,
+                Alarm::Context(slot, Ring::Cancel(number as u8, cancels)),
+            );
         }
     }
 
@@ -336,22 +418,40 @@ impl Context {
             let engine = &*turn.engine;
             let out = &mut *turn.out;
             context.with_sent(engine, slot, number, request, |sent| {
-                out.send(context.attempts[number].hop, Duration::from_secs(2), |bytes| {
-                    forward::ack_failure(request, sent, response, bytes);
-                });
+                out.send(
+                    context.attempts[number].hop,
+                    Duration::from_secs(2),
+                    |bytes| {
+                        forward::ack_failure(request, sent, response, bytes);
+                    },
+                );
             });
         });
     }
 
     /// A response to one of the attempts.
-    pub fn on_response(&mut self, slot: Slot, number: usize, from: Hop, response: &Message<'_>, turn: &mut Turn<'_>) {
-        let (Some(code), Some(attempt)) = (response.code(), self.attempts.get_mut(number)) else { return };
+    pub fn on_response(
+        &mut self,
+        slot: Slot,
+        number: usize,
+        from: Hop,
+        response: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let (Some(code), Some(attempt)) = (response.code(), self.attempts.get_mut(number)) else {
+            return;
+        };
         // RFC 3261 §17.1.3: branch and method name a transaction together.
-        let Ok(trunkline_sip::CSeq { method, .. }) = response.cseq() else { return };
+        let Ok(trunkline_sip::CSeq { method, .. }) = response.cseq() else {
+            return;
+        };
         let is_cancel = method == trunkline_sip::Method::Cancel;
         let is_invite = matches!(attempt.client, Client::Invite(_));
         if !is_cancel && is_invite != (method == trunkline_sip::Method::Invite) {
-            return turn.tell(Event::Dropped { from, why: "stray_response" });
+            return turn.tell(Event::Dropped {
+                from,
+                why: "stray_response",
+            });
         }
         if let Some(peer) = attempt.peer {
             turn.engine.health.heard(turn.now, peer);
@@ -364,9 +464,16 @@ impl Context {
         if from.connection.is_some() && from.transport == attempt.hop.transport {
             attempt.hop.connection = from.connection;
         }
-        let Attempt { client, peer, candidate, .. } = *attempt;
+        let Attempt {
+            client,
+            peer,
+            candidate,
+            ..
+        } = *attempt;
         if code > 100 {
-            turn.engine.waiting.detach(peer, self.first_hop(&candidate), slot);
+            turn.engine
+                .waiting
+                .detach(peer, self.first_hop(&candidate), slot);
         }
         match client {
             Client::Invite(state) => {
@@ -378,14 +485,24 @@ impl Context {
                 self.step_invite(slot, number, state, event, Some(response), turn);
             }
             Client::Other(state) => {
-                let event = if code < 200 { client::Event::Provisional } else { client::Event::Final };
+                let event = if code < 200 {
+                    client::Event::Provisional
+                } else {
+                    client::Event::Final
+                };
                 self.step_other(slot, number, state, event, Some(response), turn);
             }
         }
     }
 
     /// Gives an attempt up, with this verdict.
-    pub(super) fn give_up(&mut self, slot: Slot, number: usize, outcome: Outcome, turn: &mut Turn<'_>) {
+    pub(super) fn give_up(
+        &mut self,
+        slot: Slot,
+        number: usize,
+        outcome: Outcome,
+        turn: &mut Turn<'_>,
+    ) {
         self.end_attempt(slot, number, outcome, turn);
         let lost = matches!(outcome, Outcome::Lost(_));
         match self.attempts[number].client {
@@ -398,7 +515,11 @@ impl Context {
                 self.step_invite(slot, number, state, event, None, turn);
             }
             Client::Other(state) => {
-                let event = if lost { client::Event::Lost } else { client::Event::GiveUp };
+                let event = if lost {
+                    client::Event::Lost
+                } else {
+                    client::Event::GiveUp
+                };
                 self.step_other(slot, number, state, event, None, turn);
             }
         }
@@ -424,7 +545,10 @@ impl Context {
         }
         if actions.has(Do::ARM_A) {
             let sends = self.attempts[number].sends;
-            turn.arm(self.resend_after(number), Alarm::Context(slot, Ring::Resend(number as u8, sends)));
+            turn.arm(
+                self.resend_after(number),
+                Alarm::Context(slot, Ring::Resend(number as u8, sends)),
+            );
         }
         if actions.has(Do::ARM_LINGER) {
             let at = turn.now + LINGER;
@@ -487,7 +611,10 @@ impl Context {
         }
         if actions.has(Do::ARM_E) {
             let sends = self.attempts[number].sends;
-            turn.arm(self.resend_after(number), Alarm::Context(slot, Ring::Resend(number as u8, sends)));
+            turn.arm(
+                self.resend_after(number),
+                Alarm::Context(slot, Ring::Resend(number as u8, sends)),
+            );
         }
         if actions.has(Do::ARM_K) {
             let after = client::timer_k(reliable);
@@ -506,7 +633,13 @@ impl Context {
     }
 
     /// The verdict on an attempt: once, told, and evidence about its candidate.
-    pub(super) fn end_attempt(&mut self, slot: Slot, number: usize, outcome: Outcome, turn: &mut Turn<'_>) {
+    pub(super) fn end_attempt(
+        &mut self,
+        slot: Slot,
+        number: usize,
+        outcome: Outcome,
+        turn: &mut Turn<'_>,
+    ) {
         let attempt = &mut self.attempts[number];
         if attempt.verdict.is_some() {
             return;
@@ -514,10 +647,18 @@ impl Context {
         let took = turn.now.saturating_duration_since(attempt.began);
         attempt.verdict = Some((outcome, took));
         let (trunk, candidate, peer) = (attempt.trunk, attempt.candidate, attempt.peer);
-        turn.engine.waiting.detach(peer, self.first_hop(&candidate), slot);
+        turn.engine
+            .waiting
+            .detach(peer, self.first_hop(&candidate), slot);
         if self.kind == Kind::Call {
             let direction = self.walk.direction();
-            turn.tell(Event::AttemptEnded { direction, trunk, peer: candidate.peer(), outcome, took });
+            turn.tell(Event::AttemptEnded {
+                direction,
+                trunk,
+                peer: candidate.peer(),
+                outcome,
+                took,
+            });
         }
         let evidence = match outcome {
             Outcome::Silent => Evidence::Failed("no response in time"),
@@ -538,7 +679,10 @@ impl Context {
 
     /// Another call found out that this candidate is down: move on, unless there is nowhere to go.
     pub fn peer_down(&mut self, slot: Slot, peer: crate::health::PeerIx, turn: &mut Turn<'_>) {
-        let waiting = self.attempts.iter().position(|it| it.peer == Some(peer) && !it.heard && it.is_pending());
+        let waiting = self
+            .attempts
+            .iter()
+            .position(|it| it.peer == Some(peer) && !it.heard && it.is_pending());
         if let Some(number) = waiting
             && self.has_next(turn.engine, turn.now)
         {

@@ -51,10 +51,21 @@ impl Context {
             self.finish(slot, code, false, turn);
             return;
         }
-        let last = self.attempts.last().and_then(|attempt| attempt.verdict).map(|(outcome, _)| outcome);
+        let last = self
+            .attempts
+            .last()
+            .and_then(|attempt| attempt.verdict)
+            .map(|(outcome, _)| outcome);
         if self.is_fixed() && !matches!(last, None | Some(Outcome::Lost(_))) {
             if self.is_invite() {
-                self.answer(slot, 408, crate::forward::reason_phrase(408), &[], request, turn);
+                self.answer(
+                    slot,
+                    408,
+                    crate::forward::reason_phrase(408),
+                    &[],
+                    request,
+                    turn,
+                );
             } else {
                 // RFC 4320 §4.2: no 408 to a non-INVITE; its sender's Timer F fires with ours.
                 self.expire(turn);
@@ -90,7 +101,9 @@ impl Context {
             cause = match outcome {
                 Outcome::Final(code) => code,
                 Outcome::Silent | Outcome::NoProgress | Outcome::NoAnswer => 408,
-                Outcome::Lost(_) | Outcome::PeerDown | Outcome::Cancelled | Outcome::OutOfTime => 503,
+                Outcome::Lost(_) | Outcome::PeerDown | Outcome::Cancelled | Outcome::OutOfTime => {
+                    503
+                }
             };
             let word = outcome.to_string();
             match counts.iter_mut().find(|(known, _)| *known == word) {
@@ -115,12 +128,22 @@ impl Context {
         if let Server::Other(state) = self.server {
             self.server = Server::Other(server::step(state, server::Event::Expired).0);
         }
-        if let Some(key) = self.in_dialog.as_ref().filter(|dialog| dialog.ends).and_then(|dialog| dialog.call) {
+        if let Some(key) = self
+            .in_dialog
+            .as_ref()
+            .filter(|dialog| dialog.ends)
+            .and_then(|dialog| dialog.call)
+        {
             super::respond::forget_call(turn, key, "bye");
         }
     }
 
-    pub(super) fn arm_server_done(&mut self, slot: Slot, after: std::time::Duration, turn: &mut Turn<'_>) {
+    pub(super) fn arm_server_done(
+        &mut self,
+        slot: Slot,
+        after: std::time::Duration,
+        turn: &mut Turn<'_>,
+    ) {
         if after.is_zero() {
             self.server = Server::Other(server::State::Terminated);
         } else {
@@ -136,22 +159,41 @@ impl Context {
         }
         self.why = CANCELLED;
         self.with_request(|context, request| {
-            context.answer(slot, 487, crate::forward::reason_phrase(487), &[], request, turn);
+            context.answer(
+                slot,
+                487,
+                crate::forward::reason_phrase(487),
+                &[],
+                request,
+                turn,
+            );
         });
     }
 
     /// Tells the line of this call.
     pub(super) fn tell_record(&mut self, code: u16, own: bool, turn: &mut Turn<'_>) {
         let bytes = std::sync::Arc::clone(&self.request);
-        let Ok(request) = Message::parse(&bytes, &crate::proxy::LIMITS) else { return };
+        let Ok(request) = Message::parse(&bytes, &crate::proxy::LIMITS) else {
+            return;
+        };
         let user = |uri: Option<&[u8]>| -> Box<str> {
-            let user = uri.and_then(|uri| Uri::parse(uri).ok()).and_then(|uri| uri.user).unwrap_or_default();
+            let user = uri
+                .and_then(|uri| Uri::parse(uri).ok())
+                .and_then(|uri| uri.user)
+                .unwrap_or_default();
             String::from_utf8_lossy(user).into()
         };
-        let winner = self.winner.and_then(|at| self.attempts.get(usize::from(at)));
-        let trunk = winner.or(self.attempts.first()).map_or(self.walk.first_trunk(), |attempt| attempt.trunk);
-        let attempts: Vec<AttemptRecord> =
-            self.attempts.iter().map(|attempt| attempt.record(self.began, turn.now)).collect();
+        let winner = self
+            .winner
+            .and_then(|at| self.attempts.get(usize::from(at)));
+        let trunk = winner
+            .or(self.attempts.first())
+            .map_or(self.walk.first_trunk(), |attempt| attempt.trunk);
+        let attempts: Vec<AttemptRecord> = self
+            .attempts
+            .iter()
+            .map(|attempt| attempt.record(self.began, turn.now))
+            .collect();
         let took = turn.now.saturating_duration_since(self.began);
         let why = match (self.why, own) {
             ("", false) => "answered",

@@ -192,23 +192,33 @@ impl Attempt {
     /// Whether its final response may still come.
     pub fn is_pending(&self) -> bool {
         match self.client {
-            Client::Invite(state) => matches!(state, invite_client::State::Calling | invite_client::State::Proceeding),
-            Client::Other(state) => matches!(state, client::State::Trying | client::State::Proceeding),
+            Client::Invite(state) => matches!(
+                state,
+                invite_client::State::Calling | invite_client::State::Proceeding
+            ),
+            Client::Other(state) => {
+                matches!(state, client::State::Trying | client::State::Proceeding)
+            }
         }
     }
 
     fn is_over(&self) -> bool {
         matches!(
             self.client,
-            Client::Invite(invite_client::State::Terminated) | Client::Other(client::State::Terminated)
+            Client::Invite(invite_client::State::Terminated)
+                | Client::Other(client::State::Terminated)
         )
     }
 
     fn is_dead(&self) -> bool {
         match self.verdict {
             Some((outcome, _)) => match outcome {
-                Outcome::Silent | Outcome::NoProgress | Outcome::Lost(_) | Outcome::PeerDown => true,
-                Outcome::Final(_) | Outcome::NoAnswer | Outcome::Cancelled | Outcome::OutOfTime => false,
+                Outcome::Silent | Outcome::NoProgress | Outcome::Lost(_) | Outcome::PeerDown => {
+                    true
+                }
+                Outcome::Final(_) | Outcome::NoAnswer | Outcome::Cancelled | Outcome::OutOfTime => {
+                    false
+                }
             },
             None => false,
         }
@@ -231,7 +241,13 @@ impl Attempt {
 
 impl Context {
     /// A context with nothing tried yet.
-    pub fn new(opening: Opening, snapshot: Arc<Snapshot>, request: &[u8], dice: Dice, now: Instant) -> Self {
+    pub fn new(
+        opening: Opening,
+        snapshot: Arc<Snapshot>,
+        request: &[u8],
+        dice: Dice,
+        now: Instant,
+    ) -> Self {
         Context {
             snapshot,
             key: opening.key,
@@ -266,7 +282,8 @@ impl Context {
     pub fn is_done(&self) -> bool {
         let served = matches!(
             self.server,
-            Server::Invite(invite_server::State::Terminated) | Server::Other(server::State::Terminated)
+            Server::Invite(invite_server::State::Terminated)
+                | Server::Other(server::State::Terminated)
         );
         served && self.recovering.is_none() && self.attempts.iter().all(Attempt::is_over)
     }
@@ -274,7 +291,8 @@ impl Context {
     /// Whether somebody waits for it: its sender, or a callee that may still ring.
     pub fn is_busy(&self) -> bool {
         let may_ring = |attempt: &Attempt| {
-            attempt.is_pending() || attempt.client == Client::Invite(invite_client::State::Abandoned)
+            attempt.is_pending()
+                || attempt.client == Client::Invite(invite_client::State::Abandoned)
         };
         self.is_waiting() || self.attempts.iter().any(may_ring)
     }

@@ -29,19 +29,32 @@ pub struct Recovering {
 impl Recovering {
     /// How long the target being dialled may ring.
     pub fn ring_timeout(&self) -> Option<Duration> {
-        self.targets.front().map(|target| target.timeout.unwrap_or(Duration::from_secs(30)))
+        self.targets
+            .front()
+            .map(|target| target.timeout.unwrap_or(Duration::from_secs(30)))
     }
 }
 
 impl Context {
     /// Asks the webhook, if the trunk has one.
-    pub(super) fn begin_recovery(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) -> bool {
+    pub(super) fn begin_recovery(
+        &mut self,
+        slot: Slot,
+        request: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) -> bool {
         let id = self.walk.first_trunk();
-        let Some(trunk) = self.snapshot.settings().trunks.get(usize::from(id.0)) else { return false };
-        let Some(settings) = trunk.recovery.clone() else { return false };
+        let Some(trunk) = self.snapshot.settings().trunks.get(usize::from(id.0)) else {
+            return false;
+        };
+        let Some(settings) = trunk.recovery.clone() else {
+            return false;
+        };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let number = |uri: Option<&[u8]>| {
-            let user = uri.and_then(|uri| Uri::parse(uri).ok()).and_then(|uri| uri.user);
+            let user = uri
+                .and_then(|uri| Uri::parse(uri).ok())
+                .and_then(|uri| uri.user);
             text(user.unwrap_or_default())
         };
         let call_id = request.call_id().unwrap_or_default();
@@ -58,12 +71,26 @@ impl Context {
             sip_response_code: self.last_code(),
             x_headers: Context::x_headers(request),
             source_ip: self.from.remote.ip(),
-            attempts: self.attempts.iter().map(|attempt| attempt.record(self.began, turn.now)).collect(),
+            attempts: self
+                .attempts
+                .iter()
+                .map(|attempt| attempt.record(self.began, turn.now))
+                .collect(),
         };
         let (mut call, step) = RecoveryCall::begin(settings, facts, sid("", &unique));
-        call.flush(&mut |step, detail| turn.out.tell(Event::Recovery { trunk: id, step, detail: detail.into() }));
-        self.recovering =
-            Some(Box::new(Recovering { call, trunk: id, targets: Default::default(), asked_at: None }));
+        call.flush(&mut |step, detail| {
+            turn.out.tell(Event::Recovery {
+                trunk: id,
+                step,
+                detail: detail.into(),
+            })
+        });
+        self.recovering = Some(Box::new(Recovering {
+            call,
+            trunk: id,
+            targets: Default::default(),
+            asked_at: None,
+        }));
         self.recovery_step(slot, step, request, turn);
         true
     }
@@ -79,7 +106,10 @@ impl Context {
 
     /// The webhook answered, or did not.
     pub fn on_webhook(&mut self, slot: Slot, answer: Answer, turn: &mut Turn<'_>) {
-        let asked_at = self.recovering.as_mut().and_then(|recovering| recovering.asked_at.take());
+        let asked_at = self
+            .recovering
+            .as_mut()
+            .and_then(|recovering| recovering.asked_at.take());
         let took = asked_at.map(|asked_at| turn.now.saturating_duration_since(asked_at));
         self.recover(slot, turn, |call, events| {
             took.into_iter().for_each(|took| call.took(took));
@@ -99,10 +129,14 @@ impl Context {
     /// None of the candidates of the target being dialled took the call.
     pub(super) fn dial_failed(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
         let code = self.last_code();
-        let Some(recovering) = self.recovering.as_mut() else { return };
+        let Some(recovering) = self.recovering.as_mut() else {
+            return;
+        };
         recovering.targets.pop_front();
         if recovering.targets.is_empty() {
-            self.recover(slot, turn, |call, events| call.on_dial_failed(code, &mut |step, detail| events(step, detail)));
+            self.recover(slot, turn, |call, events| {
+                call.on_dial_failed(code, &mut |step, detail| events(step, detail))
+            });
         } else {
             self.dial(slot, request, turn);
         }
@@ -114,22 +148,43 @@ impl Context {
         turn: &mut Turn<'_>,
         next: impl FnOnce(&mut RecoveryCall, &mut dyn FnMut(&'static str, String)) -> Step,
     ) {
-        let Some(recovering) = self.recovering.as_mut() else { return };
+        let Some(recovering) = self.recovering.as_mut() else {
+            return;
+        };
         let trunk = recovering.trunk;
-        let step = next(&mut recovering.call, &mut |step: &'static str, detail: String| {
-            turn.out.tell(Event::Recovery { trunk, step, detail: detail.into() });
-        });
+        let step = next(
+            &mut recovering.call,
+            &mut |step: &'static str, detail: String| {
+                turn.out.tell(Event::Recovery {
+                    trunk,
+                    step,
+                    detail: detail.into(),
+                });
+            },
+        );
         self.with_request(|context, request| context.recovery_step(slot, step, request, turn));
     }
 
-    fn recovery_step(&mut self, slot: Slot, step: Step, request: &Message<'_>, turn: &mut Turn<'_>) {
-        let Some(recovering) = self.recovering.as_mut() else { return };
+    fn recovery_step(
+        &mut self,
+        slot: Slot,
+        step: Step,
+        request: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(recovering) = self.recovering.as_mut() else {
+            return;
+        };
         let trunk = recovering.trunk;
         match step {
             Step::Ask(http) => {
                 recovering.asked_at = Some(turn.now);
                 let detail = crate::recovery::url::shown(&http.url).into();
-                turn.tell(Event::Recovery { trunk, step: "asked", detail });
+                turn.tell(Event::Recovery {
+                    trunk,
+                    step: "asked",
+                    detail,
+                });
                 turn.ask(Asker::Webhook(slot), Question::Http(http));
             }
             Step::Wait(pause) => turn.arm(pause, Alarm::Context(slot, Ring::Recovery)),
@@ -142,7 +197,11 @@ impl Context {
                 self.answer(slot, status, reason, &[], request, turn);
             }
             Step::Exhausted => {
-                turn.tell(Event::Recovery { trunk, step: "exhausted", detail: "the caller gets 503".into() });
+                turn.tell(Event::Recovery {
+                    trunk,
+                    step: "exhausted",
+                    detail: "the caller gets 503".into(),
+                });
                 self.why = "recovery exhausted";
                 self.answer_503(slot, request, turn);
             }
@@ -151,8 +210,12 @@ impl Context {
 
     /// Calls the target in front: its candidates at once where they are known, else after DNS.
     fn dial(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
-        let Some(place) = self.dialled_place() else { return self.dial_failed(slot, request, turn) };
-        let known = turn.engine.lookup(&self.snapshot, &place, self.from.listener, turn.now);
+        let Some(place) = self.dialled_place() else {
+            return self.dial_failed(slot, request, turn);
+        };
+        let known = turn
+            .engine
+            .lookup(&self.snapshot, &place, self.from.listener, turn.now);
         match known {
             Some(candidates) => self.dial_at(slot, candidates, request, turn),
             None => {
@@ -162,7 +225,12 @@ impl Context {
     }
 
     /// What the target in front resolves to is known now.
-    pub fn on_dial_resolved(&mut self, slot: Slot, candidates: Vec<Candidate>, turn: &mut Turn<'_>) {
+    pub fn on_dial_resolved(
+        &mut self,
+        slot: Slot,
+        candidates: Vec<Candidate>,
+        turn: &mut Turn<'_>,
+    ) {
         self.with_request(|context, request| context.dial_at(slot, candidates, request, turn));
     }
 
@@ -172,19 +240,40 @@ impl Context {
         crate::next_hop::place_of(&uri)
     }
 
-    fn dial_at(&mut self, slot: Slot, candidates: Vec<Candidate>, request: &Message<'_>, turn: &mut Turn<'_>) {
-        let Some(recovering) = self.recovering.as_mut() else { return };
+    fn dial_at(
+        &mut self,
+        slot: Slot,
+        candidates: Vec<Candidate>,
+        request: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(recovering) = self.recovering.as_mut() else {
+            return;
+        };
         let trunk = recovering.trunk;
-        let Some(target) = recovering.targets.front() else { return };
-                // Request headers that a URI carries are for whoever writes the request anew; we forward.
+        let Some(target) = recovering.targets.front() else {
+            return;
+        };
+        // Request headers that a URI carries are for whoever writes the request anew; we forward.
         let uri = target.uri.split('?').next().unwrap_or_default();
         let detail = format!("{uri} at {} addresses", candidates.len());
         let request_uri = uri.as_bytes().into();
-        turn.tell(Event::Recovery { trunk, step: "dial", detail: detail.into() });
-        let speakable = candidates.into_iter().filter(|it| matches!(it.transport, Transport::Udp | Transport::Tcp));
+        turn.tell(Event::Recovery {
+            trunk,
+            step: "dial",
+            detail: detail.into(),
+        });
+        let speakable = candidates
+            .into_iter()
+            .filter(|it| matches!(it.transport, Transport::Udp | Transport::Tcp));
         let speakable: smallvec::SmallVec<[Candidate; 1]> = speakable.collect();
         for candidate in &speakable {
-            if self.snapshot.routing().role(candidate.addr.ip()).is_unknown() {
+            if self
+                .snapshot
+                .routing()
+                .role(candidate.addr.ip())
+                .is_unknown()
+            {
                 turn.engine.invite_guest(candidate.addr.ip(), turn.now);
             }
         }

@@ -20,7 +20,13 @@ use crate::{
 
 impl Context {
     /// A response that belongs to the conversation, not only to its transaction (RFC 3261 §16.7).
-    pub(super) fn pass(&mut self, slot: Slot, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
+    pub(super) fn pass(
+        &mut self,
+        slot: Slot,
+        number: usize,
+        response: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
         match response.code().unwrap_or(0) {
             // RFC 3261 §16.7 step 5: 100 is hop by hop.
             ..=100 => {}
@@ -32,8 +38,11 @@ impl Context {
 
     /// The first provisional came: from now on only `progress_timeout` watches over silence.
     pub(super) fn on_trying(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
-        let progress = self.limits(number).and_then(|limits| limits.progress_timeout);
-        if let (Some(after), true, false) = (progress, self.is_invite(), self.attempts[number].rang) {
+        let progress = self
+            .limits(number)
+            .and_then(|limits| limits.progress_timeout);
+        if let (Some(after), true, false) = (progress, self.is_invite(), self.attempts[number].rang)
+        {
             turn.arm(after, Alarm::Context(slot, Ring::Progress(number as u8)));
         }
     }
@@ -56,11 +65,18 @@ impl Context {
             .or(self.limits(number).map(|limits| limits.answer_timeout))
             .unwrap_or(patience);
         self.attempts[number].answer_at = turn.now + restart;
-        self.first_ring.get_or_insert(turn.now.saturating_duration_since(self.began));
+        self.first_ring
+            .get_or_insert(turn.now.saturating_duration_since(self.began));
         self.send_back(response, turn);
     }
 
-    pub(super) fn on_success(&mut self, slot: Slot, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
+    pub(super) fn on_success(
+        &mut self,
+        slot: Slot,
+        number: usize,
+        response: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
         let code = response.code().unwrap_or(200);
         match self.caller {
             Caller::Waiting => {
@@ -85,10 +101,20 @@ impl Context {
     }
 
     /// A 2xx from an attempt that was given up (BEHAVIOUR 5, late answers).
-    pub(super) fn late_success(&mut self, slot: Slot, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
+    pub(super) fn late_success(
+        &mut self,
+        slot: Slot,
+        number: usize,
+        response: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
         let attempt = &self.attempts[number];
         let used = self.is_waiting();
-        turn.tell(Event::LateAnswer { trunk: attempt.trunk, peer: attempt.candidate.peer(), used });
+        turn.tell(Event::LateAnswer {
+            trunk: attempt.trunk,
+            peer: attempt.candidate.peer(),
+            used,
+        });
         if let (Some(peer), true) = (attempt.peer, attempt.verdict.is_some()) {
             turn.observe(Some(peer), Evidence::Alive);
         }
@@ -101,13 +127,31 @@ impl Context {
         if !self.is_invite() {
             return;
         }
-        let bye = !std::mem::replace(&mut self.attempts[number].reaped, true) && self.kind == Kind::Call;
+        let bye =
+            !std::mem::replace(&mut self.attempts[number].reaped, true) && self.kind == Kind::Call;
         let attempt = &self.attempts[number];
-        crate::local::hang_up(turn, slot, number as u8, &self.snapshot, attempt.hop, response, bye);
+        crate::local::hang_up(
+            turn,
+            slot,
+            number as u8,
+            &self.snapshot,
+            attempt.hop,
+            response,
+            bye,
+        );
     }
 
-    fn on_failure(&mut self, slot: Slot, number: usize, code: u16, response: &Message<'_>, turn: &mut Turn<'_>) {
-        let pause = (code == 503).then(|| self.pause(number, response)).flatten();
+    fn on_failure(
+        &mut self,
+        slot: Slot,
+        number: usize,
+        code: u16,
+        response: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let pause = (code == 503)
+            .then(|| self.pause(number, response))
+            .flatten();
         self.end_attempt(slot, number, Outcome::Final(code), turn);
         if let Some(pause) = pause {
             let peer = self.attempts[number].peer;
@@ -141,7 +185,9 @@ impl Context {
     }
 
     fn pause(&self, number: usize, response: &Message<'_>) -> Option<Duration> {
-        let most = self.limits(number).map_or(Duration::from_secs(60), |limits| limits.retry_after_max);
+        let most = self
+            .limits(number)
+            .map_or(Duration::from_secs(60), |limits| limits.retry_after_max);
         crate::local::retry_after(response).map(|asked| asked.min(most))
     }
 
@@ -152,12 +198,19 @@ impl Context {
             401 | 407 | 415 | 420 | 484 => (4, 0, code),
             _ => (code / 100, 1, code),
         };
-        if self.best.as_ref().is_some_and(|best| rank(best.code) <= rank(code)) {
+        if self
+            .best
+            .as_ref()
+            .is_some_and(|best| rank(best.code) <= rank(code))
+        {
             return;
         }
         let mut bytes = Vec::new();
         if forward::response(response, self.back.transport.is_reliable(), &mut bytes).is_ok() {
-            self.best = Some(Box::new(Best { code, bytes: bytes.into() }));
+            self.best = Some(Box::new(Best {
+                code,
+                bytes: bytes.into(),
+            }));
         }
     }
 
@@ -198,7 +251,13 @@ impl Context {
         let mut bytes = Vec::with_capacity(512);
         forward::reply(
             request,
-            &Reply { code, reason, to_tag: &tag, received: Some(self.from.remote), extra },
+            &Reply {
+                code,
+                reason,
+                to_tag: &tag,
+                received: Some(self.from.remote),
+                extra,
+            },
             &mut bytes,
         );
         self.keep_and_send_bytes(bytes.into(), turn);
@@ -212,22 +271,34 @@ impl Context {
         turn.send(self.back, |out| {
             forward::reply(
                 request,
-                &Reply { code: 100, reason: forward::reason_phrase(100), to_tag: b"", received, extra: &[] },
+                &Reply {
+                    code: 100,
+                    reason: forward::reason_phrase(100),
+                    to_tag: b"",
+                    received,
+                    extra: &[],
+                },
                 out,
             );
         });
     }
 
     /// A copy of the request.
-    pub fn on_retransmission(&mut self, request: &Message<'_>, from: crate::Hop, turn: &mut Turn<'_>) {
+    pub fn on_retransmission(
+        &mut self,
+        request: &Message<'_>,
+        from: crate::Hop,
+        turn: &mut Turn<'_>,
+    ) {
         let replay = match self.server {
             Server::Invite(state) => {
-                let (_, actions) = invite_server::step(state, invite_server::Event::Request, self.is_reliable());
+                let (_, actions) =
+                    invite_server::step(state, invite_server::Event::Request, self.is_reliable());
                 actions.has(invite_server::Actions::REPLAY)
             }
-            Server::Other(state) => {
-                server::step(state, server::Event::Request).1.has(server::Actions::REPLAY)
-            }
+            Server::Other(state) => server::step(state, server::Event::Request)
+                .1
+                .has(server::Actions::REPLAY),
         };
         if from.connection.is_some() {
             // A stream's peer came back by another connection: answers follow it.
@@ -235,7 +306,9 @@ impl Context {
         }
         match (&self.replay, replay) {
             (Replay::Trying, true) => self.send_trying(request, turn),
-            (Replay::Response(bytes), true) => turn.send(self.back, |out| out.extend_from_slice(bytes)),
+            (Replay::Response(bytes), true) => {
+                turn.send(self.back, |out| out.extend_from_slice(bytes))
+            }
             (Replay::Nothing, _) | (_, false) => {}
         }
     }
@@ -254,17 +327,30 @@ impl Context {
         match self.server {
             Server::Invite(state) => {
                 use invite_server::{Actions as Do, Event as Server2};
-                let event = if code < 300 { Server2::SendSuccess } else { Server2::SendFailure };
+                let event = if code < 300 {
+                    Server2::SendSuccess
+                } else {
+                    Server2::SendFailure
+                };
                 let (next, actions) = invite_server::step(state, event, reliable);
                 self.server = Server::Invite(next);
                 if actions.has(Do::ARM_G) {
-                    turn.arm(invite_server::timer_g(self.replies), Alarm::Context(slot, Ring::Reply(self.replies)));
+                    turn.arm(
+                        invite_server::timer_g(self.replies),
+                        Alarm::Context(slot, Ring::Reply(self.replies)),
+                    );
                 }
                 if actions.has(Do::ARM_H) {
-                    turn.arm(crate::transaction::LINGER, Alarm::Context(slot, Ring::NoAck));
+                    turn.arm(
+                        crate::transaction::LINGER,
+                        Alarm::Context(slot, Ring::NoAck),
+                    );
                 }
                 if actions.has(Do::ARM_L) {
-                    turn.arm(crate::transaction::LINGER, Alarm::Context(slot, Ring::ServerDone));
+                    turn.arm(
+                        crate::transaction::LINGER,
+                        Alarm::Context(slot, Ring::ServerDone),
+                    );
                 }
             }
             Server::Other(state) => {
@@ -282,7 +368,13 @@ impl Context {
             self.tell_record(code, own, turn);
         }
         // What still may ring needs its CANCEL; all others never need the request again.
-        if code < 300 && self.attempts.iter().enumerate().all(|(at, it)| self.winner == Some(at as u8) || it.is_settled()) {
+        if code < 300
+            && self
+                .attempts
+                .iter()
+                .enumerate()
+                .all(|(at, it)| self.winner == Some(at as u8) || it.is_settled())
+        {
             self.request = Default::default();
         }
     }
@@ -290,14 +382,19 @@ impl Context {
     /// Ends the attempts that may still ring (RFC 3261 §16.7 step 10).
     pub(super) fn cancel_pending(&mut self, slot: Slot, turn: &mut Turn<'_>) {
         for number in 0..self.attempts.len() {
-            if self.winner != Some(number as u8) && self.is_invite() && self.attempts[number].is_pending() {
+            if self.winner != Some(number as u8)
+                && self.is_invite()
+                && self.attempts[number].is_pending()
+            {
                 self.give_up(slot, number, Outcome::Cancelled, turn);
             }
         }
     }
 
     fn hang_up_if_ended(&mut self, code: u16, turn: &mut Turn<'_>) {
-        let Some(dialog) = &self.in_dialog else { return };
+        let Some(dialog) = &self.in_dialog else {
+            return;
+        };
         // RFC 3261 §15: whatever the answer to a BYE, the dialog is over; a challenge alone has
         // it sent once more.
         let ends = dialog.ends && code >= 200 && !matches!(code, 401 | 407);
@@ -315,12 +412,21 @@ impl Context {
         if let Some(key) = self.in_dialog.as_ref().and_then(|dialog| dialog.call) {
             // A re-INVITE refreshes the targets of both sides (RFC 3261 §12.2.1.2).
             self.with_request(|_, request| {
-                let callee = response.contact().map(|contact| contact.uri).unwrap_or_default();
-                let caller = request.contact().map(|contact| contact.uri).unwrap_or_default();
+                let callee = response
+                    .contact()
+                    .map(|contact| contact.uri)
+                    .unwrap_or_default();
+                let caller = request
+                    .contact()
+                    .map(|contact| contact.uri)
+                    .unwrap_or_default();
                 let speaks = turn.engine.calls.get(key).map(|call| {
                     dialog::Calls::side_of(&call, request.from_tag().unwrap_or_default())
                 });
-                for (party, contact) in speaks.into_iter().flat_map(|party| [(party, caller), (party.other(), callee)]) {
+                for (party, contact) in speaks
+                    .into_iter()
+                    .flat_map(|party| [(party, caller), (party.other(), callee)])
+                {
                     if !contact.is_empty() {
                         turn.engine.calls.update_contact(key, party, contact);
                     }
@@ -339,18 +445,31 @@ impl Context {
         let peer = attempt.peer.unwrap_or(PeerIx(u32::MAX));
         let direction = self.walk.direction();
         let bytes = std::sync::Arc::clone(&self.request);
-        let Ok(request) = Message::parse(&bytes, &crate::proxy::LIMITS) else { return };
-        let (from_tag, to_tag) = (request.from_tag().unwrap_or_default(), response.to_tag().unwrap_or_default());
+        let Ok(request) = Message::parse(&bytes, &crate::proxy::LIMITS) else {
+            return;
+        };
+        let (from_tag, to_tag) = (
+            request.from_tag().unwrap_or_default(),
+            response.to_tag().unwrap_or_default(),
+        );
         let call_id = request.call_id().unwrap_or_default();
         let engine = &mut *turn.engine;
-        let key = dialog::key(|parts| engine.branches.hash128(parts), call_id, from_tag, to_tag);
+        let key = dialog::key(
+            |parts| engine.branches.hash128(parts),
+            call_id,
+            from_tag,
+            to_tag,
+        );
         if engine.calls.get(key).is_some() {
             return;
         }
-        let caller_routes: smallvec::SmallVec<[&[u8]; 4]> =
-            request.values(Name::RecordRoute).map(|value| value.bytes).collect();
+        let caller_routes: smallvec::SmallVec<[&[u8]; 4]> = request
+            .values(Name::RecordRoute)
+            .map(|value| value.bytes)
+            .collect();
         let callee_routes = forward::routes_above(response, |route| {
-            trunkline_sip::Uri::parse(route.uri).is_ok_and(|uri| self.snapshot.own_uri(&uri).is_some())
+            trunkline_sip::Uri::parse(route.uri)
+                .is_ok_and(|uri| self.snapshot.own_uri(&uri).is_some())
         });
         let call = NewCall {
             trunk,
@@ -361,13 +480,19 @@ impl Context {
             call_id,
             caller: NewSide {
                 hop: self.from,
-                contact: request.contact().map(|contact| contact.uri).unwrap_or_default(),
+                contact: request
+                    .contact()
+                    .map(|contact| contact.uri)
+                    .unwrap_or_default(),
                 routes: &caller_routes,
                 tag: from_tag,
             },
             callee: NewSide {
                 hop,
-                contact: response.contact().map(|contact| contact.uri).unwrap_or_default(),
+                contact: response
+                    .contact()
+                    .map(|contact| contact.uri)
+                    .unwrap_or_default(),
                 routes: &callee_routes,
                 tag: to_tag,
             },
@@ -385,7 +510,9 @@ impl Context {
 
 /// Forgets an established call and says so.
 pub fn forget_call(turn: &mut Turn<'_>, key: u128, why: &'static str) {
-    let Some(ended) = turn.engine.calls.forget(key) else { return };
+    let Some(ended) = turn.engine.calls.forget(key) else {
+        return;
+    };
     release_target(turn, ended.trunk, ended.target);
     turn.tell(Event::CallEnded {
         direction: ended.direction,

@@ -20,7 +20,9 @@ impl Context {
             Ring::Answer(number) => self.on_answer_timeout(slot, usize::from(number), turn),
             Ring::Done(number) => self.on_done(slot, usize::from(number), turn),
             Ring::Linger(number) => self.on_linger(slot, usize::from(number), turn),
-            Ring::Cancel(number, cancels) => self.on_cancel_again(slot, usize::from(number), cancels, turn),
+            Ring::Cancel(number, cancels) => {
+                self.on_cancel_again(slot, usize::from(number), cancels, turn)
+            }
             Ring::Budget => self.on_budget(slot, turn),
             Ring::Reply(replies) => self.on_reply_again(slot, replies, turn),
             Ring::ServerDone => self.on_server_done(),
@@ -30,16 +32,37 @@ impl Context {
     }
 
     fn on_resend(&mut self, slot: Slot, number: usize, sends: u8, turn: &mut Turn<'_>) {
-        let Some(attempt) = self.attempts.get(number).filter(|attempt| attempt.sends == sends) else { return };
+        let Some(attempt) = self
+            .attempts
+            .get(number)
+            .filter(|attempt| attempt.sends == sends)
+        else {
+            return;
+        };
         match attempt.client {
-            Client::Invite(state) => self.step_invite(slot, number, state, invite_client::Event::TimerA, None, turn),
-            Client::Other(state) => self.step_other(slot, number, state, client::Event::TimerE, None, turn),
+            Client::Invite(state) => self.step_invite(
+                slot,
+                number,
+                state,
+                invite_client::Event::TimerA,
+                None,
+                turn,
+            ),
+            Client::Other(state) => {
+                self.step_other(slot, number, state, client::Event::TimerE, None, turn)
+            }
         }
     }
 
     /// Silence for `response_timeout`: no response at all; a 100 is one.
     fn on_try(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
-        let Some(attempt) = self.attempts.get(number).filter(|attempt| attempt.is_pending()) else { return };
+        let Some(attempt) = self
+            .attempts
+            .get(number)
+            .filter(|attempt| attempt.is_pending())
+        else {
+            return;
+        };
         let waits = match attempt.client {
             Client::Invite(state) => state == invite_client::State::Calling,
             // Timer F ends a non-INVITE whatever provisionals came (RFC 3261 §17.1.2.2).
@@ -52,13 +75,19 @@ impl Context {
             if left.is_zero() {
                 self.give_up(slot, number, Outcome::NoAnswer, turn);
             } else {
-                turn.engine.lanes.arm_once(turn.now + left, Alarm::Context(slot, Ring::Try(number as u8)));
+                turn.engine.lanes.arm_once(
+                    turn.now + left,
+                    Alarm::Context(slot, Ring::Try(number as u8)),
+                );
             }
         }
     }
 
     fn on_progress(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
-        let stuck = self.attempts.get(number).is_some_and(|attempt| attempt.is_pending() && !attempt.rang);
+        let stuck = self
+            .attempts
+            .get(number)
+            .is_some_and(|attempt| attempt.is_pending() && !attempt.rang);
         if stuck {
             self.give_up(slot, number, Outcome::NoProgress, turn);
         }
@@ -66,9 +95,18 @@ impl Context {
 
     /// Timer C (RFC 3261 §16.8): CANCEL downstream, 408 upstream.
     fn on_answer_timeout(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
-        let Some(attempt) = self.attempts.get(number).filter(|attempt| attempt.is_pending()) else { return };
+        let Some(attempt) = self
+            .attempts
+            .get(number)
+            .filter(|attempt| attempt.is_pending())
+        else {
+            return;
+        };
         if attempt.answer_at > turn.now {
-            turn.engine.lanes.arm_once(attempt.answer_at, Alarm::Context(slot, Ring::Answer(number as u8)));
+            turn.engine.lanes.arm_once(
+                attempt.answer_at,
+                Alarm::Context(slot, Ring::Answer(number as u8)),
+            );
             return;
         }
         if self.recovering.is_some() {
@@ -84,29 +122,56 @@ impl Context {
     }
 
     fn on_done(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
-        let Some(attempt) = self.attempts.get(number) else { return };
+        let Some(attempt) = self.attempts.get(number) else {
+            return;
+        };
         match attempt.client {
-            Client::Invite(state) => self.step_invite(slot, number, state, invite_client::Event::TimerDone, None, turn),
-            Client::Other(state) => self.step_other(slot, number, state, client::Event::TimerK, None, turn),
+            Client::Invite(state) => self.step_invite(
+                slot,
+                number,
+                state,
+                invite_client::Event::TimerDone,
+                None,
+                turn,
+            ),
+            Client::Other(state) => {
+                self.step_other(slot, number, state, client::Event::TimerK, None, turn)
+            }
         }
     }
 
     fn on_linger(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
-        let Some(attempt) = self.attempts.get(number) else { return };
-        let Client::Invite(state) = attempt.client else { return };
+        let Some(attempt) = self.attempts.get(number) else {
+            return;
+        };
+        let Client::Invite(state) = attempt.client else {
+            return;
+        };
         if state != invite_client::State::Abandoned {
             return;
         }
         if attempt.linger_at > turn.now {
-            turn.engine.lanes.arm_once(attempt.linger_at, Alarm::Context(slot, Ring::Linger(number as u8)));
+            turn.engine.lanes.arm_once(
+                attempt.linger_at,
+                Alarm::Context(slot, Ring::Linger(number as u8)),
+            );
             return;
         }
-        self.step_invite(slot, number, state, invite_client::Event::TimerDone, None, turn);
+        self.step_invite(
+            slot,
+            number,
+            state,
+            invite_client::Event::TimerDone,
+            None,
+            turn,
+        );
     }
 
     /// Timer E of a CANCEL, until it is answered or the INVITE is.
     fn on_cancel_again(&mut self, slot: Slot, number: usize, cancels: u8, turn: &mut Turn<'_>) {
-        let Some(attempt) = self.attempts.get(number) else { return };
+        let Some(attempt) = self.attempts.get(number) else {
+            return;
+        };
         let waits = attempt.client == Client::Invite(invite_client::State::Abandoned);
         // 500 ms, 1 s, 2 s, 4 s and on: eleven copies fill 64*T1 (RFC 3261 §17.1.2.2, Timer F).
         if waits && !attempt.cancel_done && attempt.cancels == cancels && cancels < 11 {
@@ -121,18 +186,25 @@ impl Context {
         if !self.is_waiting() || self.recovering.is_some() {
             return;
         }
-        if let Some(number) = self.attempts.iter().position(|attempt| attempt.is_pending() && !attempt.heard) {
+        if let Some(number) = self
+            .attempts
+            .iter()
+            .position(|attempt| attempt.is_pending() && !attempt.heard)
+        {
             self.why = "setup budget";
             self.give_up(slot, number, Outcome::OutOfTime, turn);
         }
     }
 
     fn on_reply_again(&mut self, slot: Slot, replies: u8, turn: &mut Turn<'_>) {
-        let Server::Invite(state) = self.server else { return };
+        let Server::Invite(state) = self.server else {
+            return;
+        };
         if replies != self.replies {
             return;
         }
-        let (next, actions) = invite_server::step(state, invite_server::Event::TimerG, self.is_reliable());
+        let (next, actions) =
+            invite_server::step(state, invite_server::Event::TimerG, self.is_reliable());
         self.server = Server::Invite(next);
         if let (true, super::Replay::Response(bytes)) =
             (actions.has(invite_server::Actions::REPLAY), &self.replay)
@@ -142,13 +214,18 @@ impl Context {
         }
         if actions.has(invite_server::Actions::ARM_G) {
             self.replies = self.replies.saturating_add(1);
-            turn.arm(invite_server::timer_g(self.replies), Alarm::Context(slot, Ring::Reply(self.replies)));
+            turn.arm(
+                invite_server::timer_g(self.replies),
+                Alarm::Context(slot, Ring::Reply(self.replies)),
+            );
         }
     }
 
     fn on_no_ack(&mut self) {
         if let Server::Invite(state) = self.server {
-            self.server = Server::Invite(invite_server::step(state, invite_server::Event::TimerH, self.is_reliable()).0);
+            self.server = Server::Invite(
+                invite_server::step(state, invite_server::Event::TimerH, self.is_reliable()).0,
+            );
         }
     }
 
@@ -168,13 +245,20 @@ impl Context {
 
     /// The ACK to our failure; `true`: it is one to a 2xx, and goes on to the callee.
     pub fn on_ack(&mut self, slot: Slot, turn: &mut Turn<'_>) -> bool {
-        let Server::Invite(state) = self.server else { return false };
-        let (next, actions) = invite_server::step(state, invite_server::Event::Ack, self.is_reliable());
+        let Server::Invite(state) = self.server else {
+            return false;
+        };
+        let (next, actions) =
+            invite_server::step(state, invite_server::Event::Ack, self.is_reliable());
         self.server = Server::Invite(next);
         if actions.has(invite_server::Actions::ARM_I) {
             // The CANCEL's own transaction answers copies for Timer J, by way of this context.
             let cancelled = self.why == CANCELLED && !self.is_reliable();
-            let after = if cancelled { LINGER } else { invite_server::timer_i(self.is_reliable()) };
+            let after = if cancelled {
+                LINGER
+            } else {
+                invite_server::timer_i(self.is_reliable())
+            };
             if after.is_zero() {
                 self.server = Server::Invite(invite_server::State::Terminated);
             } else {

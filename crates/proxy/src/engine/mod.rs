@@ -174,8 +174,10 @@ impl Engine {
     pub fn adopt(&mut self, routing: Arc<Routing>, now: Instant) {
         let fresh = Arc::new(Snapshot::new(routing, &self.tokens, &mut self.health, now));
         let configured = fresh.peers();
-        self.retired.push(std::mem::replace(&mut self.snapshot, fresh));
-        self.health.retain_configured(&|peer| configured.contains(peer));
+        self.retired
+            .push(std::mem::replace(&mut self.snapshot, fresh));
+        self.health
+            .retain_configured(&|peer| configured.contains(peer));
         self.release_retired();
     }
 
@@ -198,7 +200,12 @@ impl Engine {
 
     /// Our branch for one attempt of a context, or of a transaction of our own.
     pub fn branch(&self, slot: Slot, attempt: u8, loop_print: u64) -> BranchText {
-        let token = BranchToken { shard: self.shard, slot: slot.index, generation: slot.generation, attempt };
+        let token = BranchToken {
+            shard: self.shard,
+            slot: slot.index,
+            generation: slot.generation,
+            attempt,
+        };
         self.branches.write(token, loop_print)
     }
 
@@ -223,11 +230,20 @@ impl Engine {
 
     /// The remembered answer for a next hop that is not configured.
     pub fn name(&self, place: &Place, now: Instant) -> Option<&[Candidate]> {
-        self.names.get(place).filter(|(_, until)| *until > now).map(|(candidates, _)| &candidates[..])
+        self.names
+            .get(place)
+            .filter(|(_, until)| *until > now)
+            .map(|(candidates, _)| &candidates[..])
     }
 
     /// Remembers such an answer.
-    pub fn remember_name(&mut self, place: Place, candidates: Vec<Candidate>, ttl: Duration, now: Instant) {
+    pub fn remember_name(
+        &mut self,
+        place: Place,
+        candidates: Vec<Candidate>,
+        ttl: Duration,
+        now: Instant,
+    ) {
         if self.names.len() >= NAMES_MAX {
             self.names.retain(|_, (_, until)| *until > now);
             if self.names.len() >= NAMES_MAX {
@@ -255,7 +271,12 @@ impl Engine {
 
     /// What is in the tables, for tests.
     pub fn census(&self) -> crate::census::Census {
-        let of_snapshots: usize = self.retired.iter().chain([&self.snapshot]).map(|it| it.holds()).sum();
+        let of_snapshots: usize = self
+            .retired
+            .iter()
+            .chain([&self.snapshot])
+            .map(|it| it.holds())
+            .sum();
         crate::census::Census {
             keys: self.by_key.len(),
             waiting: self.waiting.len(),
@@ -329,17 +350,34 @@ impl Turn<'_> {
     /// A candidate's health changed: say so, and stir those who wait on it.
     pub fn changed(&mut self, change: Change) {
         let peer = self.engine.health.peer(change.ix);
-        self.tell(Event::Health { peer, was: change.was, is: change.is, why: change.why });
+        self.tell(Event::Health {
+            peer,
+            was: change.was,
+            is: change.is,
+            why: change.why,
+        });
         if change.is == HealthState::Down {
-            let hop = Hop { transport: peer.transport, listener: peer.listener, remote: peer.addr, connection: None };
+            let hop = Hop {
+                transport: peer.transport,
+                listener: peer.listener,
+                remote: peer.addr,
+                connection: None,
+            };
             let waiting = self.engine.waiting.list(Some(change.ix), hop);
-            self.engine.stirred.extend(waiting.into_iter().map(|slot| (slot, change.ix)));
+            self.engine
+                .stirred
+                .extend(waiting.into_iter().map(|slot| (slot, change.ix)));
         }
     }
 
     /// Answers a request without any state (its retransmission is answered in the same way).
-    pub fn reject(&mut self, request: &Message<'_>, from: Hop, reject: Reject, extra: &[(&str, &[u8])]) {
+    pub fn reject(
+        &mut self,
+        request: &Message<'_>,
+        from: Hop,
+        reject: Reject,
+        extra: &[(&str, &[u8])],
+    ) {
         crate::reply::stateless(self, request, from, reject, extra);
     }
 }
-

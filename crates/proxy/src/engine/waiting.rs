@@ -27,10 +27,16 @@ impl Waiting {
     /// One more waits.
     pub fn attach(&mut self, peer: Option<PeerIx>, hop: Hop, who: Slot) {
         if let Some(connection) = hop.connection {
-            self.by_connection.entry(connection).or_default().insert(pack(who));
+            self.by_connection
+                .entry(connection)
+                .or_default()
+                .insert(pack(who));
         }
         let Some(peer) = peer else {
-            self.elsewhere.entry((hop.transport, hop.remote)).or_default().insert(pack(who));
+            self.elsewhere
+                .entry((hop.transport, hop.remote))
+                .or_default()
+                .insert(pack(who));
             return;
         };
         let at = peer.0 as usize;
@@ -69,7 +75,12 @@ impl Waiting {
 
     /// How many wait by candidate or address; those by connection are among them.
     pub fn len(&self) -> usize {
-        let by_address = self.configured.iter().chain(self.elsewhere.values()).map(Set::len).sum::<usize>();
+        let by_address = self
+            .configured
+            .iter()
+            .chain(self.elsewhere.values())
+            .map(Set::len)
+            .sum::<usize>();
         by_address.max(self.by_connection.len())
     }
 
@@ -79,8 +90,15 @@ impl Waiting {
             Some(peer) => self.configured.get(peer.0 as usize),
             None => self.elsewhere.get(&(hop.transport, hop.remote)),
         };
-        let by_connection = hop.connection.and_then(|connection| self.by_connection.get(&connection));
-        let mut all: Vec<u64> = waiting.into_iter().chain(by_connection).flatten().copied().collect();
+        let by_connection = hop
+            .connection
+            .and_then(|connection| self.by_connection.get(&connection));
+        let mut all: Vec<u64> = waiting
+            .into_iter()
+            .chain(by_connection)
+            .flatten()
+            .copied()
+            .collect();
         all.sort_unstable();
         all.dedup();
         all.into_iter().map(unpack).collect()
@@ -93,7 +111,10 @@ fn pack(slot: Slot) -> u64 {
 }
 
 fn unpack(packed: u64) -> Slot {
-    Slot { index: packed as u32, generation: (packed >> 32) as u32 }
+    Slot {
+        index: packed as u32,
+        generation: (packed >> 32) as u32,
+    }
 }
 
 /// A hasher for our own numbers, which nobody outside can choose.
@@ -112,7 +133,9 @@ impl Hasher for Mixed {
     }
 
     fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        self.0 = (self.0 ^ value)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29);
     }
 
     fn write_u128(&mut self, value: u128) {
@@ -133,12 +156,24 @@ mod tests {
             connection: None,
         };
         let mut waiting = Waiting::default();
-        let slots: Vec<Slot> = (0..5).map(|n| Slot { index: 9 - n, generation: n }).collect();
+        let slots: Vec<Slot> = (0..5)
+            .map(|n| Slot {
+                index: 9 - n,
+                generation: n,
+            })
+            .collect();
         for peer in [Some(PeerIx(3)), None] {
-            slots.iter().for_each(|slot| waiting.attach(peer, hop(5060), *slot));
+            slots
+                .iter()
+                .for_each(|slot| waiting.attach(peer, hop(5060), *slot));
             waiting.detach(peer, hop(5060), slots[2]);
-            assert_eq!(waiting.list(peer, hop(5060)), [slots[0], slots[1], slots[3], slots[4]]);
-            slots.iter().for_each(|slot| waiting.detach(peer, hop(5060), *slot));
+            assert_eq!(
+                waiting.list(peer, hop(5060)),
+                [slots[0], slots[1], slots[3], slots[4]]
+            );
+            slots
+                .iter()
+                .for_each(|slot| waiting.detach(peer, hop(5060), *slot));
         }
         assert!(waiting.elsewhere.is_empty() && waiting.list(None, hop(5061)).is_empty());
     }

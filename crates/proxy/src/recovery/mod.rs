@@ -230,7 +230,9 @@ impl RecoveryCall {
             Answer::Http { status, .. } => Failure::Status(status),
             Answer::HttpFailed(failure) => Failure::Http(failure),
             // The slow side's mistake must not cost the caller the retries.
-            Answer::Resolved { .. } | Answer::ResolveFailed => Failure::Http(crate::question::HttpFailure::Broken),
+            Answer::Resolved { .. } | Answer::ResolveFailed => {
+                Failure::Http(crate::question::HttpFailure::Broken)
+            }
         };
         request.charge(Some(failure), took);
         let (shown, words) = (request.url().shown().to_owned(), failure.words());

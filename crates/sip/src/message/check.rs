@@ -53,7 +53,15 @@ impl<'a> Message<'a> {
         }
         let max_forwards = self.max_forwards()?;
         let uri = self.check_request_uri()?;
-        Ok(Facts { via, call_id, from_tag, to_tag, cseq, max_forwards, uri })
+        Ok(Facts {
+            via,
+            call_id,
+            from_tag,
+            to_tag,
+            cseq,
+            max_forwards,
+            uri,
+        })
     }
 
     fn check_counts(&self) -> Result<(), Malformed> {

@@ -20,9 +20,9 @@ mod parse;
 mod salvage;
 mod values;
 
+pub use check::Facts;
 pub(crate) use parse::{content_length, is_status_line};
 pub(crate) use values::{Split, comma};
-pub use check::Facts;
 pub use values::{Value, Values};
 
 /// How much of a stranger's message is looked at.

@@ -232,7 +232,11 @@ fn silence_to_probes_means_nothing_from_a_peer_that_answers_calls_alone() {
     }
     assert_eq!(world.table.state(ix), HealthState::Up);
     world.fail(ix, 2);
-    assert_eq!(world.table.state(ix), HealthState::Down, "its calls still speak");
+    assert_eq!(
+        world.table.state(ix),
+        HealthState::Down,
+        "its calls still speak"
+    );
     // Once it has answered one probe, their silence counts.
     world.see(ix, Evidence::ProbeAnswered);
     world.see(ix, Evidence::ProbeFailed("silent"));
