@@ -25,7 +25,7 @@ fn choices(count: u16) -> Vec<Choice> {
     (1..=count)
         .map(|number| Choice {
             priority: number % 2,
-            weight: number * 10,
+            weight: u32::from(number) * 10,
             active: u32::from(number % 5),
             id: u64::from(number),
         })
