@@ -46,13 +46,11 @@ impl<'a> Heading<'a> {
         let own_target = target
             .filter(|uri| memmem::find(uri, b"lr").is_some())
             .and_then(|uri| Uri::parse(uri).ok());
-        if let Some(uri) = own_target.filter(|uri| uri.has_lr() && snapshot.own_uri(uri).is_some())
-        {
-            if let Some((last, before)) = left.split_last() {
-                heading.strict = Strict::TakeLastRoute;
-                heading.take_token(&uri, tokens);
-                (target, left) = (Some(*last), before);
-            }
+        let own_target = own_target.filter(|uri| uri.has_lr() && snapshot.own_uri(uri).is_some());
+        if let (Some(uri), Some((last, before))) = (own_target, left.split_last()) {
+            heading.strict = Strict::TakeLastRoute;
+            heading.take_token(&uri, tokens);
+            (target, left) = (Some(*last), before);
         }
         let taken_last = heading.strict == Strict::TakeLastRoute;
         let own = own_routes(left, snapshot, |listener, uri| {

@@ -9,6 +9,7 @@ mod finish;
 mod recover;
 mod respond;
 mod timers;
+mod write;
 
 use std::{
     sync::Arc,
