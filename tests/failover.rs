@@ -38,7 +38,7 @@ fn a_thousand_calls_are_shared_60_20_20() {
         "each call went to one PBX: {counts:?}"
     );
     for (count, share) in counts.into_iter().zip([0.6, 0.2, 0.2, 0.0]) {
-        let sigma = (1000.0 * share * (1.0 - share)).sqrt();
+        let sigma = (1000f64 * share * (1.0 - share)).sqrt();
         assert!((count - 1000.0 * share).abs() <= 4.0 * sigma, "{counts:?}");
     }
 }

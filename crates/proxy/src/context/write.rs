@@ -1,0 +1,277 @@
+//! The messages of an attempt: its request, its CANCEL and its ACK, each derived from the original
+//! request whenever it is sent.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use trunkline_sip::{Message, Uri};
+
+use super::{Context, TokenBytes};
+use crate::{
+    Event, UDP_SAFE_BYTES,
+    engine::{Alarm, Engine, Ring, Turn},
+    forward::{self, RecordRoute, RequestPlan, Sent, Strict, ViaPlan},
+    in_dialog::max_forwards,
+    table::Slot,
+    token::{DialogToken, Party},
+    transaction::{LINGER, client},
+    walk::{Addressed, request_address},
+};
+
+/// A Request-URI while it is being made.
+type UriText = SmallVec<[u8; 128]>;
+
+impl Context {
+    /// Sends the attempt's request, for the first time or again: the same bytes.
+    pub(super) fn transmit(
+        &mut self,
+        slot: Slot,
+        number: usize,
+        request: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.attempts[number].sends = self.attempts[number].sends.saturating_add(1);
+        let first = self.attempts[number].sends == 1;
+        let attempt = &self.attempts[number];
+        let connect = self
+            .walk
+            .attempts(&self.snapshot, attempt.trunk)
+            .map(|limits| limits.connect_timeout);
+        let mut size = 0;
+        let engine = &*turn.engine;
+        turn.out.send(
+            attempt.hop,
+            connect.unwrap_or(Duration::from_secs(2)),
+            |out| {
+                let start = out.len();
+                self.write_request(engine, slot, number, request, out);
+                size = out.len() - start;
+            },
+        );
+        if first
+            && size > UDP_SAFE_BYTES
+            && !self.attempts[number].candidate.transport.is_reliable()
+        {
+            turn.tell(Event::OversizedDatagram);
+        }
+    }
+
+    fn write_request(
+        &self,
+        engine: &Engine,
+        slot: Slot,
+        number: usize,
+        request: &Message<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let attempt = &self.attempts[number];
+        let candidate = &attempt.candidate;
+        let mut uri = UriText::new();
+        self.request_uri(number, request, &mut uri);
+        let branch = engine.branch(slot, number as u8, self.loop_print);
+        let token = self.token(engine, number, request);
+        let incoming = RecordRoute {
+            transport: self.from.transport,
+            advertise: self.snapshot.advertise(self.from.listener),
+            token: token.as_deref(),
+        };
+        let outgoing = RecordRoute {
+            transport: candidate.transport,
+            advertise: self.snapshot.advertise(candidate.listener),
+            token: None,
+        };
+        let both = [outgoing, incoming];
+        // RFC 5658: where the two sides differ, each finds its own side of us at the top.
+        let records: &[RecordRoute<'_>] = match token {
+            None => &[],
+            Some(_) if candidate.listener == self.from.listener => &both[1..],
+            Some(_) => &both,
+        };
+        let plan = RequestPlan {
+            record_route: records,
+            ..self.plan(number, request, &uri, branch.as_ref())
+        };
+        let routes: SmallVec<[(&str, &[u8]); 2]> = self
+            .in_dialog
+            .iter()
+            .flat_map(|dialog| &dialog.routes)
+            .map(|route| ("Route", &route[..]))
+            .collect();
+        let plan = RequestPlan {
+            append: &routes,
+            ..plan
+        };
+        // The request passed its checks when it came in; one that fails here was never forwarded.
+        let _ = forward::request(request, &plan, out);
+    }
+
+    /// What every message of the attempt has in common.
+    fn plan<'p>(
+        &'p self,
+        number: usize,
+        request: &Message<'_>,
+        uri: &'p [u8],
+        branch: &'p [u8],
+    ) -> RequestPlan<'p> {
+        let candidate = &self.attempts[number].candidate;
+        RequestPlan {
+            request_uri: (!uri.is_empty()).then_some(uri),
+            drop_routes: usize::from(self.drop_routes),
+            received: Some(self.from.remote),
+            via: ViaPlan {
+                transport: candidate.transport,
+                sent_by: self.snapshot.advertise(candidate.listener),
+                branch,
+                alias: false,
+            },
+            record_route: &[],
+            max_forwards: max_forwards(request),
+            strict: self
+                .in_dialog
+                .as_ref()
+                .map_or(Strict::None, |dialog| dialog.strict),
+            content_length: candidate.transport.is_reliable(),
+            append: &[],
+        }
+    }
+
+    /// The attempt's Request-URI; stays empty where it is the request's own.
+    fn request_uri(&self, number: usize, request: &Message<'_>, uri: &mut UriText) {
+        let attempt = &self.attempts[number];
+        match request_address(&self.snapshot, attempt.trunk, attempt.addressed) {
+            Some(address) => {
+                if let Some(Ok(old)) = request.request_uri().map(Uri::parse) {
+                    forward::request_uri(&old, address, uri);
+                }
+            }
+            None => uri.extend_from_slice(&attempt.request_uri),
+        }
+    }
+
+    /// The dialog token of the attempt's Record-Route; `None` for requests that make no dialog.
+    fn token(&self, engine: &Engine, number: usize, request: &Message<'_>) -> Option<TokenBytes> {
+        use trunkline_sip::Method;
+        if let Some(dialog) = &self.in_dialog {
+            return dialog.token.clone();
+        }
+        if !matches!(
+            request.method()?,
+            Method::Invite | Method::Subscribe | Method::Refer
+        ) {
+            return None;
+        }
+        Some(TokenBytes::from_slice(
+            engine
+                .tokens
+                .write(&self.dialog_token(engine, number, request))
+                .as_ref(),
+        ))
+    }
+
+    fn dialog_token(&self, engine: &Engine, number: usize, request: &Message<'_>) -> DialogToken {
+        let attempt = &self.attempts[number];
+        DialogToken {
+            trunk: self.snapshot.trunk_hash(attempt.trunk),
+            direction: self.walk.direction(),
+            caller_tag: engine
+                .tokens
+                .name_hash(request.from_tag().unwrap_or_default()),
+            target: match attempt.addressed {
+                Addressed::Edge(at) | Addressed::Target(at) => at,
+                Addressed::Fixed => u16::MAX,
+            },
+            started: engine.unix(self.began),
+            caller: Party {
+                transport: self.from.transport,
+                addr: self.from.remote,
+            },
+            callee: Party {
+                transport: attempt.candidate.transport,
+                addr: attempt.candidate.addr,
+            },
+        }
+    }
+
+    /// Runs `write` with what the attempt's request was sent as.
+    fn with_sent(
+        &self,
+        engine: &Engine,
+        slot: Slot,
+        number: usize,
+        request: &Message<'_>,
+        write: impl FnOnce(&Sent<'_>),
+    ) {
+        let mut uri = UriText::new();
+        self.request_uri(number, request, &mut uri);
+        let branch = engine.branch(slot, number as u8, self.loop_print);
+        let plan = self.plan(number, request, &uri, branch.as_ref());
+        let request_uri = plan
+            .request_uri
+            .or(request.request_uri())
+            .unwrap_or_default();
+        write(&Sent {
+            request_uri,
+            drop_routes: plan.drop_routes,
+            strict: plan.strict,
+            via: plan.via,
+        });
+    }
+
+    /// Sends (or repeats) the attempt's CANCEL (RFC 3261 §9.1).
+    pub(super) fn send_cancel(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
+        let attempt = &mut self.attempts[number];
+        attempt.cancels = attempt.cancels.saturating_add(1);
+        // Remembered for 64*T1 after its last message (BEHAVIOUR 5): an answer to this one counts.
+        attempt.linger_at = attempt.linger_at.max(turn.now + LINGER);
+        let (cancels, reliable) = (attempt.cancels, attempt.candidate.transport.is_reliable());
+        let reason = match self.caller {
+            super::Caller::Answered(code) if (200..300).contains(&code) => {
+                Some("SIP;cause=200;text=\"Call completed elsewhere\"")
+            }
+            super::Caller::Answered(_) | super::Caller::Waiting => None,
+        };
+        self.with_request(|context, request| {
+            let engine = &*turn.engine;
+            let out = &mut *turn.out;
+            context.with_sent(engine, slot, number, request, |sent| {
+                out.send(
+                    context.attempts[number].hop,
+                    Duration::from_secs(2),
+                    |bytes| {
+                        forward::cancel(request, sent, reason, bytes);
+                    },
+                );
+            });
+        });
+        if !reliable {
+            let after = client::timer_e(client::State::Trying, cancels);
+            turn.arm(
+                after,
+                Alarm::Context(slot, Ring::Cancel(number as u8, cancels)),
+            );
+        }
+    }
+
+    /// The ACK to a failure (RFC 3261 §17.1.1.3).
+    pub(super) fn send_ack(
+        &mut self,
+        slot: Slot,
+        number: usize,
+        response: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.with_request(|context, request| {
+            let engine = &*turn.engine;
+            let out = &mut *turn.out;
+            context.with_sent(engine, slot, number, request, |sent| {
+                out.send(
+                    context.attempts[number].hop,
+                    Duration::from_secs(2),
+                    |bytes| {
+                        forward::ack_failure(request, sent, response, bytes);
+                    },
+                );
+            });
+        });
+    }
+}
