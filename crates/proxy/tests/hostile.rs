@@ -22,7 +22,9 @@ fn runs(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let script = bytes(seed);
         if let Err(cause) = std::panic::catch_unwind(|| operations::run(&script)) {
-            eprintln!("seed {seed}: again with TRUNKLINE_HOSTILE_SEED={seed} cargo test -p trunkline-proxy --test hostile");
+            eprintln!(
+                "seed {seed}: again with TRUNKLINE_HOSTILE_SEED={seed} cargo test -p trunkline-proxy --test hostile"
+            );
             std::panic::resume_unwind(cause);
         }
     }
@@ -30,7 +32,9 @@ fn runs(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn no_sequence_of_messages_timers_and_losses_breaks_a_promise() {
-    let first = std::env::var("TRUNKLINE_HOSTILE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let first = std::env::var("TRUNKLINE_HOSTILE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     runs(first.map_or(0..300, |seed| seed..seed + 1));
 }
 

@@ -58,6 +58,15 @@ impl World {
     }
 
     pub fn with(file: &str, names: impl Fn(&mut Vec<(&'static str, &'static str)>)) -> Self {
+        Self::tuned(file, names, |_| {})
+    }
+
+    /// With settings that no file can say.
+    pub fn tuned(
+        file: &str,
+        names: impl Fn(&mut Vec<(&'static str, &'static str)>),
+        tune: impl Fn(&mut trunkline_proxy::Settings),
+    ) -> Self {
         let mut table = vec![
             ("one.carrier.test", "203.0.113.1:5060 203.0.113.2:5060"),
             ("two.carrier.test", "203.0.113.9:5060"),
@@ -65,10 +74,16 @@ impl World {
         names(&mut table);
         let loaded = trunkline_config::parse(file, Path::new("t.toml"), &trunkline_config::System)
             .unwrap_or_else(|report| panic!("{report}"));
-        let settings = loaded.settings;
+        let mut settings = (*loaded.settings).clone();
+        tune(&mut settings);
+        let settings = Arc::new(settings);
         let places = settings.places.iter().map(|place| {
-            let addresses = table.iter().find(|(name, _)| *name == &*place.host).map(|(_, it)| (*it).to_owned());
-            let addresses = addresses.unwrap_or_else(|| format!("{}:{}", place.host, place.port.unwrap_or(5060)));
+            let addresses = table
+                .iter()
+                .find(|(name, _)| *name == &*place.host)
+                .map(|(_, it)| (*it).to_owned());
+            let addresses = addresses
+                .unwrap_or_else(|| format!("{}:{}", place.host, place.port.unwrap_or(5060)));
             let candidates = addresses.split(' ').map(|addr| Candidate {
                 priority: 0,
                 weight: 0,
@@ -76,14 +91,31 @@ impl World {
                 addr: addr.parse().unwrap(),
                 listener: ListenerId(u16::from(place.transport == Some(Transport::Tcp))),
             });
-            Arc::new(Resolved { candidates: candidates.collect(), freshness: Freshness::Fresh })
+            Arc::new(Resolved {
+                candidates: candidates.collect(),
+                freshness: Freshness::Fresh,
+            })
         });
         let routing = Arc::new(Routing::new(Arc::clone(&settings), places.collect()));
+        #[allow(clippy::disallowed_methods)] // Where virtual time begins; it is never read again.
         let start = Instant::now();
-        let clock = Clock { at: start, unix: 1_800_000_000 };
-        let seed = Seed { cluster: [7; 16], process: [9; 16] };
+        let clock = Clock {
+            at: start,
+            unix: 1_800_000_000,
+        };
+        let seed = Seed {
+            cluster: [7; 16],
+            process: [9; 16],
+        };
         let proxy = Proxy::new(ShardId(0), clock, routing, seed);
-        World { start, now: start, proxy, out: Outbox::new(), asked: Vec::new(), events: Vec::new() }
+        World {
+            start,
+            now: start,
+            proxy,
+            out: Outbox::new(),
+            asked: Vec::new(),
+            events: Vec::new(),
+        }
     }
 
     pub fn collect(&mut self) -> Vec<(String, String)> {
@@ -92,7 +124,10 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Send { to, bytes, .. } => {
-                    sent.push((to.remote.to_string(), String::from_utf8_lossy(self.out.bytes(&bytes)).into_owned()));
+                    sent.push((
+                        to.remote.to_string(),
+                        String::from_utf8_lossy(self.out.bytes(&bytes)).into_owned(),
+                    ));
                 }
                 Effect::Ask { ask, question } => self.asked.push((ask, *question)),
                 Effect::Tell(event) => self.events.push(event),
@@ -104,12 +139,24 @@ impl World {
 
     pub fn hop(addr: &str) -> Hop {
         let remote: SocketAddr = addr.parse().unwrap();
-        Hop { transport: Transport::Udp, listener: ListenerId(0), remote, connection: None }
+        Hop {
+            transport: Transport::Udp,
+            listener: ListenerId(0),
+            remote,
+            connection: None,
+        }
     }
 
     pub fn message(&mut self, from: &str, text: &str) -> Vec<(String, String)> {
         let bytes = text.as_bytes();
-        self.proxy.handle(self.now, Input::Message { from: Self::hop(from), bytes }, &mut self.out);
+        self.proxy.handle(
+            self.now,
+            Input::Message {
+                from: Self::hop(from),
+                bytes,
+            },
+            &mut self.out,
+        );
         self.collect()
     }
 
@@ -138,7 +185,11 @@ pub fn invite(uri: &str, call: &str, from: &str) -> String {
 
 pub fn respond(request: &str, code: u16, tag: &str, contact: &str) -> String {
     let mut text = format!("SIP/2.0 {code} X\r\n");
-    for line in request.split("\r\n").skip(1).take_while(|line| !line.is_empty()) {
+    for line in request
+        .split("\r\n")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+    {
         let name = line.split(':').next().unwrap();
         match name {
             "Via" | "From" | "Call-ID" | "CSeq" | "Record-Route" => text += &format!("{line}\r\n"),
@@ -154,5 +205,7 @@ pub fn respond(request: &str, code: u16, tag: &str, contact: &str) -> String {
 }
 
 pub fn line<'t>(text: &'t str, name: &str) -> &'t str {
-    text.split("\r\n").find(|line| line.starts_with(name)).unwrap_or_default()
+    text.split("\r\n")
+        .find(|line| line.starts_with(name))
+        .unwrap_or_default()
 }

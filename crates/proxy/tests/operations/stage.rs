@@ -9,8 +9,8 @@ use std::{
 };
 
 use trunkline_proxy::{
-    Answer, AskId, Clock, ConnectionId, Effect, Hop, Input, ListenerId, Outbox, Proxy, Question, Routing, Seed,
-    ShardId,
+    Answer, AskId, Clock, ConnectionId, Effect, Hop, Input, ListenerId, Outbox, Proxy, Question,
+    Routing, Seed, ShardId,
     routing::{Candidate, Freshness, Resolved},
 };
 use trunkline_sip::{Limits, Message, Transport};
@@ -19,7 +19,12 @@ use super::Script;
 
 /// Addresses that hosts of the files below resolve to, and where our messages come from.
 pub const PBX: [&str; 3] = ["10.0.2.1:5060", "10.0.2.2:5060", "10.0.1.5:5060"];
-pub const CARRIERS: [&str; 4] = ["198.51.100.1:5060", "198.51.100.2:5060", "203.0.113.9:5060", "198.18.5.1:5080"];
+pub const CARRIERS: [&str; 4] = [
+    "198.51.100.1:5060",
+    "198.51.100.2:5060",
+    "203.0.113.9:5060",
+    "198.18.5.1:5080",
+];
 pub const STRANGERS: [&str; 3] = ["192.0.2.66:5060", "100.64.0.1:5060", "[2001:db8::66]:5060"];
 /// Our own two listeners.
 pub const US: &str = "192.0.2.10:5060";
@@ -67,26 +72,72 @@ targets = [{ uri = "sip:pbx.test", priority = 1, weight = 1 }]
 
 /// Many kinds of files; a run begins with one of them and may swap to others.
 const FILES: [&[&str]; 5] = [
-    &[HEAD, ACME, OTHER, "[health]\nprobe_interval = \"off\"\ntarget_probe_interval = \"off\"\n"],
-    &[HEAD, ACME, OTHER, "[access]\nunknown_source = \"drop\"\nrate = 3\n"],
-    &[HEAD, OTHER, "[[route]]\nmatch = \"+1*\"\ntrunks = [\"other\"]\n"],
-    &[HEAD, OTHER, ACME, "[[route]]\nmatch = \"*\"\ntrunks = [\"acme\", \"other\"]\n"],
+    &[
+        HEAD,
+        ACME,
+        OTHER,
+        "[health]\nprobe_interval = \"off\"\ntarget_probe_interval = \"off\"\n",
+    ],
+    &[
+        HEAD,
+        ACME,
+        OTHER,
+        "[access]\nunknown_source = \"drop\"\nrate = 3\n",
+    ],
+    &[
+        HEAD,
+        OTHER,
+        "[[route]]\nmatch = \"+1*\"\ntrunks = [\"other\"]\n",
+    ],
+    &[
+        HEAD,
+        OTHER,
+        ACME,
+        "[[route]]\nmatch = \"*\"\ntrunks = [\"acme\", \"other\"]\n",
+    ],
     &[HEAD, ACME],
 ];
 
 /// What a name of the files resolves to; the fourth variant has no answers at all.
 const NAMES: [(&str, [&str; 3]); 5] = [
-    ("one.acme.test", ["198.51.100.1:5060 198.51.100.2:5060", "198.51.100.3:5060", ""]),
-    ("two.acme.test", ["198.51.100.2:5060", "", "198.51.100.9:5060"]),
-    ("three.acme.test", ["198.51.100.1:5060", "198.51.100.1:5070", ""]),
-    ("one.other.test", ["203.0.113.9:5060 198.18.5.1:5080", "203.0.113.9:5060", ""]),
-    ("pbx.test", ["10.0.2.2:5060", "10.0.2.1:5060 10.0.2.7:5060", "10.0.2.8:5060"]),
+    (
+        "one.acme.test",
+        [
+            "198.51.100.1:5060 198.51.100.2:5060",
+            "198.51.100.3:5060",
+            "",
+        ],
+    ),
+    (
+        "two.acme.test",
+        ["198.51.100.2:5060", "", "198.51.100.9:5060"],
+    ),
+    (
+        "three.acme.test",
+        ["198.51.100.1:5060", "198.51.100.1:5070", ""],
+    ),
+    (
+        "one.other.test",
+        ["203.0.113.9:5060 198.18.5.1:5080", "203.0.113.9:5060", ""],
+    ),
+    (
+        "pbx.test",
+        [
+            "10.0.2.2:5060",
+            "10.0.2.1:5060 10.0.2.7:5060",
+            "10.0.2.8:5060",
+        ],
+    ),
 ];
 
 /// The rings of what was said last, to be said again.
 const REMEMBERED: usize = 48;
 
-const LIMITS: Limits = Limits { message: 65_535, headers: 256, line: 8192 };
+const LIMITS: Limits = Limits {
+    message: 65_535,
+    headers: 256,
+    line: 8192,
+};
 
 /// A message that was put in, or came out.
 #[derive(Clone)]
@@ -115,9 +166,21 @@ pub struct Stage {
 impl Stage {
     pub fn new(script: &mut Script<'_>) -> Self {
         let routing = routing(script.pick(FILES.len()), 0);
+        #[allow(clippy::disallowed_methods)] // Where virtual time begins; it is never read again.
         let start = Instant::now();
-        let seed = Seed { cluster: [7; 16], process: [9; 16] };
-        let proxy = Proxy::new(ShardId(0), Clock { at: start, unix: 1_800_000_000 }, Arc::clone(&routing), seed);
+        let seed = Seed {
+            cluster: [7; 16],
+            process: [9; 16],
+        };
+        let proxy = Proxy::new(
+            ShardId(0),
+            Clock {
+                at: start,
+                unix: 1_800_000_000,
+            },
+            Arc::clone(&routing),
+            seed,
+        );
         let mut stage = Stage {
             start,
             now: start,
@@ -143,16 +206,27 @@ impl Stage {
     }
 
     fn learn_addresses(&mut self) {
-        let all = self.routing.places().iter().flat_map(|place| &place.candidates);
+        let all = self
+            .routing
+            .places()
+            .iter()
+            .flat_map(|place| &place.candidates);
         self.known.extend(all.map(|candidate| candidate.addr.ip()));
-        let named = PBX.iter().chain(&CARRIERS).map(|addr| addr.parse::<SocketAddr>().unwrap().ip());
+        let named = PBX
+            .iter()
+            .chain(&CARRIERS)
+            .map(|addr| addr.parse::<SocketAddr>().unwrap().ip());
         let routing = &self.routing;
-        self.known.extend(named.filter(|ip| !routing.role(*ip).is_unknown()));
+        self.known
+            .extend(named.filter(|ip| !routing.role(*ip).is_unknown()));
     }
 
     /// A message comes in.
     pub fn say(&mut self, hop: Hop, bytes: &[u8]) {
-        self.heard.push_back(Said { hop, bytes: bytes.into() });
+        self.heard.push_back(Said {
+            hop,
+            bytes: bytes.into(),
+        });
         if self.heard.len() > REMEMBERED {
             self.heard.pop_front();
         }
@@ -163,13 +237,15 @@ impl Stage {
     pub fn answer(&mut self, ask: AskId, answer: Answer) {
         if let Answer::Resolved { candidates, .. } = &answer {
             // Only what DNS says for a webhook's Dial invites; a message's own next hop does not.
-            self.invited.extend(candidates.iter().map(|candidate| candidate.addr.ip()));
+            self.invited
+                .extend(candidates.iter().map(|candidate| candidate.addr.ip()));
         }
         if let Answer::Http { body, .. } = &answer {
             // The bodies of the script name these literally.
             let text = String::from_utf8_lossy(body).into_owned();
             let words = text.split(|c: char| !(c.is_ascii_digit() || c == '.'));
-            self.invited.extend(words.filter_map(|word| word.parse::<IpAddr>().ok()));
+            self.invited
+                .extend(words.filter_map(|word| word.parse::<IpAddr>().ok()));
         }
         self.put(Input::Answer { ask, answer }, None);
     }
@@ -200,23 +276,47 @@ impl Stage {
         let text = || String::from_utf8_lossy(bytes).into_owned();
         let message = Message::parse(bytes, &LIMITS)
             .unwrap_or_else(|error| panic!("what goes to {to} is not SIP: {error:?}\n{}", text()));
-        let ours = message.top_via().ok().and_then(|via| via.branch()).map(<[u8]>::len) == Some(39)
-            && message.top_via().is_ok_and(|via| format!("{:?}", via.host).contains("192.0.2.10"));
+        let ours = message
+            .top_via()
+            .ok()
+            .and_then(|via| via.branch())
+            .map(<[u8]>::len)
+            == Some(39)
+            && message
+                .top_via()
+                .is_ok_and(|via| format!("{:?}", via.host).contains("192.0.2.10"));
         if message.is_request() {
-            message.check().unwrap_or_else(|error| panic!("to {to}: {error:?}\n{}", text()));
+            message
+                .check()
+                .unwrap_or_else(|error| panic!("to {to}: {error:?}\n{}", text()));
             assert!(ours, "a request without our Via to {to}:\n{}", text());
         }
         let ip = to.remote.ip();
-        let welcome = self.known.contains(&ip) || self.invited.contains(&ip) || !self.routing.role(ip).is_unknown();
-        assert!(welcome, "a stranger is sent to at {to} after {speaker:?}:\n{}", text());
+        let welcome = self.known.contains(&ip)
+            || self.invited.contains(&ip)
+            || !self.routing.role(ip).is_unknown();
+        assert!(
+            welcome,
+            "a stranger is sent to at {to} after {speaker:?}:\n{}",
+            text()
+        );
         assert!(to.remote.to_string() != US, "to ourselves:\n{}", text());
     }
 
     fn check_sizes(&self) {
         let census = self.proxy.census();
-        assert!(census.contexts <= 4096 && census.parked <= 1000 && census.addresses <= 70_000, "{census:?}");
-        assert!(census.keys <= census.contexts && census.in_setup <= census.contexts, "{census:?}");
-        assert!(census.waiting <= census.contexts && census.active <= census.calls, "{census:?}");
+        assert!(
+            census.contexts <= 4096 && census.parked <= 1000 && census.addresses <= 70_000,
+            "{census:?}"
+        );
+        assert!(
+            census.keys <= census.contexts && census.in_setup <= census.contexts,
+            "{census:?}"
+        );
+        assert!(
+            census.waiting <= census.contexts && census.active <= census.calls,
+            "{census:?}"
+        );
         // A context or transaction of our own has so many timers at most, and a few outlive it.
         assert!(census.timers <= 20_000, "{census:?}");
     }
@@ -227,7 +327,11 @@ impl Stage {
         let mut same = 0;
         while let Some(due) = self.proxy.next_deadline().filter(|due| *due <= end) {
             same = if due > self.now { 0 } else { same + 1 };
-            assert!(same < 10_000, "time stands still at {:?}", self.now - self.start);
+            assert!(
+                same < 10_000,
+                "time stands still at {:?}",
+                self.now - self.start
+            );
             self.now = due.max(self.now);
             self.put(Input::Deadline, None);
         }
@@ -243,17 +347,26 @@ impl Stage {
             for (ask, question) in std::mem::take(&mut self.asked) {
                 let answer = match question {
                     Question::Resolve(_) => Answer::ResolveFailed,
-                    Question::Http(_) => Answer::HttpFailed(trunkline_proxy::question::HttpFailure::Timeout),
+                    Question::Http(_) => {
+                        Answer::HttpFailed(trunkline_proxy::question::HttpFailure::Timeout)
+                    }
                 };
                 self.answer(ask, answer);
             }
             self.wait(Duration::from_secs(10));
         }
-        assert!(self.asked.is_empty(), "questions without end: {:?}", self.asked);
+        assert!(
+            self.asked.is_empty(),
+            "questions without end: {:?}",
+            self.asked
+        );
         self.wait(span);
         self.put(Input::Routing(Arc::clone(&self.routing)), None);
         let census = self.proxy.census();
-        let left = trunkline_proxy::census::Census { addresses: census.addresses, ..Default::default() };
+        let left = trunkline_proxy::census::Census {
+            addresses: census.addresses,
+            ..Default::default()
+        };
         assert_eq!(census, left, "something is left");
         assert!(self.proxy.is_idle());
     }
@@ -293,14 +406,20 @@ fn make(file: usize, names: usize) -> Arc<Routing> {
             Some((_, variants)) => variants.get(names).copied().unwrap_or("").to_owned(),
             None => literal(),
         };
-        let candidates = text.split(' ').filter(|addr| !addr.is_empty()).map(|addr| Candidate {
-            priority: 0,
-            weight: 0,
-            transport: place.transport.unwrap_or(Transport::Udp),
-            addr: addr.parse().unwrap(),
-            listener: ListenerId(u16::from(place.transport == Some(Transport::Tcp))),
-        });
-        Arc::new(Resolved { candidates: candidates.collect(), freshness: Freshness::Fresh })
+        let candidates = text
+            .split(' ')
+            .filter(|addr| !addr.is_empty())
+            .map(|addr| Candidate {
+                priority: 0,
+                weight: 0,
+                transport: place.transport.unwrap_or(Transport::Udp),
+                addr: addr.parse().unwrap(),
+                listener: ListenerId(u16::from(place.transport == Some(Transport::Tcp))),
+            });
+        Arc::new(Resolved {
+            candidates: candidates.collect(),
+            freshness: Freshness::Fresh,
+        })
     });
     let places = places.collect();
     Arc::new(Routing::new(Arc::new(settings), places))
