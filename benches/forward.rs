@@ -51,7 +51,7 @@ fn invite(bencher: Bencher<'_, '_>) {
         .with_inputs(|| {
             let mut world = world.borrow_mut();
             // The inputs of a sample are made before its time is taken.
-            if world.number % 512 == 0 {
+            if world.number.is_multiple_of(512) {
                 world.rest();
             }
             world.number += 1;
