@@ -90,8 +90,7 @@ impl Happening {
     fn is_work(&self) -> bool {
         match self {
             Happening::ToTrunkline { bytes, .. } | Happening::ToPeer { bytes, .. } => {
-                let cseq = b" OPTIONS\r\n";
-                !bytes.windows(cseq.len()).any(|window| window == cseq)
+                !String::from_utf8_lossy(bytes).contains(" OPTIONS\r\n")
             }
             Happening::Wake(..)
             | Happening::Lost(..)
