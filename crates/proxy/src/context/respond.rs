@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_sip::{Message, Name};
+use trunkline_sip::{Message, Name, Scheme, Uri};
 
 use super::{Best, Caller, Context, Kind, Replay, Server};
 use crate::{
@@ -412,14 +412,8 @@ impl Context {
         if let Some(key) = self.in_dialog.as_ref().and_then(|dialog| dialog.call) {
             // A re-INVITE refreshes the targets of both sides (RFC 3261 §12.2.1.2).
             self.with_request(|_, request| {
-                let callee = response
-                    .contact()
-                    .map(|contact| contact.uri)
-                    .unwrap_or_default();
-                let caller = request
-                    .contact()
-                    .map(|contact| contact.uri)
-                    .unwrap_or_default();
+                let callee = contact_of(response);
+                let caller = contact_of(request);
                 let speaks = turn.engine.calls.get(key).map(|call| {
                     dialog::Calls::side_of(&call, request.from_tag().unwrap_or_default())
                 });
@@ -468,7 +462,7 @@ impl Context {
             .map(|value| value.bytes)
             .collect();
         let callee_routes = forward::routes_above(response, |route| {
-            trunkline_sip::Uri::parse(route.uri)
+            Uri::parse(route.uri)
                 .is_ok_and(|uri| self.snapshot.own_uri(&uri).is_some())
         });
         let call = NewCall {
@@ -480,19 +474,13 @@ impl Context {
             call_id,
             caller: NewSide {
                 hop: self.from,
-                contact: request
-                    .contact()
-                    .map(|contact| contact.uri)
-                    .unwrap_or_default(),
+                contact: contact_of(&request),
                 routes: &caller_routes,
                 tag: from_tag,
             },
             callee: NewSide {
                 hop,
-                contact: response
-                    .contact()
-                    .map(|contact| contact.uri)
-                    .unwrap_or_default(),
+                contact: contact_of(response),
                 routes: &callee_routes,
                 tag: to_tag,
             },
@@ -506,6 +494,13 @@ impl Context {
             }
         }
     }
+}
+
+/// A Contact that requests can be sent to; empty without one.
+fn contact_of<'a>(message: &Message<'a>) -> &'a [u8] {
+    let uri = message.contact().map(|contact| contact.uri).unwrap_or_default();
+    let sip = Uri::parse(uri).is_ok_and(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips));
+    if sip { uri } else { b"" }
 }
 
 /// Forgets an established call and says so.

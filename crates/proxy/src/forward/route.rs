@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 
 use smallvec::SmallVec;
-use trunkline_sip::{Fault, Malformed, Message, Name, NameAddr, message::Values};
+use trunkline_sip::{Fault, Malformed, Message, Name, NameAddr, Scheme, Uri, message::Values};
 
 use super::splice::Splice;
 
@@ -108,10 +108,12 @@ impl<'a> RouteChange<'a> {
     }
 }
 
-/// A URI from a header may hold what a start line may not: a fold, say, which would end it.
+/// A URI from a header may hold what a start line may not: a fold, say, which would end it, or a
+/// scheme that nobody would accept there.
 pub(super) fn request_uri(uri: &[u8]) -> Result<&[u8], Malformed> {
     let breaks_the_line = |byte: &u8| *byte <= b' ' || matches!(byte, b'<' | b'>' | 0x7f);
-    if uri.is_empty() || uri.iter().any(breaks_the_line) {
+    let scheme = Uri::parse(uri).map_or(Scheme::Other, |uri| uri.scheme);
+    if scheme == Scheme::Other || uri.iter().any(breaks_the_line) {
         return Err(Malformed {
             fault: Fault::RequestUri,
             at: 0,
