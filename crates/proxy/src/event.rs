@@ -107,7 +107,8 @@ pub enum Event {
     OversizedDatagram,
     /// A message waited for DNS (a next hop that is not in the configuration).
     Parked,
-    /// The table sizes, said now and then and whenever a snapshot is applied.
+    /// The table sizes: once a second while they change, when all is at rest, and with every
+    /// snapshot.
     Load(Load),
 }
 

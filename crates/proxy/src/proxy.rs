@@ -31,6 +31,8 @@ pub(crate) const LIMITS: Limits = Limits {
     headers: 256,
     line: 8192,
 };
+/// How often the sizes of the tables are told at most.
+const LOAD_EVERY: Duration = Duration::from_secs(1);
 /// How often established calls are looked through for those that outlived any call.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Longer than this no call is remembered; its BYE still travels by its token.
@@ -102,6 +104,8 @@ pub struct Proxy {
     engine: Engine,
     rates: Rates,
     due: Vec<crate::health::PeerIx>,
+    /// What was told of the tables last, and when.
+    load_told: (Instant, Load),
 }
 
 impl Proxy {
@@ -112,6 +116,7 @@ impl Proxy {
             engine: Engine::new(shard, clock, routing, &seed),
             rates: Rates::default(),
             due: Vec::new(),
+            load_told: (clock.at, Load::default()),
         }
     }
 
@@ -128,6 +133,21 @@ impl Proxy {
             Input::Deadline => self.on_deadline(now, out),
         }
         self.stir(now, out);
+        self.tell_load(now, out);
+    }
+
+    /// Says how full the tables are: once a second while that changes, and when the last request
+    /// is forgotten, so that what is shown of an idle proxy is true.
+    fn tell_load(&mut self, now: Instant, out: &mut Outbox) {
+        let at_rest = self.contexts.len() == 0 && self.load_told.1.contexts > 0;
+        if !at_rest && now.saturating_duration_since(self.load_told.0) < LOAD_EVERY {
+            return;
+        }
+        let load = self.load();
+        if load != self.load_told.1 {
+            out.tell(Event::Load(load));
+        }
+        self.load_told = (now, load);
     }
 
     /// When to call `handle` with [`Input::Deadline`]. Changes only inside `handle`.
@@ -353,8 +373,8 @@ impl Proxy {
 
     fn on_routing(&mut self, now: Instant, routing: Arc<Routing>, out: &mut Outbox) {
         self.engine.adopt(routing, now);
-        let load = self.load();
-        out.tell(Event::Load(load));
+        self.load_told = (now, self.load());
+        out.tell(Event::Load(self.load_told.1));
     }
 
     fn on_peer_health(&mut self, now: Instant, peer: Peer, is: HealthState, out: &mut Outbox) {

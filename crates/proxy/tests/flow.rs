@@ -2,7 +2,7 @@
 
 mod common;
 
-use trunkline_proxy::{Answer, Hop, HopLoss, Input, Question};
+use trunkline_proxy::{Answer, Event, Hop, HopLoss, Input, Question};
 
 use common::{CARRIER, PBX, World, invite, line, respond};
 
@@ -208,5 +208,26 @@ fn an_answer_that_comes_after_the_caller_gave_up_is_ended_by_ack_and_bye() {
     assert!(
         reaped[1].1.starts_with("BYE sip:b@10.0.2.1:5080 "),
         "{reaped:#?}"
+    );
+}
+
+#[test]
+fn the_sizes_told_last_are_those_of_the_proxy_at_rest() {
+    let mut world = World::new();
+    let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c6", PBX));
+    world.until(2_000);
+    let told = |world: &World| {
+        world.events.iter().rev().find_map(|event| match event {
+            Event::Load(load) => Some(*load),
+            _ => None,
+        })
+    };
+    assert_eq!(told(&world).map(|load| load.calls_in_setup), Some(1));
+    world.message(&sent[1].0, &respond(&sent[1].1, 486, "x", ""));
+    world.until(300_000);
+    let last = told(&world).expect("told");
+    assert_eq!(
+        (last.contexts, last.calls_in_setup, last.calls_active),
+        (0, 0, 0)
     );
 }
