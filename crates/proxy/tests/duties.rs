@@ -667,3 +667,19 @@ fn a_contact_of_another_scheme_is_nothing_to_send_to() {
     let bye = world.message(PBX, &inside("BYE", "sip:+15550100@192.0.2.10", "c2", ";tag=t1", 2, ""));
     assert_eq!((heads(&bye), &bye[0].0), (vec!["BYE".to_owned()], &to));
 }
+
+#[test]
+fn a_copied_invite_is_answered_with_the_latest_provisional() {
+    // RFC 3261 §17.2.1: a 180 that was lost would leave the caller in silence.
+    let mut world = World::new();
+    let text = invite("sip:+15550100@192.0.2.10", "c1", PBX);
+    let sent = world.message(PBX, &text);
+    let (to, out) = &sent[1];
+    assert_eq!(heads(&world.message(PBX, &text)), ["100"]);
+    let ringing = world.message(to, &respond(out, 180, "t1", to));
+    assert_eq!(world.message(PBX, &text), ringing);
+    world.message(to, &respond(out, 200, "t1", to));
+    assert!(world.message(PBX, &text).is_empty(), "RFC 6026 §7.1");
+    world.until(100_000);
+    assert_eq!(world.proxy.load().contexts, 0);
+}

@@ -67,7 +67,12 @@ impl Context {
         self.attempts[number].answer_at = turn.now + restart;
         self.first_ring
             .get_or_insert(turn.now.saturating_duration_since(self.began));
-        self.send_back(response, turn);
+        if self.is_reliable() {
+            self.send_back(response, turn);
+        } else {
+            // RFC 3261 §17.2.1: a copy of the INVITE is answered with the latest provisional.
+            self.keep_and_send(response, turn);
+        }
     }
 
     pub(super) fn on_success(
@@ -84,6 +89,8 @@ impl Context {
                 self.winner = Some(number as u8);
                 self.remember(number, response, turn);
                 if self.is_invite() {
+                    // RFC 6026: copies of the INVITE are swallowed from now on.
+                    self.replay = Replay::Nothing;
                     self.send_back(response, turn);
                 } else {
                     self.keep_and_send(response, turn);
