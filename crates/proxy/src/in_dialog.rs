@@ -8,22 +8,24 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use trunkline_sip::{Message, Method, Uri};
+use trunkline_sip::{Message, Method, NameAddr, Transport, Uri};
 
 use crate::{
     Hop,
     context::{InDialog, Kind, Opening},
     contexts::Contexts,
-    dialog::{self, Calls},
+    dialog::{self, Call, Calls, Side},
     engine::{Engine, Turn},
     event::Direction,
     forward::{self, MaxForwards, RequestPlan, ViaPlan},
     heading::Heading,
+    hop::ListenerId,
     next_hop::place_of,
     reject::Reject,
-    routing::{Candidate, Role},
+    routing::Candidate,
     settings::{Place, TrunkId},
     snapshot::Snapshot,
+    token::DialogToken,
     walk::{Walk, keeps_to_peer},
 };
 
@@ -129,6 +131,92 @@ impl Contexts {
     }
 }
 
+/// What is known of a dialog: by our token, by the live call's memory, or both.
+struct Known<'k> {
+    key: u128,
+    token: Option<&'k DialogToken>,
+    call: Option<Call<'k>>,
+    /// Whether the caller speaks, not the callee.
+    from_caller: bool,
+}
+
+impl<'k> Known<'k> {
+    fn of(request: &Message<'_>, heading: &'k Heading<'_>, engine: &'k Engine) -> Self {
+        let from_tag = request.from_tag().unwrap_or_default();
+        let key = dialog::key(
+            |parts| engine.branches.hash128(parts),
+            request.call_id().unwrap_or_default(),
+            from_tag,
+            request.to_tag().unwrap_or_default(),
+        );
+        let token = heading.token.as_ref().map(|(token, _)| token);
+        let call = engine.calls.get(key);
+        let from_caller = match (token, &call) {
+            (Some(token), _) => token.caller_tag == engine.tokens.name_hash(from_tag),
+            (None, Some(call)) => Calls::side_of(call, from_tag) == dialog::Party::Caller,
+            (None, None) => true,
+        };
+        Known {
+            key,
+            token,
+            call,
+            from_caller,
+        }
+    }
+
+    /// Whether an address takes part in the dialog.
+    fn is_party(&self, ip: IpAddr) -> bool {
+        let named = self
+            .token
+            .iter()
+            .flat_map(|it| [it.caller.addr, it.callee.addr]);
+        let remembered = self
+            .call
+            .iter()
+            .flat_map(|it| [it.caller.hop.remote, it.callee.hop.remote]);
+        named.chain(remembered).any(|party| party.ip() == ip)
+    }
+
+    /// The side that the request is for, as memory has it.
+    fn towards(&self) -> Option<&Side<'k>> {
+        let call = self.call.as_ref()?;
+        Some(if self.from_caller {
+            &call.callee
+        } else {
+            &call.caller
+        })
+    }
+
+    /// Where that side spoke from when the call was set up.
+    fn peer(&self) -> Option<(Transport, SocketAddr)> {
+        let named = self.token.map(|it| {
+            if self.from_caller {
+                it.callee
+            } else {
+                it.caller
+            }
+        });
+        named.map(|party| (party.transport, party.addr)).or(self
+            .towards()
+            .map(|side| (side.hop.transport, side.hop.remote)))
+    }
+
+    /// The trunk and the way of the call; no trunk where its name is configured no more.
+    fn trunk(&self, snapshot: &Snapshot) -> (Option<TrunkId>, Direction) {
+        let named = self
+            .token
+            .and_then(|token| snapshot.trunk_of_hash(token.trunk));
+        let direction = self
+            .token
+            .map(|token| token.direction)
+            .or(self.call.as_ref().map(|call| call.direction));
+        (
+            named.or(self.call.as_ref().map(|call| call.trunk)),
+            direction.unwrap_or(Direction::Termination),
+        )
+    }
+}
+
 fn decide(
     request: &Message<'_>,
     from: Hop,
@@ -136,185 +224,128 @@ fn decide(
     snapshot: &Snapshot,
     turn: &Turn<'_>,
 ) -> Decision {
-    let engine = &*turn.engine;
-    let from_tag = request.from_tag().unwrap_or_default();
-    let call_id = request.call_id().unwrap_or_default();
-    let key = dialog::key(
-        |parts| engine.branches.hash128(parts),
-        call_id,
-        from_tag,
-        request.to_tag().unwrap_or_default(),
-    );
-    let call = engine.calls.get(key);
-    let parties: SmallVec<[SocketAddr; 4]> = heading
-        .token
-        .iter()
-        .flat_map(|(token, _)| [token.caller.addr, token.callee.addr])
-        .chain(
-            call.iter()
-                .flat_map(|call| [call.caller.hop.remote, call.callee.hop.remote]),
-        )
-        .collect();
-    let is_party = |ip: IpAddr| parties.iter().any(|party| party.ip() == ip);
-    let role: &Role = snapshot.routing().role(from.remote.ip());
-    if role.is_unknown() && !is_party(from.remote.ip()) {
+    let known = Known::of(request, heading, turn.engine);
+    let role = snapshot.routing().role(from.remote.ip());
+    if role.is_unknown() && !known.is_party(from.remote.ip()) {
         return Decision::Silence;
     }
-    // Neither token nor memory: a Route or Request-URI alone is no dialog of ours.
-    if heading.token.is_none() && call.is_none() {
+    if known.token.is_none() && known.call.is_none() {
+        // A Route or Request-URI alone is no dialog of ours.
         return Decision::Reject(Reject::NoSuchTransaction);
     }
-    let by_token = heading.token.as_ref().map(|(token, _)| {
-        let speaks_caller = token.caller_tag == engine.tokens.name_hash(from_tag);
-        let trunk = snapshot.trunk_of_hash(token.trunk);
-        (
-            if speaks_caller {
-                token.callee
-            } else {
-                token.caller
-            },
-            trunk,
-            token.direction,
-            speaks_caller,
-        )
-    });
-    let by_call = call.as_ref().map(|call| {
-        let party = Calls::side_of(call, from_tag);
-        (
-            call.side(party.other()),
-            call.trunk,
-            call.direction,
-            party == dialog::Party::Caller,
-        )
-    });
-    let role_trunk = role.trunks.first().copied();
-    let (trunk, direction, towards_callee) = match (&by_token, &by_call) {
-        (Some((_, Some(trunk), direction, caller)), _) => (*trunk, *direction, *caller),
-        (_, Some((_, trunk, direction, caller))) => (*trunk, *direction, *caller),
-        (Some((_, None, direction, caller)), None) => {
-            (role_trunk.unwrap_or(TrunkId(0)), *direction, *caller)
-        }
-        (None, None) => (
-            role_trunk.unwrap_or(TrunkId(0)),
-            Direction::Termination,
-            true,
-        ),
-    };
-    let towards_carrier = (direction == Direction::Termination) == towards_callee;
+    let (named, direction) = known.trunk(snapshot);
+    let trunk = named.or(role.trunks.first().copied()).unwrap_or(TrunkId(0));
+    let side = known.towards();
+    let preferred = heading
+        .leaves_from
+        .or(side.map(|side| side.hop.listener))
+        .unwrap_or(from.listener);
     let mut onward = Onward {
         candidates: SmallVec::new(),
         request_uri: Box::default(),
         routes: Vec::new(),
         trunk,
         direction,
-        call: call.is_some().then_some(key),
-        hop: by_call.as_ref().map(|(side, ..)| side.hop),
+        call: known.call.is_some().then_some(known.key),
+        hop: side.map(|side| side.hop),
     };
-    let preferred = heading
-        .leaves_from
-        .or(by_call.as_ref().map(|(side, ..)| side.hop.listener))
-        .unwrap_or(from.listener);
-    if towards_carrier && keeps_to_peer(snapshot, trunk) {
+    if let (None, Some(side)) = (heading.next, side) {
+        // An endpoint that ignores Record-Route addressed us: what it left out goes in.
+        onward.request_uri = side.contact.into();
+        onward.routes = side.routes().map(Box::from).collect();
+    }
+    let towards_carrier = (direction == Direction::Termination) == known.from_caller;
+    if let (true, true, Some(peer)) = (
+        towards_carrier,
+        keeps_to_peer(snapshot, trunk),
+        known.peer(),
+    ) {
         // `in_dialog = "peer"`: a Contact behind NAT cannot be reached; the address can.
-        let peer = by_token
-            .as_ref()
-            .map(|(party, ..)| (party.transport, party.addr))
-            .or(by_call
-                .as_ref()
-                .map(|(side, ..)| (side.hop.transport, side.hop.remote)));
-        if let Some((transport, addr)) = peer {
-            if let Some(listener) = snapshot.listener_for(transport, addr.ip(), preferred) {
-                onward.candidates.push(Candidate {
-                    priority: 0,
-                    weight: 0,
-                    transport,
-                    addr,
-                    listener,
-                });
-            }
-            if let (None, Some((side, ..))) = (heading.next, &by_call) {
-                onward.request_uri = side.contact.into();
-            }
-            return Decision::Go(onward);
-        }
+        onward.routes.clear();
+        onward
+            .candidates
+            .extend(candidate_at(peer, preferred, snapshot));
+        return Decision::Go(onward);
     }
-    let next: Box<[u8]> = match (heading.next, &by_call) {
-        (Some(next), _) => next.into(),
-        (None, Some((side, ..))) => {
-            onward.request_uri = side.contact.into();
-            onward.routes = side.routes().map(Box::from).collect();
-            let first = onward
-                .routes
-                .first()
-                .and_then(|route| trunkline_sip::NameAddr::parse(route).ok());
-            first.map_or(side.contact, |route| route.uri).into()
-        }
-        (None, None) => return Decision::Reject(Reject::NoSuchTransaction),
-    };
-    let Some(place) = Uri::parse(&next).ok().and_then(|uri| place_of(&uri)) else {
-        // No Contact to go to: back to where its messages came from.
-        return match by_call {
-            Some((side, ..)) if next.is_empty() => {
-                onward.candidates.push(candidate_of(side.hop));
-                Decision::Go(onward)
-            }
-            _ => Decision::Reject(Reject::Unresolvable),
-        };
-    };
-    let Some(found) = engine.lookup(snapshot, &place, preferred, turn.now) else {
-        return Decision::Ask(place);
-    };
-    if found.is_empty() {
-        return Decision::Reject(Reject::Unresolvable);
-    }
-    // No open relay: its own trunk, the PBX side, or whom the token names. A trunk that is no longer
-    // configured narrows nothing.
-    let sure = by_call.is_some() || matches!(by_token, Some((_, Some(_), ..)));
-    let allowed = |ip: IpAddr| {
+    // No open relay: its own trunk, the PBX side, or who takes part. A trunk that is configured no
+    // more narrows nothing.
+    let may_hear = |ip: IpAddr| {
         let role = snapshot.routing().role(ip);
-        is_party(ip) || role.pbx || role.trunks.contains(&trunk) || (!sure && !role.is_unknown())
+        known.is_party(ip)
+            || role.pbx
+            || named.map_or(!role.is_unknown(), |trunk| role.trunks.contains(&trunk))
     };
-    onward.candidates = found
-        .into_iter()
-        .filter(|it| allowed(it.addr.ip()))
-        .collect();
-    if onward.candidates.is_empty() {
-        return Decision::Reject(Reject::NotARelay);
+    match next_hops(heading, &onward, side, preferred, snapshot, turn) {
+        Ok(found) if found.is_empty() => Decision::Reject(Reject::Unresolvable),
+        Ok(found) => {
+            onward.candidates = found
+                .into_iter()
+                .filter(|it| may_hear(it.addr.ip()))
+                .collect();
+            if onward.candidates.is_empty() {
+                return Decision::Reject(Reject::NotARelay);
+            }
+            Decision::Go(onward)
+        }
+        Err(place) => Decision::Ask(place),
     }
-    Decision::Go(onward)
+}
+
+/// The candidates of the next hop: the first Route, else the Request-URI, else (there is no
+/// Contact) where that side's messages came from. `Err`: DNS must be asked first.
+fn next_hops(
+    heading: &Heading<'_>,
+    onward: &Onward,
+    side: Option<&Side<'_>>,
+    preferred: ListenerId,
+    snapshot: &Snapshot,
+    turn: &Turn<'_>,
+) -> Result<Vec<Candidate>, Place> {
+    let route = onward
+        .routes
+        .first()
+        .and_then(|route| NameAddr::parse(route).ok());
+    let next = heading
+        .next
+        .or(route.map(|route| route.uri))
+        .unwrap_or(&onward.request_uri);
+    match (Uri::parse(next).ok().and_then(|uri| place_of(&uri)), side) {
+        (Some(place), _) => turn
+            .engine
+            .lookup(snapshot, &place, preferred, turn.now)
+            .ok_or(place),
+        (None, Some(side)) if next.is_empty() => Ok(candidate_at(
+            (side.hop.transport, side.hop.remote),
+            side.hop.listener,
+            snapshot,
+        )
+        .into_iter()
+        .collect()),
+        (None, _) => Ok(Vec::new()),
+    }
+}
+
+/// An address as a candidate, when a listener of ours speaks with it.
+fn candidate_at(
+    (transport, addr): (Transport, SocketAddr),
+    preferred: ListenerId,
+    snapshot: &Snapshot,
+) -> Option<Candidate> {
+    let listener = snapshot.listener_for(transport, addr.ip(), preferred)?;
+    Some(Candidate {
+        priority: 0,
+        weight: 0,
+        transport,
+        addr,
+        listener,
+    })
 }
 
 /// Whether a source that nobody configured takes part in the dialog that this request names: by
 /// our signed token, or by the live call's memory.
 pub fn is_party(request: &Message<'_>, from: Hop, engine: &Engine) -> bool {
-    let ip = from.remote.ip();
-    if let Some((token, _)) = Heading::read(request, &engine.snapshot, &engine.tokens).token {
-        return token.caller.addr.ip() == ip || token.callee.addr.ip() == ip;
-    }
-    let (Ok(call_id), Some(from_tag)) = (request.call_id(), request.from_tag()) else {
-        return false;
-    };
-    let to_tag = request.to_tag().unwrap_or_default();
-    let key = dialog::key(
-        |parts| engine.branches.hash128(parts),
-        call_id,
-        from_tag,
-        to_tag,
-    );
-    engine
-        .calls
-        .get(key)
-        .is_some_and(|call| call.caller.hop.remote.ip() == ip || call.callee.hop.remote.ip() == ip)
-}
-
-fn candidate_of(hop: Hop) -> Candidate {
-    Candidate {
-        priority: 0,
-        weight: 0,
-        transport: hop.transport,
-        addr: hop.remote,
-        listener: hop.listener,
-    }
+    let heading = Heading::read(request, &engine.snapshot, &engine.tokens);
+    Known::of(request, &heading, engine).is_party(from.remote.ip())
 }
 
 /// The ACK to a 2xx: without state, the same branch for the same ACK (RFC 3261 §16.11).
