@@ -656,15 +656,23 @@ fn a_contact_of_another_scheme_is_nothing_to_send_to() {
     let mut world = World::new();
     let text = invite("sip:+15550199@192.0.2.10", "c1", CARRIER);
     let sent = world.message(CARRIER, &text);
-    let cancel = text.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL");
+    let cancel = text
+        .replace("INVITE sip", "CANCEL sip")
+        .replace("1 INVITE", "1 CANCEL");
     world.message(CARRIER, &cancel);
     let odd = respond(&sent[1].1, 200, "x", "10.0.2.1").replace("<sip:b@", "<si2:b@");
     assert!(world.message("10.0.2.1:5060", &odd).is_empty());
     // An established call goes on by the address that answered.
     let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c2", PBX));
     let (to, out) = sent[1].clone();
-    world.message(&to, &respond(&out, 200, "t1", &to).replace("<sip:b@", "<si2:b@"));
-    let bye = world.message(PBX, &inside("BYE", "sip:+15550100@192.0.2.10", "c2", ";tag=t1", 2, ""));
+    world.message(
+        &to,
+        &respond(&out, 200, "t1", &to).replace("<sip:b@", "<si2:b@"),
+    );
+    let bye = world.message(
+        PBX,
+        &inside("BYE", "sip:+15550100@192.0.2.10", "c2", ";tag=t1", 2, ""),
+    );
     assert_eq!((heads(&bye), &bye[0].0), (vec!["BYE".to_owned()], &to));
 }
 

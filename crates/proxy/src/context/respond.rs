@@ -469,8 +469,7 @@ impl Context {
             .map(|value| value.bytes)
             .collect();
         let callee_routes = forward::routes_above(response, |route| {
-            Uri::parse(route.uri)
-                .is_ok_and(|uri| self.snapshot.own_uri(&uri).is_some())
+            Uri::parse(route.uri).is_ok_and(|uri| self.snapshot.own_uri(&uri).is_some())
         });
         let call = NewCall {
             trunk,
@@ -505,7 +504,10 @@ impl Context {
 
 /// A Contact that requests can be sent to; empty without one.
 fn contact_of<'a>(message: &Message<'a>) -> &'a [u8] {
-    let uri = message.contact().map(|contact| contact.uri).unwrap_or_default();
+    let uri = message
+        .contact()
+        .map(|contact| contact.uri)
+        .unwrap_or_default();
     let sip = Uri::parse(uri).is_ok_and(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips));
     if sip { uri } else { b"" }
 }

@@ -78,7 +78,12 @@ impl Stage {
             }
             _ => {
                 const SPANS: [u64; 8] = [0, 100, 500, 1000, 4000, 6000, 33_000, 190_000];
-                self.wait(Duration::from_millis(SPANS[script.pick(8)]));
+                let span = Duration::from_millis(SPANS[script.pick(8)]);
+                self.wait(if self.is_late() {
+                    span.min(Duration::from_secs(1))
+                } else {
+                    span
+                });
             }
         }
     }

@@ -321,6 +321,11 @@ impl Stage {
         assert!(census.timers <= 20_000, "{census:?}");
     }
 
+    /// Whether so much time has passed that probes would soon be most of what happens.
+    pub fn is_late(&self) -> bool {
+        self.now - self.start > Duration::from_secs(1200)
+    }
+
     /// Time passes; what is due happens.
     pub fn wait(&mut self, span: Duration) {
         let end = self.now + span;

@@ -39,7 +39,7 @@ use trunkline_proxy::{
 };
 
 use crate::{address::Address, names::Names, text::Text, world::Plan};
-use story::{Served, Story};
+use story::{Established, Served, Story};
 
 /// A promise that was broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -135,8 +135,8 @@ pub struct Witness {
     stories: BTreeMap<String, Story>,
     served: BTreeMap<String, Served>,
     known_bytes: BTreeSet<(Address, u64)>,
-    /// Calls whose ACK went through, and whether they were hung up.
-    established: BTreeMap<String, bool>,
+    /// Calls whose ACK went through.
+    established: BTreeMap<String, Established>,
     draining: bool,
     /// The memory of calls is gone: only tokens are left.
     restarted: bool,

@@ -10,7 +10,7 @@ use trunkline_proxy::{
 use super::{
     Seen, Witness,
     forwarded::{request_as_it_came, response_as_it_came},
-    story::{Attempt, Served, Story},
+    story::{Attempt, Established, Served, Story},
 };
 use crate::{address::Address, names::Names, text::Text};
 
@@ -407,28 +407,33 @@ impl Witness {
     }
 
     fn dialogs_are_routed(&mut self, from: Address, text: &Text, call_id: &str) {
-        let passed_on = self.step.sent.iter().any(|one| {
+        let passed_on = self.step.sent.iter().find(|one| {
             one.text.method() == text.method()
                 && one.text.get("Call-ID") == Some(call_id)
                 && one.text.get("CSeq") == text.get("CSeq")
         });
         if text.method() == Some("ACK") {
-            let answered = self
-                .stories
-                .get(call_id)
-                .and_then(|story| story.told)
-                .is_some_and(|(code, _)| code < 300);
-            if answered && passed_on {
-                self.established.entry(call_id.to_string()).or_insert(false);
+            let told = self.stories.get(call_id).and_then(|story| story.told);
+            if let (Some((..300, _)), Some(passed_on)) = (told, passed_on) {
+                let call = Established {
+                    sides: [from, passed_on.to],
+                    over: false,
+                };
+                self.established.entry(call_id.to_string()).or_insert(call);
             }
             return;
         }
+        let passed_on = passed_on.is_some();
         let by_token = text.get("Route").is_some();
-        let Some(over) = self.established.get_mut(call_id) else {
+        let Some(call) = self
+            .established
+            .get_mut(call_id)
+            .filter(|call| call.sides.contains(&from))
+        else {
             return;
         };
-        let owed = self.step.fresh && !*over && (by_token || !self.restarted);
-        *over |= text.method() == Some("BYE");
+        let owed = self.step.fresh && !call.over && (by_token || !self.restarted);
+        call.over |= text.method() == Some("BYE");
         if owed && !passed_on {
             let what = format!(
                 "{} of {call_id} from {from} went nowhere",

@@ -48,6 +48,14 @@ pub(super) struct Served {
     pub done: Option<(u16, String)>,
 }
 
+/// A call that both sides hold.
+pub(super) struct Established {
+    /// Who sent the ACK, and who got it. A late callee that was hung up is neither.
+    pub sides: [Address; 2],
+    /// A BYE was delivered.
+    pub over: bool,
+}
+
 impl Story {
     pub fn attempt(&mut self, branch: &str) -> Option<&mut Attempt> {
         self.attempts
