@@ -205,6 +205,16 @@ impl Proxy {
         if !known && !is_response && !self.may_speak(now, from, bytes, out) {
             return;
         }
+        // RFC 6026 §7.3: what nobody asked for goes nowhere, and a stranger's not even to the parser.
+        let forged = || {
+            peek::top_branch(bytes).and_then(|branch| self.engine.branches.read(branch)).is_none()
+        };
+        if !known && is_response && forged() {
+            return out.tell(Event::Dropped {
+                from,
+                why: "stray_response",
+            });
+        }
         match Message::parse(bytes, &LIMITS) {
             Ok(message) if is_response => self.on_response(now, from, &message, out),
             Ok(message) => {

@@ -209,3 +209,39 @@ pub fn line<'t>(text: &'t str, name: &str) -> &'t str {
         .find(|line| line.starts_with(name))
         .unwrap_or_default()
 }
+
+/// What was sent to `to`, by its first word or its status.
+pub fn heads(sent: &[(String, String)]) -> Vec<String> {
+    let head = |text: &str| {
+        let mut words = text.split(' ');
+        let first = words.next().unwrap_or_default();
+        if first == "SIP/2.0" {
+            words.next().unwrap_or_default().to_owned()
+        } else {
+            first.to_owned()
+        }
+    };
+    sent.iter().map(|(_, text)| head(text)).collect()
+}
+
+/// A request inside the dialog of `invite(.., call, ..)`, from the caller's side.
+pub fn inside(method: &str, uri: &str, call: &str, tag: &str, number: u32, route: &str) -> String {
+    format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {PBX};branch=z9hG4bKin{method}{number};rport\r\n{route}Max-Forwards: 70\r\n\
+         From: \"A\" <sip:+15550001@a.test>;tag=f{call}\r\nTo: <sip:+15550100@192.0.2.10>{tag}\r\nCall-ID: {call}\r\n\
+         CSeq: {number} {method}\r\nContact: <sip:a@{PBX}>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// A call out that is answered: who answered, and the Route our token travels in.
+pub fn answered(world: &mut World, call: &str) -> (String, String) {
+    let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", call, PBX));
+    let (to, out) = sent[1].clone();
+    let ok = world.message(&to, &respond(&out, 200, "t1", &to));
+    assert_eq!(heads(&ok), ["200"]);
+    let route = format!(
+        "{}\r\n",
+        line(&out, "Record-Route").replace("Record-Route", "Route")
+    );
+    (to, route)
+}
