@@ -310,6 +310,32 @@ impl Calls {
         old.into_iter().map(|(_, key)| key).collect()
     }
 
+    /// Gives trunks and targets other numbers, after a reload that moved them. `None`: the call's
+    /// trunk is configured no more, and keeps its number.
+    #[allow(clippy::disallowed_methods)] // Each call by itself: no order is told.
+    pub fn renumber(
+        &mut self,
+        number: impl Fn(TrunkId, Option<u16>) -> (Option<TrunkId>, Option<u16>),
+    ) {
+        for entry in self.table.values_mut() {
+            let (trunk, target) = number(entry.trunk, entry.target);
+            entry.trunk = trunk.unwrap_or(entry.trunk);
+            entry.target = target;
+        }
+    }
+
+    /// How many calls each target of each trunk has.
+    #[allow(clippy::disallowed_methods)] // Sums have no order.
+    pub fn count_by_target(&self) -> HashMap<(TrunkId, u16), u32> {
+        let mut counts = HashMap::new();
+        for entry in self.table.values() {
+            if let Some(target) = entry.target {
+                *counts.entry((entry.trunk, target)).or_default() += 1;
+            }
+        }
+        counts
+    }
+
     /// How many are remembered.
     pub fn len(&self) -> usize {
         self.table.len()

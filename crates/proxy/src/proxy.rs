@@ -207,7 +207,9 @@ impl Proxy {
         }
         // RFC 6026 §7.3: what nobody asked for goes nowhere, and a stranger's not even to the parser.
         let forged = || {
-            peek::top_branch(bytes).and_then(|branch| self.engine.branches.read(branch)).is_none()
+            peek::top_branch(bytes)
+                .and_then(|branch| self.engine.branches.read(branch))
+                .is_none()
         };
         if !known && is_response && forged() {
             return out.tell(Event::Dropped {

@@ -227,6 +227,36 @@ impl Snapshot {
         )
     }
 
+    /// Where a trunk and one of its targets stand in another snapshot, by their names: a reload may
+    /// reorder them. `None` where they are no more.
+    pub fn translate(
+        &self,
+        to: &Snapshot,
+        trunk: TrunkId,
+        target: Option<u16>,
+    ) -> (Option<TrunkId>, Option<u16>) {
+        if Arc::ptr_eq(self.routing.settings(), to.routing.settings()) {
+            return (Some(trunk), target);
+        }
+        let targets = |snapshot: &Snapshot, trunk: TrunkId| -> Vec<Box<str>> {
+            let trunk = snapshot.settings().trunks.get(usize::from(trunk.0));
+            let origination = trunk.and_then(|trunk| trunk.origination.as_ref());
+            let targets = origination.map_or(&[][..], |it| &it.targets);
+            targets
+                .iter()
+                .map(|target| target.address.written.clone())
+                .collect()
+        };
+        let Some(there) = to.trunk_of_hash(self.trunk_hash(trunk)) else {
+            return (None, None);
+        };
+        let at = target.and_then(|at| {
+            let name = targets(self, trunk).into_iter().nth(usize::from(at))?;
+            targets(to, there).iter().position(|known| *known == name)
+        });
+        (Some(there), at.map(|at| at as u16))
+    }
+
     /// What tokens call a trunk: the same on every node and after a reload.
     pub fn trunk_hash(&self, trunk: TrunkId) -> u32 {
         self.trunk_hashes

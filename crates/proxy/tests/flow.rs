@@ -4,7 +4,7 @@ mod common;
 
 use trunkline_proxy::{Answer, Event, Hop, HopLoss, Input, Question};
 
-use common::{CARRIER, PBX, World, invite, line, respond};
+use common::{CARRIER, FILE, PBX, World, inside, invite, line, respond, snapshot};
 
 #[test]
 fn a_call_out_is_answered_and_its_bye_finds_the_way_by_token_and_by_memory() {
@@ -230,4 +230,34 @@ fn the_sizes_told_last_are_those_of_the_proxy_at_rest() {
         (last.contexts, last.calls_in_setup, last.calls_active),
         (0, 0, 0)
     );
+}
+
+#[test]
+fn a_reload_that_reorders_targets_still_counts_each_ones_calls() {
+    let first = "{ uri = \"sip:10.0.2.1\", priority = 10, weight = 10, max_calls = 1 }";
+    let second = "{ uri = \"sip:10.0.2.2\", priority = 20, weight = 10, max_calls = 1 }";
+    let file = |targets: &str| {
+        let (head, rest) = FILE.split_once("targets = [").unwrap();
+        let (_, rest) = rest.split_once("]").unwrap();
+        format!("{head}targets = [{targets}]{rest}")
+    };
+    let mut world = World::with(&file(&format!("{first}, {second}")), |_| {});
+    let call = |world: &mut World, name: &str| {
+        let sent = world.message(CARRIER, &invite("sip:+15550199@192.0.2.10", name, CARRIER));
+        let (to, text) = sent[1].clone();
+        world.message(&to, &respond(&text, 200, name, &to));
+        to
+    };
+    assert_eq!(call(&mut world, "c1"), "10.0.2.1:5060");
+    let swapped = snapshot(&file(&format!("{second}, {first}")), |_| {}, |_| {});
+    world
+        .proxy
+        .handle(world.now, Input::Routing(swapped), &mut world.out);
+    world.collect();
+    // The first is full, wherever it stands in the file; its BYE frees it.
+    assert_eq!(call(&mut world, "c2"), "10.0.2.2:5060");
+    let bye = inside("BYE", "sip:+15550199@192.0.2.10", "c1", ";tag=c1", 2, "");
+    let sent = world.message(CARRIER, &bye.replace(PBX, CARRIER));
+    world.message("10.0.2.1:5060", &respond(&sent[0].1, 200, "c1", ""));
+    assert_eq!(call(&mut world, "c3"), "10.0.2.1:5060");
 }

@@ -442,7 +442,12 @@ impl Context {
             Addressed::Target(at) => Some(at),
             Addressed::Edge(_) | Addressed::Fixed => None,
         };
-        let (trunk, hop) = (attempt.trunk, attempt.hop);
+        let hop = attempt.hop;
+        // The call began under this snapshot and is remembered under the present one.
+        let (there, target) = self
+            .snapshot
+            .translate(&turn.engine.snapshot, attempt.trunk, target);
+        let trunk = there.unwrap_or(attempt.trunk);
         let peer = attempt.peer.unwrap_or(PeerIx(u32::MAX));
         let direction = self.walk.direction();
         let bytes = std::sync::Arc::clone(&self.request);

@@ -174,8 +174,15 @@ impl Engine {
     pub fn adopt(&mut self, routing: Arc<Routing>, now: Instant) {
         let fresh = Arc::new(Snapshot::new(routing, &self.tokens, &mut self.health, now));
         let configured = fresh.peers();
-        self.retired
-            .push(std::mem::replace(&mut self.snapshot, fresh));
+        let old = std::mem::replace(&mut self.snapshot, fresh);
+        if !Arc::ptr_eq(old.routing().settings(), self.snapshot.routing().settings()) {
+            // Another file: trunks and targets may stand elsewhere in it.
+            self.calls
+                .renumber(|trunk, target| old.translate(&self.snapshot, trunk, target));
+            self.active = self.calls.count_by_target();
+            self.pace.clear();
+        }
+        self.retired.push(old);
         self.health
             .retain_configured(&|peer| configured.contains(peer));
         self.release_retired();

@@ -53,12 +53,13 @@ pub(super) fn holds(header: &Header<'_>, via: &Via<'_>) -> bool {
 /// it asked (RFC 3261 §18.2.1, RFC 3581 §4).
 pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: SocketAddr) {
     let ip = source.ip().to_canonical();
-    let asked = via.rport().is_some();
+    let mut asked = false;
     let differs = via.host.ip().map(|host| host.to_canonical()) != Some(ip);
     let mut noted = false;
     for (name, value) in via.params.iter() {
         let is_received = name.eq_ignore_ascii_case(b"received");
         let is_rport = name.eq_ignore_ascii_case(b"rport");
+        asked |= is_rport;
         let Some((_, end)) = splice.span(name).filter(|_| is_received || is_rport) else {
             continue;
         };

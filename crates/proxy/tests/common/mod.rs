@@ -52,6 +52,44 @@ pub struct World {
     pub events: Vec<Event>,
 }
 
+/// What a file means, every place resolved: names by the table, addresses to themselves.
+pub fn snapshot(
+    file: &str,
+    names: impl Fn(&mut Vec<(&'static str, &'static str)>),
+    tune: impl Fn(&mut trunkline_proxy::Settings),
+) -> Arc<Routing> {
+    let mut table = vec![
+        ("one.carrier.test", "203.0.113.1:5060 203.0.113.2:5060"),
+        ("two.carrier.test", "203.0.113.9:5060"),
+    ];
+    names(&mut table);
+    let loaded = trunkline_config::parse(file, Path::new("t.toml"), &trunkline_config::System)
+        .unwrap_or_else(|report| panic!("{report}"));
+    let mut settings = (*loaded.settings).clone();
+    tune(&mut settings);
+    let settings = Arc::new(settings);
+    let places = settings.places.iter().map(|place| {
+        let addresses = table
+            .iter()
+            .find(|(name, _)| *name == &*place.host)
+            .map(|(_, it)| (*it).to_owned());
+        let addresses =
+            addresses.unwrap_or_else(|| format!("{}:{}", place.host, place.port.unwrap_or(5060)));
+        let candidates = addresses.split(' ').map(|addr| Candidate {
+            priority: 0,
+            weight: 0,
+            transport: place.transport.unwrap_or(Transport::Udp),
+            addr: addr.parse().unwrap(),
+            listener: ListenerId(u16::from(place.transport == Some(Transport::Tcp))),
+        });
+        Arc::new(Resolved {
+            candidates: candidates.collect(),
+            freshness: Freshness::Fresh,
+        })
+    });
+    Arc::new(Routing::new(Arc::clone(&settings), places.collect()))
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(FILE, |_| {})
@@ -67,36 +105,7 @@ impl World {
         names: impl Fn(&mut Vec<(&'static str, &'static str)>),
         tune: impl Fn(&mut trunkline_proxy::Settings),
     ) -> Self {
-        let mut table = vec![
-            ("one.carrier.test", "203.0.113.1:5060 203.0.113.2:5060"),
-            ("two.carrier.test", "203.0.113.9:5060"),
-        ];
-        names(&mut table);
-        let loaded = trunkline_config::parse(file, Path::new("t.toml"), &trunkline_config::System)
-            .unwrap_or_else(|report| panic!("{report}"));
-        let mut settings = (*loaded.settings).clone();
-        tune(&mut settings);
-        let settings = Arc::new(settings);
-        let places = settings.places.iter().map(|place| {
-            let addresses = table
-                .iter()
-                .find(|(name, _)| *name == &*place.host)
-                .map(|(_, it)| (*it).to_owned());
-            let addresses = addresses
-                .unwrap_or_else(|| format!("{}:{}", place.host, place.port.unwrap_or(5060)));
-            let candidates = addresses.split(' ').map(|addr| Candidate {
-                priority: 0,
-                weight: 0,
-                transport: place.transport.unwrap_or(Transport::Udp),
-                addr: addr.parse().unwrap(),
-                listener: ListenerId(u16::from(place.transport == Some(Transport::Tcp))),
-            });
-            Arc::new(Resolved {
-                candidates: candidates.collect(),
-                freshness: Freshness::Fresh,
-            })
-        });
-        let routing = Arc::new(Routing::new(Arc::clone(&settings), places.collect()));
+        let routing = snapshot(file, names, tune);
         #[allow(clippy::disallowed_methods)] // Where virtual time begins; it is never read again.
         let start = Instant::now();
         let clock = Clock {
