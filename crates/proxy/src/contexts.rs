@@ -58,6 +58,7 @@ impl Contexts {
         }
         if self.slab.is_empty() {
             turn.engine.by_key.shrink_to(64);
+            turn.engine.release_retired();
         }
     }
 
