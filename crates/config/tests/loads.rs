@@ -333,7 +333,7 @@ fn codes_that_move_on_are_what_is_written_less_the_exceptions() {
     );
     assert_eq!(failover("failover_on = []"), CodeSet::empty());
     let twilio = load(
-        "[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.1\"]\n[trunk.origination]\ntargets = [\"p\"]\nfailover_on = [\"3xx\", \"4xx\", \"5xx\"]\nstop_on = [400, 404, 405, 410, 416, 482, 484, 486, 487]",
+        "[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.1\"]\n[trunk.origination]\ntargets = [\"p\"]\nfailover_on = [\"4xx\", \"5xx\"]\nstop_on = [400, 404, 405, 410, 416, 482, 484, 486, 487]",
     );
     let twilio = &twilio.settings.trunks[0]
         .origination
@@ -344,7 +344,7 @@ fn codes_that_move_on_are_what_is_written_less_the_exceptions() {
     assert_eq!(
         *twilio,
         CodeSet::origination(),
-        "Twilio's rule, written out"
+        "Twilio's rule, written out; redirects go back to who asked"
     );
 }
 

@@ -194,8 +194,8 @@ static ORIGINATION: Shape = Shape {
             key(
                 "failover_on",
                 Kind::List("codes and classes"),
-                Optional("[\"3xx\", \"4xx\", \"5xx\"]"),
-                "Final codes that mean failure: the next target. Default: Twilio's rule, all but 2xx 400 404 405 410 416 482 484 486 487 6xx.",
+                Optional("[\"4xx\", \"5xx\"]"),
+                "Final codes that mean failure: the next target. Default: Twilio's rule, all but 2xx 3xx 400 404 405 410 416 482 484 486 487 6xx.",
             ),
             key("health", Kind::Table(&ORIGINATION_HEALTH), Nested, ""),
         ],
