@@ -51,6 +51,9 @@ impl Contexts {
         work(context, turn);
         if context.is_done() {
             turn.engine.by_key.remove(&context.key);
+            if let Some(key) = context.unacked {
+                turn.engine.unacked.remove(&key);
+            }
             // Held to the end: what is heard late is evidence too.
             let peers = context.attempts.iter().filter_map(|attempt| attempt.peer);
             peers.for_each(|peer| turn.engine.health.release(peer));

@@ -15,7 +15,7 @@ use crate::{
     context::{InDialog, Kind, Opening},
     contexts::Contexts,
     dialog::{self, Call, Calls, Side},
-    engine::{Engine, Turn},
+    engine::{Engine, Turn, ack_key},
     event::Direction,
     forward::{self, MaxForwards, RequestPlan, ViaPlan},
     heading::Heading,
@@ -361,6 +361,8 @@ fn forward_ack(
     let Some(candidate) = onward.candidates.first() else {
         return;
     };
+    let key = ack_key(turn.engine, request);
+    turn.engine.unacked.remove(&key);
     let branch = request
         .top_via()
         .ok()

@@ -163,10 +163,12 @@ impl Proxy {
             .min()
     }
 
-    /// Whether nobody waits for anything. Established calls do not count: they live in their tokens;
-    /// nor do transactions that only linger in case a copy comes.
+    /// Whether nobody waits for anything, ACKs included. Established calls do not count: they live in
+    /// their tokens; nor do transactions that only linger in case a copy comes.
     pub fn is_idle(&self) -> bool {
-        self.contexts.is_idle() && !local::is_busy(&self.engine.locals)
+        self.contexts.is_idle()
+            && self.engine.unacked.is_empty()
+            && !local::is_busy(&self.engine.locals)
     }
 
     /// The sizes of all tables.

@@ -349,6 +349,11 @@ fn prack_and_update_travel_both_ways_before_the_answer() {
 fn a_drain_ends_when_nobody_waits_not_when_the_last_copy_can_have_come() {
     let mut world = World::new();
     let (to, route) = answered(&mut world, "c1");
+    assert!(!world.proxy.is_idle(), "the callee waits for its ACK");
+    world.message(
+        PBX,
+        &inside("ACK", &format!("sip:b@{to}"), "c1", ";tag=t1", 1, &route),
+    );
     assert!(
         world.proxy.is_idle(),
         "an established call lives in its token"

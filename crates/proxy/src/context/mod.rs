@@ -183,6 +183,8 @@ pub struct Context {
     /// Attempts that the current walk has nothing to do with: those before a webhook's Dial.
     pub walk_from: usize,
     pub first_ring: Option<Duration>,
+    /// Names this call among [those whose ACK is awaited](crate::engine::Engine::unacked).
+    pub unacked: Option<u64>,
     /// The attempt whose 2xx the caller has.
     pub winner: Option<u8>,
     /// Why the call ended, when it was not an attempt's answer.
@@ -274,6 +276,7 @@ impl Context {
             loop_print: opening.loop_print,
             walk_from: 0,
             first_ring: None,
+            unacked: None,
             winner: None,
             why: "",
         }
@@ -289,13 +292,15 @@ impl Context {
         served && self.recovering.is_none() && self.attempts.iter().all(Attempt::is_over)
     }
 
-    /// Whether somebody waits for it: its sender, or a callee that may still ring.
+    /// Whether somebody waits for it: its sender, a callee that may still ring, or we for the ACK
+    /// to our failure.
     pub fn is_busy(&self) -> bool {
+        let unacknowledged = self.server == Server::Invite(invite_server::State::Completed);
         let may_ring = |attempt: &Attempt| {
             attempt.is_pending()
                 || attempt.client == Client::Invite(invite_client::State::Abandoned)
         };
-        self.is_waiting() || self.attempts.iter().any(may_ring)
+        self.is_waiting() || unacknowledged || self.attempts.iter().any(may_ring)
     }
 
     /// Whether the sender still waits for a final response.

@@ -8,7 +8,7 @@ use super::{Best, Caller, Context, Kind, Replay, Server};
 use crate::{
     Event,
     dialog::{self, NewCall, NewSide},
-    engine::{Alarm, Ring, Turn},
+    engine::{Alarm, Ring, Turn, ack_key},
     event::Outcome,
     forward::{self, Reply},
     health::{Evidence, PeerIx},
@@ -92,6 +92,9 @@ impl Context {
                     // RFC 6026: copies of the INVITE are swallowed from now on.
                     self.replay = Replay::Nothing;
                     self.send_back(response, turn);
+                    let key = ack_key(turn.engine, response);
+                    turn.engine.unacked.insert(key);
+                    self.unacked = Some(key);
                 } else {
                     self.keep_and_send(response, turn);
                 }

@@ -6,7 +6,7 @@
 pub mod waiting;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     hash::BuildHasherDefault,
     net::IpAddr,
     sync::Arc,
@@ -129,6 +129,8 @@ pub struct Engine {
     next_ask: u64,
     names: Names,
     guests: HashMap<IpAddr, Instant>,
+    /// Calls whose 2xx went to the caller and whose ACK has not come by yet: see [`ack_key`].
+    pub unacked: HashSet<u64, BuildHasherDefault<Mixed>>,
     /// Contexts whose attempt's candidate has just turned down.
     pub stirred: VecDeque<(Slot, PeerIx)>,
     /// INVITEs outside a dialog whose caller still waits.
@@ -163,6 +165,7 @@ impl Engine {
             next_ask: 0,
             names: HashMap::new(),
             guests: HashMap::new(),
+            unacked: HashSet::default(),
             stirred: VecDeque::new(),
             in_setup: 0,
             draining: false,
@@ -309,6 +312,16 @@ impl Engine {
             timers: self.lanes.len() as u32,
         }
     }
+}
+
+/// What an ACK and the 2xx that it answers have in common, whoever's To tag it is.
+pub fn ack_key(engine: &Engine, message: &Message<'_>) -> u64 {
+    engine.branches.hash(&[
+        b"ack",
+        message.call_id().unwrap_or_default(),
+        message.from_tag().unwrap_or_default(),
+        &message.cseq().map_or(0, |cseq| cseq.number).to_be_bytes(),
+    ])
 }
 
 /// One input being worked on: the time, the shared tables, and where effects go.
