@@ -15,12 +15,13 @@ pub fn is_response(bytes: &[u8]) -> bool {
 
 /// The value of the first Call-ID.
 pub fn call_id(bytes: &[u8]) -> Option<&[u8]> {
-    first(bytes, Name::CallId)
+    first(bytes, Name::CallId, |_| true)
 }
 
 /// The `branch` of the first Via value.
 pub fn top_branch(bytes: &[u8]) -> Option<&[u8]> {
-    let value = first(bytes, Name::Via)?;
+    // A line without a value names nobody; the parser passes it by as well.
+    let value = first(bytes, Name::Via, |value| !value.is_empty())?;
     let end = comma(value, 0).unwrap_or(value.len());
     let params = memchr::memchr(b';', &value[..end])?;
     crate::header::Params(&value[params..end])
@@ -28,17 +29,20 @@ pub fn top_branch(bytes: &[u8]) -> Option<&[u8]> {
         .filter(|branch| !branch.is_empty())
 }
 
-/// The value of the first header of that name.
-fn first(bytes: &[u8], name: Name) -> Option<&[u8]> {
+/// The value of the first header of that name that fits.
+fn first(bytes: &[u8], name: Name, fits: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
     let bytes = &bytes[scan::leading_crlf(bytes)..];
     let mut at = scan::line_end(bytes, 0).ok()? + 2;
     loop {
         match scan::next(bytes, at, usize::MAX).ok()? {
             Scanned::Body(_) => return None,
-            Scanned::Header(line) if line.name == name => {
-                return Some(lex::trim(&bytes[line.value.0..line.value.1]));
+            Scanned::Header(line) => {
+                let value = lex::trim(&bytes[line.value.0..line.value.1]);
+                if line.name == name && fits(value) {
+                    return Some(value);
+                }
+                at = line.end;
             }
-            Scanned::Header(line) => at = line.end,
         }
     }
 }
@@ -52,6 +56,8 @@ mod tests {
         let text = b"\r\nSIP/2.0 200 OK\r\nX: y\r\nv: SIP/2.0/UDP a\r\n ;x=\",;branch=no\";Branch=z9hG4bK1, SIP/2.0/UDP b;branch=2\r\n\
             Via: SIP/2.0/UDP c;branch=3\r\ni:\r\n abc@d \r\n\r\ni: body";
         assert!(is_response(text));
+        let empty = b"SIP/2.0 200 OK\r\nv: \r\nVia: SIP/2.0/UDP c;branch=3\r\n\r\n";
+        assert_eq!(top_branch(empty), Some(&b"3"[..]));
         assert_eq!(call_id(text), Some(&b"abc@d"[..]));
         assert_eq!(top_branch(text), Some(&b"z9hG4bK1"[..]));
     }
