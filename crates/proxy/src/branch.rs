@@ -9,8 +9,8 @@ use std::hash::Hasher;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use siphasher::{
-    sip::SipHasher24,
-    sip128::{Hasher128, SipHasher24 as SipHasher24x128},
+    sip::{SipHasher13, SipHasher24},
+    sip128::{Hasher128, SipHasher13 as SipHasher13x128, SipHasher24 as SipHasher24x128},
 };
 
 use crate::hop::ShardId;
@@ -123,13 +123,13 @@ impl Branches {
     /// A keyed hash, for fingerprints and table keys. Where one part ends and the next begins
     /// counts: `["ab", "c"]` and `["a", "bc"]` differ.
     pub fn hash(&self, parts: &[&[u8]]) -> u64 {
-        hash(&self.hash_key, parts)
+        quick_hash(&self.hash_key, parts)
     }
 
     /// Like [`hash`](Self::hash), for keys that stand for what they were made of: at 128 bits two
     /// different ones do not meet.
     pub fn hash128(&self, parts: &[&[u8]]) -> u128 {
-        hash128(&self.hash_key, parts)
+        quick_hash128(&self.hash_key, parts)
     }
 
     fn seal(&self, kind: Kind, name: &[u8; NAME_BYTES], loop_print: u64) -> BranchText {
@@ -180,6 +180,21 @@ fn decode(branch: &[u8]) -> Option<[u8; RAW_BYTES]> {
     let mut raw = [0; RAW_BYTES];
     let read = URL_SAFE_NO_PAD.decode_slice(text, &mut raw).ok()?;
     (read == RAW_BYTES).then_some(raw)
+}
+
+/// SipHash-1-3 of the parts: for names in tables and for fingerprints, which are worth nothing to
+/// who guesses one. What is a signature is made with [`hash`].
+fn quick_hash(key: &[u8; 16], parts: &[&[u8]]) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(key);
+    feed(&mut hasher, parts);
+    hasher.finish()
+}
+
+/// [`quick_hash`] at twice the length.
+fn quick_hash128(key: &[u8; 16], parts: &[&[u8]]) -> u128 {
+    let mut hasher = SipHasher13x128::new_with_key(key);
+    feed(&mut hasher, parts);
+    hasher.finish128().as_u128()
 }
 
 /// SipHash-2-4 of the parts, each with its length before it.

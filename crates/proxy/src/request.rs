@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use memchr::memmem;
 use smallvec::SmallVec;
 use trunkline_sip::{Facts, Header, Message, Method, Name, Transport, Uri};
 
@@ -215,13 +214,8 @@ fn admit(
     if facts.max_forwards == Some(0) {
         return Err(Reject::TooManyHops);
     }
-    // What we wrote into a Via is there letter by letter, so most need no reading.
-    let may_be_ours = |header: &Header<'_>| {
-        snapshot
-            .advertised()
-            .any(|name| memmem::find(header.value, name).is_some())
-    };
-    if request.all(Name::Via).any(|header| may_be_ours(&header)) {
+    let may_be_ours = |header: Header<'_>| snapshot.may_be_our_via(header.value);
+    if request.all(Name::Via).any(may_be_ours) {
         let looped = request.vias().filter_map(Result::ok).any(|via| {
             let ours = via
                 .branch()

@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use memchr::memmem::Finder;
 use trunkline_sip::{Host, Transport, Uri};
 
 use crate::{
@@ -51,6 +52,8 @@ pub struct Snapshot {
     edges: HashMap<Box<str>, TrunkId>,
     targets: HashSet<SocketAddr>,
     hosts: HashMap<Box<str>, Vec<PlaceId>>,
+    /// The hosts of our Vias, as we write them.
+    advertised: Vec<Finder<'static>>,
     /// By trunk: the hash of its name that tokens carry.
     trunk_hashes: Vec<u32>,
 }
@@ -118,7 +121,13 @@ impl Snapshot {
             .iter()
             .map(|trunk| tokens.name_hash(trunk.name.as_bytes()))
             .collect();
+        let advertised = settings
+            .listeners
+            .iter()
+            .map(|listener| Finder::new(listener.advertise.as_bytes()).into_owned())
+            .collect();
         Snapshot {
+            advertised,
             routing,
             pools,
             own,
@@ -187,12 +196,11 @@ impl Snapshot {
         self.listener(id).map_or("", |listener| &listener.advertise)
     }
 
-    /// The hosts of our Vias, as we write them.
-    pub fn advertised(&self) -> impl Iterator<Item = &[u8]> + '_ {
-        self.settings()
-            .listeners
+    /// Whether a Via may be one of ours: what we write into one is there letter by letter.
+    pub fn may_be_our_via(&self, value: &[u8]) -> bool {
+        self.advertised
             .iter()
-            .map(|listener| listener.advertise.as_bytes())
+            .any(|name| name.find(value).is_some())
     }
 
     /// Which of our listeners a host and port name, if any.

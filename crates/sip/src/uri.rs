@@ -146,7 +146,10 @@ impl<'a> Uri<'a> {
         let Some(colon) = colon else {
             return Err(Malformed::new(Fault::Uri, 0));
         };
-        if let Some(at) = uri.iter().position(|&byte| must_be_escaped(byte)) {
+        if let Some(at) = uri
+            .iter()
+            .position(|&byte| MUST_BE_ESCAPED[usize::from(byte)])
+        {
             return Err(Malformed::new(Fault::Uri, at));
         }
         let (scheme, rest) = (&uri[..colon], &uri[colon + 1..]);
@@ -273,9 +276,20 @@ fn is_scheme(name: &[u8]) -> bool {
 
 /// Bytes that would end or change what holds the URI. Bytes above ASCII are let through: software
 /// that forgets to escape them is common, and they confuse nobody.
-fn must_be_escaped(byte: u8) -> bool {
+const fn must_be_escaped(byte: u8) -> bool {
     byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f)
 }
+
+/// [`must_be_escaped`] for every byte.
+static MUST_BE_ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = must_be_escaped(byte as u8);
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

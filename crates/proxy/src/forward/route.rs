@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 
 use smallvec::SmallVec;
-use trunkline_sip::{Fault, Malformed, Message, Name, NameAddr, Scheme, Uri, message::Values};
+use trunkline_sip::{Fault, Malformed, Message, Name, NameAddr, message::Values};
 
 use super::splice::Splice;
 
@@ -112,8 +112,11 @@ impl<'a> RouteChange<'a> {
 /// scheme that nobody would accept there.
 pub(super) fn request_uri(uri: &[u8]) -> Result<&[u8], Malformed> {
     let breaks_the_line = |byte: &u8| *byte <= b' ' || matches!(byte, b'<' | b'>' | 0x7f);
-    let scheme = Uri::parse(uri).map_or(Scheme::Other, |uri| uri.scheme);
-    if scheme == Scheme::Other || uri.iter().any(breaks_the_line) {
+    let scheme = uri.split(|byte| *byte == b':').next().unwrap_or_default();
+    let known = ["sip", "sips", "tel"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known.as_bytes()));
+    if !known || uri.iter().any(breaks_the_line) {
         return Err(Malformed {
             fault: Fault::RequestUri,
             at: 0,

@@ -97,13 +97,9 @@ impl<'a> Message<'a> {
     }
 
     fn check_vias(&self) -> Result<Via<'a>, Malformed> {
-        let mut vias = self.vias();
-        let top = match vias.next() {
-            Some(via) => via?,
-            None => self.top_via()?,
-        };
+        let top = self.top_via()?;
         // Those below lead the answer home: better refused now than lost then.
-        vias.try_for_each(|via| via.map(drop))?;
+        self.vias().skip(1).try_for_each(|via| via.map(drop))?;
         Ok(top)
     }
 

@@ -107,6 +107,8 @@ pub struct Message<'a> {
     headers_end: u32,
     body_start: u32,
     entries: SmallVec<[Entry; HEADERS_INLINE]>,
+    /// The top Via, if it can be read: whoever handles a message wants it several times.
+    top: Option<Via<'a>>,
 }
 
 /// Where a header is, in 12 bytes: a message is moved now and then, with 64 of these in it.
@@ -278,10 +280,20 @@ impl<'a> Message<'a> {
 
     /// The topmost Via value. Fails when there is none or it cannot be read.
     pub fn top_via(&self) -> Result<Via<'a>, Malformed> {
-        self.vias().next().unwrap_or(Err(Malformed::new(
-            Fault::Missing(Name::Via),
-            self.headers_start as usize,
-        )))
+        self.top.map_or_else(
+            || {
+                let missing =
+                    Malformed::new(Fault::Missing(Name::Via), self.headers_start as usize);
+                self.vias().next().unwrap_or(Err(missing))
+            },
+            Ok,
+        )
+    }
+
+    /// Reads the top Via, once the headers are known.
+    fn read_top_via(&mut self) {
+        let top = self.vias().next().and_then(Result::ok);
+        self.top = top;
     }
 
     /// All Via values, top first.

@@ -27,14 +27,24 @@ impl<'a> Message<'a> {
             return Err(Malformed::new(Fault::TooLarge, limits.message_max()));
         }
         let (start, uri_at, headers_start) = start_line(bytes, limits.line_max())?;
-        let mut entries = SmallVec::new();
+        // Filled where it stands: with 64 headers in it, a message is not for moving.
+        let mut message = Message {
+            bytes,
+            start,
+            uri_at,
+            headers_start: span(headers_start, headers_start).0,
+            headers_end: 0,
+            body_start: 0,
+            entries: SmallVec::new(),
+            top: None,
+        };
         let mut body_len = None;
         let mut at = headers_start;
         let body_start = loop {
             match scan::next(bytes, at, limits.line_max())? {
                 Scanned::Body(body_start) => break body_start,
                 Scanned::Header(line) => {
-                    if entries.len() == limits.headers {
+                    if message.entries.len() == limits.headers {
                         return Err(Malformed::new(Fault::TooManyHeaders, at));
                     }
                     if line.name == Name::ContentLength {
@@ -44,7 +54,10 @@ impl<'a> Message<'a> {
                             body_len,
                         )?);
                     }
-                    entries.push(Entry::new(&line).ok_or(Malformed::new(Fault::LineTooLong, at))?);
+                    let entry = Entry::new(&line);
+                    message
+                        .entries
+                        .push(entry.ok_or(Malformed::new(Fault::LineTooLong, at))?);
                     at = line.end;
                 }
             }
@@ -54,16 +67,11 @@ impl<'a> Message<'a> {
             Some(len) if len <= bytes.len() - body_start => body_start + len,
             Some(_) => return Err(Malformed::new(Fault::BodyTooShort, bytes.len())),
         };
-        let (headers_start, headers_end) = span(headers_start, at);
-        Ok(Message {
-            bytes: &bytes[..end],
-            start,
-            uri_at,
-            headers_start,
-            headers_end,
-            body_start: span(body_start, end).0,
-            entries,
-        })
+        message.headers_end = span(headers_start, at).1;
+        message.body_start = span(body_start, end).0;
+        message.bytes = &bytes[..end];
+        message.read_top_via();
+        Ok(message)
     }
 }
 

@@ -38,7 +38,7 @@ impl<'a> Message<'a> {
             at = header.end;
         };
         let (headers_start, headers_end) = span(first.end, headers_end);
-        Some(Message {
+        let mut message = Message {
             bytes: &bytes[..headers_end as usize],
             start,
             uri_at,
@@ -46,7 +46,10 @@ impl<'a> Message<'a> {
             headers_end,
             body_start: headers_end,
             entries,
-        })
+            top: None,
+        };
+        message.read_top_via();
+        Some(message)
     }
 }
 
