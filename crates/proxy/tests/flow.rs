@@ -236,11 +236,7 @@ fn the_sizes_told_last_are_those_of_the_proxy_at_rest() {
 fn a_reload_that_reorders_targets_still_counts_each_ones_calls() {
     let first = "{ uri = \"sip:10.0.2.1\", priority = 10, weight = 10, max_calls = 1 }";
     let second = "{ uri = \"sip:10.0.2.2\", priority = 20, weight = 10, max_calls = 1 }";
-    let file = |targets: &str| {
-        let (head, rest) = FILE.split_once("targets = [").unwrap();
-        let (_, rest) = rest.split_once("]").unwrap();
-        format!("{head}targets = [{targets}]{rest}")
-    };
+    let file = |targets: &str| with_targets("", targets);
     let mut world = World::with(&file(&format!("{first}, {second}")), |_| {});
     let call = |world: &mut World, name: &str| {
         let sent = world.message(CARRIER, &invite("sip:+15550199@192.0.2.10", name, CARRIER));
@@ -260,4 +256,62 @@ fn a_reload_that_reorders_targets_still_counts_each_ones_calls() {
     let sent = world.message(CARRIER, &bye.replace(PBX, CARRIER));
     world.message("10.0.2.1:5060", &respond(&sent[0].1, 200, "c1", ""));
     assert_eq!(call(&mut world, "c3"), "10.0.2.1:5060");
+}
+
+/// [`FILE`] with other targets, and further keys of `[trunk.origination]`.
+fn with_targets(keys: &str, targets: &str) -> String {
+    let (head, rest) = FILE.split_once("targets = [").unwrap();
+    let (_, rest) = rest.split_once("]").unwrap();
+    format!("{head}{keys}\ntargets = [{targets}]{rest}")
+}
+
+#[test]
+fn a_target_at_its_calls_a_second_is_skipped_until_the_next_second() {
+    let targets = "{ uri = \"sip:10.0.2.1\", priority = 10, weight = 10, max_cps = 2 }, \
+                   { uri = \"sip:10.0.2.2\", priority = 20, weight = 10 }";
+    let mut world = World::with(&with_targets("", targets), |_| {});
+    let mut went = Vec::new();
+    for (at, name) in [(0, "c1"), (0, "c2"), (0, "c3"), (1_000, "c4")] {
+        world.until(at);
+        let sent = world.message(CARRIER, &invite("sip:+15550199@192.0.2.10", name, CARRIER));
+        went.push(sent[1].0.clone());
+        world.message(&sent[1].0, &respond(&sent[1].1, 486, "x", ""));
+    }
+    assert_eq!(
+        went,
+        [
+            "10.0.2.1:5060",
+            "10.0.2.1:5060",
+            "10.0.2.2:5060",
+            "10.0.2.1:5060"
+        ]
+    );
+}
+
+#[test]
+fn a_hash_keeps_a_caller_a_callee_or_a_call_at_one_target() {
+    let targets =
+        "{ uri = \"sip:10.0.2.1\" }, { uri = \"sip:10.0.2.2\" }, { uri = \"sip:10.0.2.3\" }";
+    let called = |world: &mut World, number: u32, call: u32| {
+        let uri = format!("sip:+1555{number:04}@192.0.2.10");
+        let sent = world.message(CARRIER, &invite(&uri, &format!("c{call}"), CARRIER));
+        world.message(&sent[1].0, &respond(&sent[1].1, 486, "x", ""));
+        sent[1].0.clone()
+    };
+    // Which calls meet the same target: those of one To, of one From (all of them here), of one Call-ID.
+    for (on, one_number_one_target, all_one_target) in [
+        ("to", true, false),
+        ("from", true, true),
+        ("call-id", false, false),
+    ] {
+        let keys = format!("policy = \"hash\"\nhash_on = \"{on}\"");
+        let mut world = World::with(&with_targets(&keys, targets), |_| {});
+        let one: std::collections::BTreeSet<_> =
+            (0..30).map(|call| called(&mut world, 7, call)).collect();
+        assert_eq!(one.len() == 1, one_number_one_target, "{on}: {one:?}");
+        let all: std::collections::BTreeSet<_> = (0..30)
+            .map(|number| called(&mut world, number, 100 + number))
+            .collect();
+        assert_eq!(all.len() == 1, all_one_target, "{on}: {all:?}");
+    }
 }
