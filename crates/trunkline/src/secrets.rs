@@ -28,6 +28,16 @@ pub enum SecretError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is none yet, and none can be kept.
+    #[error(
+        "secret {path} cannot be written: {source}; make room, let this user write there, or name a secret_file"
+    )]
+    Unkept {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system's randomness.
     #[error("no randomness from the system: {0}")]
     Random(io::Error),
@@ -69,7 +79,10 @@ fn kept(state_dir: &Path) -> Result<[u8; 16], SecretError> {
         Ok(text) => parse(text.trim()).ok_or_else(|| failed(io::ErrorKind::InvalidData.into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let bytes = random()?;
-            write(&path, &bytes).map_err(failed)?;
+            write(&path, &bytes).map_err(|source| SecretError::Unkept {
+                path: path.clone(),
+                source,
+            })?;
             Ok(bytes)
         }
         Err(error) => Err(failed(error)),
@@ -124,6 +137,18 @@ mod tests {
             error.contains("dialog.secret") && error.contains("32 hexadecimal digits"),
             "{error}"
         );
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_written_says_where_and_what_to_do() {
+        let dir = std::env::temp_dir().join(format!("trunkline-unkept-{}", std::process::id()));
+        // Where the file would be written first, a folder stands: as final as a full disk.
+        fs::create_dir_all(dir.join("dialog.new")).unwrap();
+        let error = kept(&dir).unwrap_err().to_string();
+        assert!(error.contains("dialog.secret cannot be written"), "{error}");
+        assert!(error.contains("make room"), "{error}");
+        assert!(!dir.join("dialog.secret").exists());
         fs::remove_dir_all(dir).unwrap();
     }
 }
