@@ -61,8 +61,6 @@ pub enum Fault {
     ContentLength,
     /// A URI or an address that was parsed by itself cannot be read.
     Uri,
-    /// The bytes end in the middle of something.
-    Truncated,
 }
 
 impl Fault {
@@ -89,7 +87,6 @@ impl Fault {
             Fault::BodyTooShort => "body_too_short",
             Fault::ContentLength => "content_length",
             Fault::Uri => "uri",
-            Fault::Truncated => "truncated",
         }
     }
 
@@ -116,7 +113,6 @@ impl Fault {
             Fault::BodyTooShort => "Body Shorter Than Content-Length",
             Fault::ContentLength => "Bad Content-Length Header",
             Fault::Uri => "Bad URI",
-            Fault::Truncated => "Truncated Message",
         }
     }
 
@@ -142,8 +138,7 @@ impl Fault {
             | Fault::CSeqMethod
             | Fault::BodyTooShort
             | Fault::ContentLength
-            | Fault::Uri
-            | Fault::Truncated => 400,
+            | Fault::Uri => 400,
         }
     }
 }
