@@ -146,6 +146,50 @@ async fn when_dns_fails_the_last_good_set_serves_and_is_marked_stale() {
     }
 }
 
+/// CNAMEs that lead in a circle lead nowhere: a fault in the zone, and no word that the name is gone.
+#[tokio::test]
+async fn a_circle_of_cnames_is_a_failure_and_takes_nothing_away() {
+    for circle in [
+        &["edge.test"][..],
+        &["edge.test", "two.test"],
+        &["edge.test", "two.test", "three.test", "four.test"],
+    ] {
+        let dns = TestDns::start(loopback(1)).await.unwrap();
+        dns.a("edge.test", 0, &[ip(1)]);
+        let (mut keeper, _) = keep(&dns, &settings(&[host("edge.test")])).await;
+        dns.a("edge.test", 0, &[]);
+        for (at, name) in circle.iter().enumerate() {
+            dns.cname(name, 0, circle[(at + 1) % circle.len()]);
+        }
+        assert_eq!(
+            shown(&changed(&mut keeper).await, 0),
+            "127.0.1.1 Stale",
+            "{circle:?}"
+        );
+        let why = keeper.status()[0].why.clone();
+        assert!(why.is_some_and(|why| why.contains("CNAME")), "{circle:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_alternates_between_two_sets_is_followed_each_time() {
+    let dns = TestDns::start(loopback(1)).await.unwrap();
+    dns.a("edge.test", 0, &[ip(1), ip(2)]);
+    let (mut keeper, _) = keep(&dns, &settings(&[host("edge.test")])).await;
+    for _ in 0..3 {
+        dns.a("edge.test", 0, &[ip(3), ip(4)]);
+        assert_eq!(
+            shown(&changed(&mut keeper).await, 0),
+            "127.0.1.3,127.0.1.4 Fresh"
+        );
+        dns.a("edge.test", 0, &[ip(1), ip(2)]);
+        assert_eq!(
+            shown(&changed(&mut keeper).await, 0),
+            "127.0.1.1,127.0.1.2 Fresh"
+        );
+    }
+}
+
 #[tokio::test]
 async fn no_such_name_and_no_records_empty_the_set() {
     let dns = TestDns::start(loopback(1)).await.unwrap();

@@ -18,6 +18,10 @@
 //! A candidate that has answered calls and never a probe ignores OPTIONS: its silent probes count
 //! for nothing.
 //!
+//! The other way round, one whose probes are answered while `fail_after` calls in a row fail answers
+//! OPTIONS and no calls (a firewall that answers for a dead PBX, a PBX whose lines are dead): once
+//! down, only a call brings it up. When its probes fail as well, they are believed again.
+//!
 //! What follows from a state:
 //!
 //! | state | the walk | probes |
@@ -30,9 +34,9 @@
 //! Nothing that traffic shows can eject a candidate for good: a rest lasts [`REST_MIN`] at first
 //! and [`REST_MAX`] at most, a pause [`PAUSE_MAX`]. Only an operator disables a target.
 //!
-//! A candidate that is not probed has only real calls to come back by. So its half-open trial
-//! counts as usable, not as a last resort: otherwise it would stay out for as long as its peers
-//! are well.
+//! A candidate that is not probed, or whose probes prove nothing, has only real calls to come back
+//! by. So its half-open trial counts as usable, not as a last resort: otherwise it would stay out
+//! for as long as its peers are well.
 
 use std::{
     collections::HashMap,

@@ -36,8 +36,10 @@ macro_rules! ladders {
 ladders! {
     attempts {
         a_100_is_a_response
+        a_connection_that_hangs_costs_connect_timeout
         a_long_retry_after_is_capped
         a_redirect_is_forwarded
+        a_retry_after_of_ten_years_is_a_minute
         carriers_other_answers_go_back
         codes_can_be_configured
         exhausted_best_is_the_best_real_answer
@@ -60,8 +62,11 @@ ladders! {
     choosing {
         a_failed_targets_share_goes_to_its_peers
         a_full_target_is_skipped_not_failed
+        a_target_at_its_rate_is_passed_by
+        a_target_that_came_back_starts_slowly
         calls_spread_by_weight
         hash_keeps_a_caller_with_his_target
+        hash_on_says_what_is_hashed
         least_calls_prefers_the_emptier_target
         targets_that_are_all_down_are_tried_anyway
         the_next_priority_is_used_when_the_better_is_down
@@ -85,6 +90,9 @@ ladders! {
     }
     health {
         a_probe_finds_a_dead_candidate_before_a_call_does
+        an_answer_from_another_address_counts
+        calls_taken_and_options_ignored_is_well
+        options_answered_but_no_call_is_down_by_its_calls
         silence_to_several_calls_is_suspicious_after_a_second
         two_failures_make_a_candidate_down
     }
@@ -97,6 +105,7 @@ ladders! {
         two_answers_one_call
     }
     names {
+        a_name_that_alternates_keeps_what_is_known_of_its_addresses
         a_name_without_addresses_is_passed_by
         a_vanished_address_keeps_its_calls
         every_address_is_tried
@@ -148,6 +157,7 @@ ladders! {
     }
     speak {
         a_carriers_whole_range_may_call
+        a_source_has_a_rate
         strangers_get_403_when_so_configured
         strangers_get_silence
         trunks_with_one_source_are_told_apart

@@ -68,6 +68,24 @@ struct Server {
     resolver: TokioResolver,
 }
 
+impl Server {
+    async fn ask(&self, name: Name, kind: RecordType) -> Result<Reply, String> {
+        let result = self.resolver.lookup(name, kind).await;
+        // The resolver follows a few CNAMEs and calls the rest of a longer chain, or of a circle,
+        // nothing. A server that means nothing says so in its authority section.
+        if let Err(NetError::Dns(DnsError::NoRecordsFound(nothing))) = &result
+            && nothing.authorities.is_none()
+        {
+            let end = nothing.query.name().clone();
+            let more = self.resolver.lookup(end.clone(), RecordType::CNAME).await;
+            if more.is_ok_and(|more| !more.answers().is_empty()) {
+                return Err(format!("CNAMEs without end, {end} among them"));
+            }
+        }
+        read(kind, result)
+    }
+}
+
 impl Client {
     /// A client of these servers, or of the system's when there are none.
     pub(crate) fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Client, ResolverError> {
@@ -161,14 +179,14 @@ impl Client {
         let mut racing = JoinSet::new();
         let start = |racing: &mut JoinSet<_>, index: usize| {
             let (server, name) = (self.servers[index].clone(), name.clone());
-            racing.spawn(async move { (index, server.resolver.lookup(name, kind).await) });
+            racing.spawn(async move { (index, server.ask(name, kind).await) });
         };
         start(&mut racing, waiting.next()?);
         loop {
             tokio::select! {
                 done = racing.join_next() => {
                     match done {
-                        Some(Ok((index, result))) => match read(kind, result) {
+                        Some(Ok((index, result))) => match result {
                             Ok(reply) => {
                                 self.first.store(index, Ordering::Relaxed);
                                 return Some(reply);

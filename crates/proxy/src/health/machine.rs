@@ -19,6 +19,12 @@ pub(super) struct Machine {
     answers_probes: bool,
     /// It has answered a call: while it never answered a probe, its silence to them means nothing.
     answers_calls: bool,
+    /// Calls that failed since one was last answered, whatever its probes said in between.
+    calls_failed: u16,
+    /// A probe was answered while calls were not.
+    claims: bool,
+    /// It answers OPTIONS and fails calls: only a call can show that it is well.
+    deaf: bool,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -69,6 +75,9 @@ impl Machine {
             back: None,
             answers_probes: false,
             answers_calls: false,
+            calls_failed: 0,
+            claims: false,
+            deaf: false,
         }
     }
 
@@ -94,7 +103,7 @@ impl Machine {
             Phase::Up => Class::Usable,
             Phase::Suspect { .. } => Class::Suspect,
             Phase::Down(rest) if rest.is_half_open(now) => {
-                if is_probed(settings) {
+                if is_probed(settings) && !self.deaf {
                     Class::Suspect
                 } else {
                     Class::Usable
@@ -126,23 +135,36 @@ impl Machine {
         evidence: Evidence,
     ) -> &'static str {
         match evidence {
-            Evidence::Alive | Evidence::ProbeAnswered => {
-                match evidence {
-                    Evidence::ProbeAnswered => self.answers_probes = true,
-                    _ => self.answers_calls = true,
-                }
+            Evidence::Alive => {
+                self.answers_calls = true;
+                (self.calls_failed, self.claims, self.deaf) = (0, false, false);
                 if !self.is_paused() {
                     self.come_up(now);
                 }
                 "answered"
             }
+            Evidence::ProbeAnswered => {
+                self.answers_probes = true;
+                // Silence to calls made it suspect, or some have failed outright.
+                self.claims |= self.calls_failed > 0 || self.state() == HealthState::Suspect;
+                if !self.deaf && !self.is_paused() {
+                    self.come_up(now);
+                }
+                "answered"
+            }
             Evidence::Failed(why) => {
-                self.fail(settings, now, false);
-                why
+                self.fail_call(settings, now);
+                if self.deaf {
+                    "answers OPTIONS and no calls"
+                } else {
+                    why
+                }
             }
             // A peer that takes calls and ignores OPTIONS lives: its calls say so.
             Evidence::ProbeFailed(why) if self.answers_calls && !self.answers_probes => why,
             Evidence::ProbeFailed(why) => {
+                // Its OPTIONS tell of it again.
+                (self.calls_failed, self.claims, self.deaf) = (0, false, false);
                 self.fail(settings, now, true);
                 why
             }
@@ -163,6 +185,8 @@ impl Machine {
             return;
         }
         match is {
+            // What brought it up there may have been an OPTIONS.
+            HealthState::Up if self.deaf => {}
             HealthState::Up => self.come_up(now),
             HealthState::Suspect => self.suspect(now),
             HealthState::Down => {
@@ -234,6 +258,14 @@ impl Machine {
         }
         self.failures = 0;
         self.phase = Phase::Up;
+    }
+
+    fn fail_call(&mut self, settings: &Health, now: Instant) {
+        self.calls_failed = self.calls_failed.saturating_add(1);
+        self.deaf |= self.claims && self.calls_failed >= settings.fail_after;
+        // Answered probes between them do not make failed calls any fewer.
+        self.failures = self.failures.max(self.calls_failed - 1);
+        self.fail(settings, now, false);
     }
 
     fn fail(&mut self, settings: &Health, now: Instant, probe: bool) {

@@ -22,6 +22,8 @@ pub(super) struct Actor {
     pub listener: Option<String>,
     /// From when on it leaves OPTIONS unanswered.
     pub ignores_probes: Option<Duration>,
+    /// What it answers the calls of a batch with.
+    pub answers: Option<u16>,
     /// Its side of each call, by the script's name for the call.
     legs: BTreeMap<String, Leg>,
     /// Every request that it heard, the newest last.
@@ -40,6 +42,7 @@ impl Actor {
             identity,
             listener: None,
             ignores_probes: None,
+            answers: None,
             legs: BTreeMap::new(),
             heard: Vec::new(),
             finals: BTreeMap::new(),
@@ -73,6 +76,19 @@ impl Actor {
             self.legs.insert(label, leg);
         }
         self.heard.push(text.clone());
+    }
+
+    /// What it says by itself to a message of a batch: its one answer to a call, and the ACK of
+    /// whoever was answered.
+    pub fn play_along(&mut self, text: &Text) -> Option<Vec<u8>> {
+        match (text.method(), text.about()) {
+            (Some("INVITE"), _) => Some(self.response(text, self.answers?).write()),
+            (None, Some("INVITE")) if text.code()? >= 200 => {
+                let label = label_of(text.get("Call-ID")?).to_string();
+                Some(self.legs.get_mut(&label)?.ack(text)?.write())
+            }
+            _ => None,
+        }
     }
 
     /// The bytes of what the script lets it say.

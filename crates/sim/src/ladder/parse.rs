@@ -237,8 +237,11 @@ fn peer(words: &mut Words<'_>) -> Said<Declared> {
     let at = address(words)?;
     let (mut says, mut listener) = (None, None);
     let (mut ignores_record_route, mut ignores_probes) = (false, None);
+    let (mut answers, mut hangs) = (None, false);
     while !words.0.is_empty() {
-        match words.bare("says, on or ignores")? {
+        match words.bare("says, on, ignores, answers or hangs")? {
+            "answers" => answers = Some(words.number("a final code")?),
+            "hangs" => hangs = true,
             "says" => says = Some(address(words)?),
             "on" => listener = Some(words.bare("a listener's name")?.to_string()),
             "ignores" => match words.bare("record-route or probes")? {
@@ -258,7 +261,11 @@ fn peer(words: &mut Words<'_>) -> Said<Declared> {
                     ));
                 }
             },
-            other => return Err(format!("{other}: a peer has says, on, ignores")),
+            other => {
+                return Err(format!(
+                    "{other}: a peer has says, on, ignores, answers, hangs"
+                ));
+            }
         }
     }
     Ok(Declared::Peer {
@@ -268,6 +275,8 @@ fn peer(words: &mut Words<'_>) -> Said<Declared> {
         listener,
         ignores_record_route,
         ignores_probes,
+        answers,
+        hangs,
     })
 }
 
@@ -491,27 +500,30 @@ fn wire(words: &mut Words<'_>) -> Said<Wire> {
         body: None,
         again: false,
         returned: false,
-        times: 1,
+        speaks_for: None,
+        times: None,
     };
     while !words.0.is_empty() {
-        match words.bare("[call], with, without, body, again, returned or xN")? {
+        match words.bare("[call], with, without, body, again, returned, for or xN")? {
             "with" => wire.with.push(words.quoted("text")?.to_vec()),
             "without" => wire.without.push(words.quoted("text")?.to_vec()),
             "body" => wire.body = Some(words.quoted("a body")?.to_vec()),
             "again" => wire.again = true,
             "returned" => wire.returned = true,
+            "for" => wire.speaks_for = Some(words.bare("a peer")?.to_string()),
             other => match (other.strip_prefix('['), other.strip_prefix('x')) {
                 (Some(call), _) if call.ends_with(']') => {
                     wire.call = Some(call[..call.len() - 1].to_string())
                 }
                 (_, Some(times)) => {
-                    wire.times = times
+                    let times = times
                         .parse()
                         .map_err(|_| format!("{other} is no number of calls such as x100"))?;
+                    wire.times = Some(times);
                 }
                 _ => {
                     return Err(format!(
-                        "{other}: a message has [call], with, without, body, again, returned, xN"
+                        "{other}: a message has [call], with, without, body, again, returned, for, xN"
                     ));
                 }
             },

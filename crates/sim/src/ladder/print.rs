@@ -82,6 +82,8 @@ impl Display for Declared {
                 listener,
                 ignores_record_route,
                 ignores_probes,
+                answers,
+                hangs,
             } => {
                 write!(f, "peer {name} = {at}")?;
                 if let Some(says) = says {
@@ -97,6 +99,12 @@ impl Display for Declared {
                     None => {}
                     Some(Duration::ZERO) => f.write_str(" ignores probes")?,
                     Some(from) => write!(f, " ignores probes after {}", seconds(*from))?,
+                }
+                if let Some(code) = answers {
+                    write!(f, " answers {code}")?;
+                }
+                if *hangs {
+                    f.write_str(" hangs")?;
                 }
                 Ok(())
             }
@@ -231,8 +239,11 @@ impl Display for Wire {
         if self.returned {
             f.write_str(" returned")?;
         }
-        if self.times != 1 {
-            write!(f, " x{}", self.times)?;
+        if let Some(whom) = &self.speaks_for {
+            write!(f, " for {whom}")?;
+        }
+        if let Some(times) = self.times {
+            write!(f, " x{times}")?;
         }
         f.write_str(&parts(
             self.with.iter().map(Vec::as_slice),
@@ -257,7 +268,8 @@ config <<
 name = "a \\ b"
 >>
 peer pbx = 10.0.1.5 says 192.168.1.7:5070 on inside ignores record-route ignores probes
-peer sbc = 10.0.1.6 ignores probes after 5.5
+peer sbc = 10.0.1.6 ignores probes after 5.5 answers 486
+peer tar = tcp:10.0.1.7 hangs
 some one two = 192.0.2.1 tcp:192.0.2.2:5070
 dns a.test = 192.0.2.1 tcp:192.0.2.2@10/60
 dns b.test fails
@@ -271,8 +283,11 @@ seed 7
 0.0 pbx -> trunkline INVITE returned
 0.0 pbx -> trunkline INVITE sip:1@a.test x1000
 0.0 expect share one 60% two 40.5%
+0.0 trunkline -> one INVITE x600
+0.0 trunkline -> pbx 403 x0
 0.5 trunkline -> one 200 CANCEL [b] with "a\r\nb \xff" without "c"
 0.5 one -> trunkline 180
+0.5 two -> trunkline 180 [b] for one
 0.5005 pbx -> trunkline raw "\x00"
 1.0 net -> trunkline UNREACHABLE one
 1.0 net -> trunkline CONNECT_TIMEOUT one

@@ -138,12 +138,14 @@ struct Play<'s> {
     batches: u32,
     /// The first attempt of each call of the batches, and how many there were to whom.
     first_attempts: BTreeMap<String, Address>,
+    /// What was sent in calls of the last batch, each once.
+    counts: Vec<(Address, Said)>,
     ladder: Vec<(char, String)>,
     broken: Vec<String>,
 }
 
 impl<'s> Play<'s> {
-    fn new(script: &'s Script, stage: Stage) -> Self {
+    fn new(script: &'s Script, mut stage: Stage) -> Self {
         let mut actors = BTreeMap::new();
         let mut names = BTreeMap::new();
         for declared in &script.declared {
@@ -154,6 +156,8 @@ impl<'s> Play<'s> {
                 listener,
                 ignores_record_route,
                 ignores_probes,
+                answers,
+                hangs,
             } = declared
             else {
                 continue;
@@ -166,6 +170,10 @@ impl<'s> Play<'s> {
             let mut actor = Actor::new(identity);
             actor.listener.clone_from(listener);
             actor.ignores_probes = *ignores_probes;
+            actor.answers = *answers;
+            if *hangs {
+                stage.hang(*at);
+            }
             actors.insert(*at, actor);
             names.insert(name.clone(), *at);
         }
@@ -178,6 +186,7 @@ impl<'s> Play<'s> {
             seen: BTreeSet::new(),
             batches: 0,
             first_attempts: BTreeMap::new(),
+            counts: Vec::new(),
             ladder: Vec::new(),
             broken: Vec::new(),
         }
@@ -209,7 +218,10 @@ impl<'s> Play<'s> {
     fn act(&mut self, action: &Action, library: &Library) -> Result<(), String> {
         match action {
             Action::Send { from, message } => self.send(from, message),
-            Action::Expect { to, message } => self.expect(to, message),
+            Action::Expect { to, message } => match message.times {
+                Some(times) => self.count(to, message, times),
+                None => self.expect(to, message),
+            },
             Action::Lost { peer, why } => {
                 let (address, listener) = self.locate(peer)?;
                 self.note("net", &format!("{} {peer}", why.word().to_uppercase()));
@@ -309,16 +321,21 @@ impl<'s> Play<'s> {
     fn send(&mut self, from: &str, message: &Wire) -> Result<(), String> {
         let (address, listener) = self.locate(from)?;
         let hop = self.stage.hop(address, listener);
-        let batch = message.times > 1;
+        let speaker = match &message.speaks_for {
+            Some(whom) => self.locate(whom)?.0,
+            None => address,
+        };
+        let batch = message.times.is_some();
         if batch {
             self.batches += 1;
+            self.counts.clear();
         }
-        for nth in 0..message.times {
+        for nth in 0..message.times.unwrap_or(1) {
             let label = match (&message.call, batch) {
                 (_, true) => Some(format!("batch-{}-{nth}", self.batches)),
                 (call, false) => call.clone(),
             };
-            let bytes = self.actor(address).say(message, label.as_deref())?;
+            let bytes = self.actor(speaker).say(message, label.as_deref())?;
             if nth == 0 {
                 self.note(from, &message.to_string());
             }
@@ -419,7 +436,7 @@ impl<'s> Play<'s> {
             return;
         }
         if let Some(text) = &text
-            && self.counted(text, address)
+            && self.counted(text, &bytes, address, to.listener)
         {
             return;
         }
@@ -449,7 +466,13 @@ impl<'s> Play<'s> {
     }
 
     /// Whether this belongs to a batch, whose calls are counted and not told.
-    fn counted(&mut self, text: &Text, address: Address) -> bool {
+    fn counted(
+        &mut self,
+        text: &Text,
+        bytes: &[u8],
+        address: Address,
+        listener: ListenerId,
+    ) -> bool {
         let Some(label) = text
             .get("Call-ID")
             .map(label_of)
@@ -461,6 +484,25 @@ impl<'s> Play<'s> {
             self.first_attempts
                 .entry(label.to_string())
                 .or_insert(address);
+        }
+        let last = label.starts_with(&format!("batch-{}-", self.batches));
+        if last && self.seen.insert((address, bytes.to_vec())) {
+            self.counts.push((
+                address,
+                Said::Sip {
+                    bytes: bytes.to_vec(),
+                    text: Some(text.clone()),
+                },
+            ));
+        }
+        let actor = self.actor(address);
+        actor.hear(text);
+        if let Some(answer) = actor.play_along(text) {
+            let from = self.stage.hop(address, listener);
+            self.stage.input(Input::Message {
+                from,
+                bytes: &answer,
+            });
         }
         true
     }
@@ -487,6 +529,23 @@ impl<'s> Play<'s> {
             Said::Sip { bytes, text } => fits(message, bytes, text.as_ref()),
             Said::Http(_) => Err(String::new()),
         })
+    }
+
+    /// How many different messages of the last batch were like this.
+    fn count(&mut self, to: &str, message: &Wire, times: u32) -> Result<(), String> {
+        let (address, _) = self.locate(to)?;
+        let like = |said: &&(Address, Said)| match said {
+            (at, Said::Sip { bytes, text }) => {
+                *at == address && fits(message, bytes, text.as_ref()).is_ok()
+            }
+            (_, Said::Http(_)) => false,
+        };
+        match self.counts.iter().filter(like).count() {
+            found if found == times as usize => Ok(()),
+            found => Err(format!(
+                "Trunkline sent {found} of these to {to} in the last batch, not {times}"
+            )),
+        }
     }
 
     /// Finds what was sent to `to` and is like this, and counts it as told.

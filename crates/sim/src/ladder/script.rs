@@ -58,6 +58,10 @@ pub enum Declared {
         ignores_record_route: bool,
         /// From when on it leaves OPTIONS unanswered.
         ignores_probes: Option<Duration>,
+        /// What it answers the calls of a batch with, at once; otherwise nothing.
+        answers: Option<u16>,
+        /// Whether a stream to it is never opened, and nobody says so.
+        hangs: bool,
     },
     /// `some NAME NAME = ADDRESS ADDRESS`: names for addresses in the order in which Trunkline
     /// happens to try them.
@@ -174,8 +178,11 @@ pub struct Wire {
     pub again: bool,
     /// Sent: not a request of its own but the one it heard, sent on as a proxy does.
     pub returned: bool,
-    /// Sent: so many calls at once, counted instead of told.
-    pub times: u32,
+    /// Sent: from its own address, but what this peer would say.
+    pub speaks_for: Option<String>,
+    /// Sent: so many calls at once, counted instead of told. Expected: so many different ones in
+    /// the last such batch.
+    pub times: Option<u32>,
 }
 
 /// The kind of a message.

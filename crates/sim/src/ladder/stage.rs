@@ -1,7 +1,7 @@
 //! The proxy of a script, with the clock, the DNS and the webhook around it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -42,6 +42,10 @@ pub(super) struct Stage {
     outbox: Outbox,
     connections: BTreeMap<(ListenerId, SocketAddr), ConnectionId>,
     connections_made: u64,
+    /// Peers that never take a connection.
+    hanging: BTreeSet<Address>,
+    /// Connections that are being opened to them, and until when that is tried.
+    dials: BTreeMap<(ListenerId, SocketAddr), Duration>,
     asks: VecDeque<Ask>,
     at_once: u32,
     /// What Trunkline sent and nobody has taken yet.
@@ -72,6 +76,8 @@ impl Stage {
             outbox: Outbox::new(),
             connections: BTreeMap::new(),
             connections_made: 0,
+            hanging: BTreeSet::new(),
+            dials: BTreeMap::new(),
             asks: VecDeque::new(),
             at_once: 0,
             outputs: VecDeque::new(),
@@ -99,6 +105,13 @@ impl Stage {
         let (effects, arena) = outbox.split();
         for effect in effects {
             match effect {
+                Effect::Send {
+                    to, connect_within, ..
+                } if self.hangs(&to) => {
+                    self.dials
+                        .entry((to.listener, to.remote))
+                        .or_insert(self.now + connect_within);
+                }
                 Effect::Send { to, bytes, .. } => {
                     let bytes = arena
                         .get(bytes.start as usize..bytes.end as usize)
@@ -150,9 +163,11 @@ impl Stage {
             .next_deadline()
             .map(|at| at.saturating_duration_since(self.epoch));
         let ask = self.asks.iter().map(|ask| ask.until).min();
+        let dial = self.dials.values().copied().min();
         deadline
             .into_iter()
             .chain(ask)
+            .chain(dial)
             .min()
             .map(|at| at.max(self.now))
     }
@@ -170,7 +185,13 @@ impl Stage {
             "at {at:?} the deadline comes again and again"
         );
         self.now = at;
-        if let Some(late) = self.asks.iter().position(|ask| ask.until <= at)
+        let given_up = self.dials.iter().find(|(_, until)| **until <= at);
+        if let Some((&(listener, socket), _)) = given_up {
+            self.dials.remove(&(listener, socket));
+            let stream = true;
+            let peer = Address { stream, socket };
+            self.lose(peer, listener, HopLoss::ConnectTimeout);
+        } else if let Some(late) = self.asks.iter().position(|ask| ask.until <= at)
             && let Some(ask) = self.asks.remove(late)
         {
             self.input(Input::Answer {
@@ -230,6 +251,19 @@ impl Stage {
         Hop { remote, ..to }
     }
 
+    /// From now on this peer never takes a connection.
+    pub fn hang(&mut self, peer: Address) {
+        self.hanging.insert(peer);
+    }
+
+    fn hangs(&self, to: &Hop) -> bool {
+        let peer = Address {
+            stream: to.transport.is_reliable(),
+            socket: to.remote,
+        };
+        peer.stream && self.hanging.contains(&peer)
+    }
+
     /// The network says that a peer cannot be reached; an open connection to it is gone then.
     pub fn lose(&mut self, peer: Address, listener: ListenerId, why: HopLoss) {
         let lost = self.connections.remove(&(listener, peer.socket));
@@ -261,6 +295,7 @@ impl Stage {
             &mut self.chance,
         );
         self.connections.clear();
+        self.dials.clear();
         self.asks.clear();
     }
 

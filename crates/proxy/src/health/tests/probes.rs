@@ -243,6 +243,52 @@ fn silence_to_probes_means_nothing_from_a_peer_that_answers_calls_alone() {
     assert_eq!(world.table.state(ix), HealthState::Suspect);
 }
 
+/// A firewall that answers OPTIONS for a dead PBX must not send it calls every few seconds.
+#[test]
+fn probes_are_no_proof_for_a_peer_that_answers_them_and_no_calls() {
+    let (mut world, ix) = World::one(pbx());
+    world.fail(ix, 1);
+    world.see(ix, Evidence::ProbeAnswered);
+    assert_eq!(
+        world.table.state(ix),
+        HealthState::Up,
+        "it may be one call's bad luck"
+    );
+    let change = world.see(ix, Evidence::Failed("silent")).unwrap();
+    assert_eq!(
+        (change.is, change.why),
+        (HealthState::Down, "answers OPTIONS and no calls")
+    );
+    for rest in [5, 10, 20, 40, 60, 60] {
+        assert_eq!(world.see(ix, Evidence::ProbeAnswered), None);
+        assert_eq!(world.table.impose(world.now, ix, HealthState::Up), None);
+        world.wait(rest * S - MS);
+        assert_eq!(world.class(ix), Class::Down, "{rest} s");
+        world.wait(MS);
+        assert_eq!(world.class(ix), Class::Usable, "one call may try it");
+        world.table.sent(world.now, ix);
+        assert_eq!(world.class(ix), Class::Down, "and only one");
+        world.see(ix, Evidence::Failed("silent"));
+    }
+    world.see(ix, Evidence::Alive);
+    assert_eq!(world.table.state(ix), HealthState::Up);
+    world.fail(ix, 1);
+    world.see(ix, Evidence::ProbeAnswered);
+    assert_eq!(world.table.state(ix), HealthState::Up, "all is forgiven");
+}
+
+#[test]
+fn probes_that_fail_with_the_calls_are_believed_when_they_are_answered_again() {
+    let (mut world, ix) = World::one(pbx());
+    world.fail(ix, 1);
+    world.see(ix, Evidence::ProbeAnswered);
+    world.fail(ix, 1);
+    assert_eq!(world.see(ix, Evidence::ProbeAnswered), None, "no proof");
+    world.see(ix, Evidence::ProbeFailed("silent"));
+    world.see(ix, Evidence::ProbeAnswered);
+    assert_eq!(world.table.state(ix), HealthState::Up);
+}
+
 /// While probes show that it is still dead, no call need wait four seconds to find that out.
 #[test]
 fn failing_probes_put_the_half_open_trial_off_but_not_for_ever() {
