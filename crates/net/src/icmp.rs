@@ -1,16 +1,19 @@
 //! ICMP errors of UDP sockets, from the system's error queue (`ip(7)`, `IP_RECVERR`).
 //!
 //! Without it a datagram to a host that is not there is silence, and failover waits for a timer.
-//! The only module with `unsafe`: the queue is read by `recvmsg`, which std does not have.
+//! The queue is read by `recvmsg`, which std does not have.
 #![allow(unsafe_code)]
 
 use std::{
     io, mem,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    mem::MaybeUninit,
+    net::SocketAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
 use libc::{c_int, c_void};
+
+use crate::address::{self, Address};
 
 /// ICMP "destination unreachable" (RFC 792).
 const V4_UNREACHABLE: u8 = 3;
@@ -73,16 +76,17 @@ struct Control([u8; 256]);
 /// Takes one entry out of the socket's error queue; `None` when it is empty.
 pub(crate) fn next_report(socket: &impl AsFd) -> Option<Report> {
     let fd = socket.as_fd();
-    // SAFETY: all-zero bytes are a valid value of these plain C structs.
-    let (mut peer, mut message): (libc::sockaddr_storage, libc::msghdr) = unsafe { mem::zeroed() };
+    // SAFETY: all-zero bytes are a valid value of this plain C struct.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    let mut peer = MaybeUninit::<Address>::uninit();
     let mut control = Control([0; 256]);
     let mut quoted = [0u8; 64];
     let mut part = libc::iovec {
         iov_base: quoted.as_mut_ptr().cast(),
         iov_len: quoted.len(),
     };
-    message.msg_name = (&raw mut peer).cast();
-    message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    message.msg_name = peer.as_mut_ptr().cast();
+    message.msg_namelen = size_of::<Address>() as libc::socklen_t;
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
@@ -100,7 +104,9 @@ pub(crate) fn next_report(socket: &impl AsFd) -> Option<Report> {
     if read < 0 {
         return None;
     }
-    match (extended_error(&message), address(&peer)) {
+    // SAFETY: the system has written an address of this length there.
+    let peer = unsafe { address::read(peer.as_ptr(), message.msg_namelen) };
+    match (extended_error(&message), peer) {
         (Some(error), Some(peer)) if is_unreachable(&error) => Some(Report::Unreachable(peer)),
         _ => Some(Report::Other),
     }
@@ -151,33 +157,5 @@ fn is_unreachable(error: &libc::sock_extended_err) -> bool {
             )
         }
         _ => false,
-    }
-}
-
-/// Reads the address that `recvmsg` wrote.
-fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    match c_int::from(storage.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the family says that it is a sockaddr_in, which sockaddr_storage has room for
-            // and is aligned for.
-            let v4 = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-            Some(SocketAddr::V4(SocketAddrV4::new(
-                ip,
-                u16::from_be(v4.sin_port),
-            )))
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above, for sockaddr_in6.
-            let v6 = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            Some(SocketAddr::V6(SocketAddrV6::new(
-                ip,
-                u16::from_be(v6.sin6_port),
-                0,
-                v6.sin6_scope_id,
-            )))
-        }
-        _ => None,
     }
 }

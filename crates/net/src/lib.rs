@@ -5,13 +5,15 @@
 //! nothing about a call; of a message it reads only what [`owner`] needs.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
+mod address;
 mod bind;
 mod brain;
 mod clock;
 mod icmp;
 mod limits;
+mod mmsg;
 pub mod owner;
-mod ready;
+mod poller;
 mod shard;
 mod sockets;
 mod stats;

@@ -5,20 +5,15 @@
 
 use std::{
     collections::VecDeque,
-    future::{Future, poll_fn},
     io,
     ops::ControlFlow,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Wake, Waker},
     thread,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::mpsc::{self, error::TrySendError},
-    time::Sleep,
-};
+use tokio::sync::mpsc::{self, error::TrySendError};
 use trunkline_proxy::{
     Answer, AskId, Clock, Effect, Event, Input, Outbox, Question, Routing, ShardId,
     event::{HealthState, Peer},
@@ -26,7 +21,7 @@ use trunkline_proxy::{
 };
 
 use crate::{
-    bind::Bound, brain::Brain, clock, limits::NetLimits, owner::Owners, ready::Token,
+    bind::Bound, brain::Brain, clock, limits::NetLimits, owner::Owners, poller::Ready,
     sockets::Sockets, stats::NetStats, teller::Teller,
 };
 
@@ -106,10 +101,6 @@ pub fn spawn<B: Brain + 'static>(
         shard: shard.0,
         source,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
     let (commands, command_ends) = mpsc::channel(COMMANDS_WAITING);
     let (question_ends, questions) = mpsc::channel(limits.questions);
     let (event_ends, events) = mpsc::channel(limits.events);
@@ -120,10 +111,7 @@ pub fn spawn<B: Brain + 'static>(
         events,
         stats: Arc::clone(&stats),
     };
-    let sockets = {
-        let _context = runtime.enter();
-        Sockets::new(shard, bound, limits, Arc::clone(&stats)).map_err(failed)?
-    };
+    let (sockets, bell) = Sockets::new(shard, bound, limits, Arc::clone(&stats)).map_err(failed)?;
     let thread = thread::Builder::new()
         .name(format!("shard-{}", shard.0))
         .spawn(move || {
@@ -138,19 +126,27 @@ pub fn spawn<B: Brain + 'static>(
                 questions: question_ends,
                 teller: Teller::new(event_ends, Arc::clone(&stats)),
                 stats,
+                bell: Waker::from(Arc::new(Bell(bell))),
+                called: true,
                 draining: false,
             };
-            // Unconstrained: the loop keeps budgets of its own, and yields by itself.
-            runtime.block_on(tokio::task::unconstrained(shard.run()));
+            shard.run();
         });
     Ok((handles, thread.map_err(failed)?))
 }
 
-/// Why the loop woke up.
-enum Woken {
-    Socket(Token),
-    Command(Command),
-    Alarm,
+/// Wakes the shard for a command.
+struct Bell(Arc<mio::Waker>);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Fails only when the shard is gone, and then nobody wants to know.
+        let _ = self.0.wake();
+    }
 }
 
 struct Shard<B> {
@@ -166,40 +162,29 @@ struct Shard<B> {
     questions: mpsc::Sender<(AskId, Box<Question>)>,
     teller: Teller,
     stats: Arc<NetStats>,
+    bell: Waker,
+    /// The bell rang, and whoever rang it was not asked yet.
+    called: bool,
     draining: bool,
 }
 
 impl<B: Brain> Shard<B> {
-    async fn run(mut self) {
-        let mut alarm = Alarm::new(clock::now());
-        let mut woken = None;
-        while self.turn(woken.take()).is_continue() {
-            if self.sockets.has_more() || !self.unanswered.is_empty() {
-                // Lets the runtime look at the sockets again.
-                tokio::task::yield_now().await;
-            } else {
-                woken = Some(self.wait(&mut alarm).await);
-            }
+    fn run(mut self) {
+        let start = clock::now();
+        while self.turn(start).is_continue() {
+            let patience = self.patience(start);
+            self.called |= self.sockets.wait(patience);
         }
         self.teller.flush();
     }
 
     /// One turn, in order of importance to a call that is being set up.
-    fn turn(&mut self, woken: Option<Woken>) -> ControlFlow<()> {
+    fn turn(&mut self, start: Instant) -> ControlFlow<()> {
         let now = clock::now();
-
-        let (mut command, mut token) = match woken {
-            Some(Woken::Command(command)) => (Some(command), None),
-            Some(Woken::Socket(token)) => (None, Some(token)),
-            Some(Woken::Alarm) | None => (None, None),
-        };
 
         // 1. Commands: few, and a new snapshot or Stop must not wait behind a flood of packets.
         for _ in 0..COMMANDS_PER_TURN {
-            let Some(command) = command
-                .take()
-                .or_else(|| self.commands.as_mut()?.try_recv().ok())
-            else {
+            let Some(command) = self.next_command() else {
                 break;
             };
             self.obey(now, command)?;
@@ -209,7 +194,7 @@ impl<B: Brain> Shard<B> {
         if self
             .brain
             .next_deadline()
-            .is_some_and(|deadline| deadline <= now)
+            .is_some_and(|deadline| on_grid(start, deadline) <= now)
         {
             self.brain.handle(now, Input::Deadline, &mut self.out);
             self.dispatch(now);
@@ -217,14 +202,15 @@ impl<B: Brain> Shard<B> {
 
         // 3. Sockets that are ready.
         for _ in 0..VISITS_PER_TURN {
-            let Some(token) = token.take().or_else(|| self.sockets.take_ready()) else {
+            let Some(ready) = self.sockets.take_ready() else {
                 break;
             };
-            self.visit(now, token);
+            self.visit(now, ready);
             self.dispatch(now);
         }
 
-        // 4. What is due at the sockets: datagrams that found no room, connections out of time.
+        // 4. What is due at the sockets: datagrams that found no room, errors, connections out of
+        // time.
         self.sockets.tick(now);
 
         // 5. What 1 to 4 left to tell the brain.
@@ -256,6 +242,36 @@ impl<B: Brain> Shard<B> {
         ControlFlow::Continue(())
     }
 
+    /// The next command. Once there is none, the bell rings for the next.
+    fn next_command(&mut self) -> Option<Command> {
+        if !self.called {
+            return None;
+        }
+        let commands = self.commands.as_mut()?;
+        match commands.poll_recv(&mut Context::from_waker(&self.bell)) {
+            Poll::Ready(Some(command)) => return Some(command),
+            Poll::Ready(None) => self.commands = None,
+            Poll::Pending => {}
+        }
+        self.called = false;
+        None
+    }
+
+    /// How long the sockets may be waited for.
+    fn patience(&self, start: Instant) -> Option<Duration> {
+        if self.called || self.sockets.has_more() || !self.unanswered.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self
+            .brain
+            .next_deadline()
+            .into_iter()
+            .chain(self.sockets.deadline())
+            .chain(self.teller.deadline())
+            .min()?;
+        Some(on_grid(start, deadline).saturating_duration_since(clock::now()))
+    }
+
     fn obey(&mut self, now: Instant, command: Command) -> ControlFlow<()> {
         let input = match command {
             Command::Routing(routing) => Input::Routing(routing),
@@ -272,8 +288,8 @@ impl<B: Brain> Shard<B> {
         ControlFlow::Continue(())
     }
 
-    fn visit(&mut self, now: Instant, token: Token) {
-        self.sockets.visit(now, token, |from, bytes| {
+    fn visit(&mut self, now: Instant, ready: Ready) {
+        self.sockets.visit(now, ready, |from, bytes| {
             if self.owners.of(bytes).is_none_or(|owner| owner == self.id) {
                 self.brain
                     .handle(now, Input::Message { from, bytes }, &mut self.out);
@@ -297,10 +313,7 @@ impl<B: Brain> Shard<B> {
                     bytes,
                     connect_within,
                 } => {
-                    let bytes = arena
-                        .get(bytes.start as usize..bytes.end as usize)
-                        .unwrap_or_default();
-                    self.sockets.send(now, to, bytes, connect_within);
+                    self.sockets.send(now, to, arena, bytes, connect_within);
                 }
                 Effect::Ask { ask, question } => {
                     if let Err(error) = self.questions.try_send((ask, question)) {
@@ -313,37 +326,13 @@ impl<B: Brain> Shard<B> {
                 Effect::Tell(event) => self.teller.tell(now, event),
             }
         }
+        self.sockets.flush_datagrams(now, arena);
         self.out.clear();
     }
 
     /// Whether nothing is left to be said, inside or outside.
     fn is_flushed(&self) -> bool {
         self.unanswered.is_empty() && !self.sockets.has_more() && self.sockets.is_flushed()
-    }
-
-    /// Sleeps until a socket, a command or a deadline.
-    async fn wait(&mut self, alarm: &mut Alarm) -> Woken {
-        let deadline = self
-            .brain
-            .next_deadline()
-            .into_iter()
-            .chain(self.sockets.deadline())
-            .chain(self.teller.deadline())
-            .min();
-        poll_fn(|cx| {
-            if let Poll::Ready(token) = self.sockets.poll_ready(cx) {
-                return Poll::Ready(Woken::Socket(token));
-            }
-            if let Some(commands) = &mut self.commands {
-                match commands.poll_recv(cx) {
-                    Poll::Ready(Some(command)) => return Poll::Ready(Woken::Command(command)),
-                    Poll::Ready(None) => self.commands = None,
-                    Poll::Pending => {}
-                }
-            }
-            alarm.poll(cx, deadline).map(|()| Woken::Alarm)
-        })
-        .await
     }
 }
 
@@ -355,43 +344,14 @@ fn nobody_knows(question: &Question) -> Answer {
     }
 }
 
-/// The one timer of the loop.
-///
-/// Rings on a grid, so that deadlines that lie close together wake the shard once, and a busy one
-/// sets it hardly ever. A deadline that moves away is not re-armed: the alarm rings once for
-/// nothing instead.
-struct Alarm {
-    start: Instant,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Alarm {
-    fn new(start: Instant) -> Self {
-        Alarm { start, sleep: None }
+/// The first point of the grid that is not before `deadline`. Deadlines that lie close together
+/// wake the shard once, and a busy one looks at its timers so often and not after every packet.
+fn on_grid(start: Instant, deadline: Instant) -> Instant {
+    let past = deadline.saturating_duration_since(start).as_nanos() % ALARM_GRID.as_nanos();
+    if past == 0 {
+        return deadline;
     }
-
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
-        let Some(deadline) = deadline.map(|deadline| self.on_grid(deadline).into()) else {
-            return Poll::Pending;
-        };
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.is_elapsed() || deadline < sleep.deadline() {
-            sleep.as_mut().reset(deadline);
-        }
-        sleep.as_mut().poll(cx)
-    }
-
-    /// The first point of the grid that is not before `deadline`.
-    fn on_grid(&self, deadline: Instant) -> Instant {
-        let past =
-            deadline.saturating_duration_since(self.start).as_nanos() % ALARM_GRID.as_nanos();
-        if past == 0 {
-            return deadline;
-        }
-        deadline + ALARM_GRID.saturating_sub(Duration::from_nanos(past as u64))
-    }
+    deadline + ALARM_GRID.saturating_sub(Duration::from_nanos(past as u64))
 }
 
 #[cfg(test)]
@@ -401,7 +361,6 @@ mod tests {
     #[test]
     fn the_alarm_rings_never_before_a_deadline_and_less_than_a_grid_width_after() {
         let start = clock::now();
-        let alarm = Alarm::new(start);
         for (deadline, expected) in [
             (0, 0),
             (1, 4_000),
@@ -410,7 +369,7 @@ mod tests {
             (4_001, 8_000),
         ] {
             let at = |microseconds| start + Duration::from_micros(microseconds);
-            assert_eq!(alarm.on_grid(at(deadline)), at(expected), "{deadline}");
+            assert_eq!(on_grid(start, at(deadline)), at(expected), "{deadline}");
         }
     }
 }

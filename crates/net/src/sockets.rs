@@ -6,27 +6,27 @@ use std::{
     collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
+    ops::Range,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use mio::Waker;
 use trunkline_proxy::{Hop, HopLoss, ListenerId, ShardId};
 use trunkline_sip::Transport;
 
 use crate::{
     bind::{Bound, BoundListener, BoundSocket},
     limits::NetLimits,
-    ready::{Bells, ReadyList, Token},
+    mmsg::Inbox,
+    poller::{Entrance, Poller, Ready, Token},
     stats::NetStats,
     stream::{Acceptor, Loss, Streams},
     udp::Udp,
 };
 
-/// Datagrams, or error queue entries, of one socket before the next has its turn.
+/// Datagrams of one socket before the next has its turn.
 const DATAGRAMS_PER_VISIT: usize = 32;
-/// The largest datagram there is; also what is read from a stream at once.
-const BUFFER_BYTES: usize = 65_535;
 
 /// One listener at work.
 struct Endpoint {
@@ -43,100 +43,147 @@ pub(crate) struct Sockets {
     /// In the order of the configuration's listeners.
     endpoints: Vec<Endpoint>,
     streams: Streams,
-    ready: ReadyList,
+    poller: Poller,
+    /// What the system told of, in order.
+    ready: VecDeque<Ready>,
+    /// Listeners that had their turn and have something left.
+    again: VecDeque<ListenerId>,
     lost: VecDeque<Loss>,
-    buffer: Box<[u8]>,
+    inbox: Inbox,
     stats: Arc<NetStats>,
 }
 
 impl Sockets {
-    /// Takes over what was bound. Needs the runtime's context.
+    /// Takes over what was bound. With the bell that ends [`wait`](Self::wait).
     pub(crate) fn new(
         shard: ShardId,
         bound: Bound,
         limits: NetLimits,
         stats: Arc<NetStats>,
-    ) -> io::Result<Self> {
-        let ready = ReadyList::new();
-        let bells = ready.bells();
-        let open = |listener| Endpoint::new(listener, &bells, limits.datagram_queue);
-        Ok(Sockets {
+    ) -> io::Result<(Self, Arc<Waker>)> {
+        let poller = Poller::new()?;
+        let (bell, entrance) = (poller.bell()?, poller.entrance()?);
+        let open = |listener| Endpoint::new(listener, &entrance, limits.datagram_queue);
+        let sockets = Sockets {
             endpoints: bound
                 .listeners
                 .into_iter()
                 .map(open)
                 .collect::<io::Result<_>>()?,
-            ready,
+            poller,
+            ready: VecDeque::new(),
+            again: VecDeque::new(),
             lost: VecDeque::new(),
-            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
-            streams: Streams::new(shard, bells, Arc::clone(&stats), limits),
+            inbox: Inbox::new(),
+            streams: Streams::new(shard, entrance, Arc::clone(&stats), limits),
             stats,
-        })
+        };
+        Ok((sockets, bell))
+    }
+
+    /// Sleeps until a socket is ready, the bell rings or this much time is over (`None`: for
+    /// ever). Whether the bell rang.
+    pub(crate) fn wait(&mut self, patience: Option<Duration>) -> bool {
+        if !self.ready.is_empty() {
+            // Those who were told of and had no turn yet come first.
+            return false;
+        }
+        let rang = self
+            .poller
+            .look(patience, |ready| self.ready.push_back(ready));
+        // Behind the others, who have not had a turn.
+        let again = |token| Ready {
+            token,
+            to_the_end: false,
+        };
+        while let Some(id) = self.again.pop_front() {
+            self.ready.push_back(again(Token::Listener(id)));
+        }
+        while let Some(id) = self.streams.take_unread() {
+            self.ready.push_back(again(Token::Connection(id)));
+        }
+        rang
     }
 
     /// The next socket with something to do, if there is one.
-    pub(crate) fn take_ready(&mut self) -> Option<Token> {
-        self.ready.take()
-    }
-
-    /// The same; wakes the caller when there is one.
-    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Token> {
-        self.ready.poll_take(cx)
+    pub(crate) fn take_ready(&mut self) -> Option<Ready> {
+        self.ready.pop_front()
     }
 
     /// Serves one socket and hands every whole message that it had to `take`.
-    pub(crate) fn visit(&mut self, now: Instant, token: Token, mut take: impl FnMut(Hop, &[u8])) {
-        match token {
-            Token::Datagrams(id) => {
-                let Some(EndpointKind::Udp(udp)) = kind(&mut self.endpoints, id) else {
-                    return;
-                };
-                udp.receive(
-                    &mut self.buffer,
-                    DATAGRAMS_PER_VISIT,
-                    &self.stats,
-                    |remote, bytes| {
-                        take(datagram_hop(id, remote), bytes);
-                    },
-                );
+    pub(crate) fn visit(&mut self, now: Instant, ready: Ready, mut take: impl FnMut(Hop, &[u8])) {
+        let id = match ready.token {
+            Token::Listener(id) => id,
+            Token::Connection(id) => {
+                let buffer = self.inbox.scratch();
+                return self
+                    .streams
+                    .serve(now, id, ready.to_the_end, buffer, &mut take);
             }
-            Token::Errors(id) => {
-                let Some(EndpointKind::Udp(udp)) = kind(&mut self.endpoints, id) else {
-                    return;
-                };
-                udp.read_errors(DATAGRAMS_PER_VISIT, &self.stats, |remote| {
-                    self.lost
-                        .push_back((datagram_hop(id, remote), HopLoss::Unreachable));
-                });
+        };
+        let Some(endpoint) = self.endpoints.get_mut(usize::from(id.0)) else {
+            return;
+        };
+        let has_more = match &mut endpoint.kind {
+            EndpointKind::Udp(udp) => udp.receive(
+                &mut self.inbox,
+                DATAGRAMS_PER_VISIT,
+                ready.to_the_end,
+                &self.stats,
+                |remote, bytes| take(datagram_hop(id, remote), bytes),
+            ),
+            EndpointKind::Tcp(acceptor) => {
+                acceptor.accept(now, |accepted| self.streams.accept(now, id, accepted))
             }
-            Token::Accept(id) => {
-                let Some(EndpointKind::Tcp(acceptor)) = kind(&mut self.endpoints, id) else {
-                    return;
-                };
-                acceptor.accept(now, |accepted| self.streams.accept(now, id, accepted));
-            }
-            Token::Connection(id) => self.streams.serve(now, id, &mut self.buffer, &mut take),
+        };
+        if has_more {
+            self.again.push_back(id);
         }
     }
 
-    /// Sends one message, or takes note that its hop is lost.
-    pub(crate) fn send(&mut self, now: Instant, to: Hop, bytes: &[u8], connect_within: Duration) {
+    /// Sends one message of the arena, or takes note that its hop is lost. Datagrams leave with
+    /// [`flush_datagrams`](Self::flush_datagrams), streams are written by [`flush`](Self::flush).
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        to: Hop,
+        arena: &[u8],
+        at: Range<u32>,
+        connect_within: Duration,
+    ) {
         let Some(endpoint) = self.endpoints.get_mut(usize::from(to.listener.0)) else {
             return self.cannot_send(to, "there is no such listener");
         };
         let sent = match (to.transport, &mut endpoint.kind) {
             (Transport::Udp, EndpointKind::Udp(udp)) => {
-                udp.send(now, to.remote, bytes, &self.stats)
+                udp.queue(to.remote, at);
+                Ok(())
             }
             (Transport::Udp, EndpointKind::Tcp(_)) => {
                 return self.cannot_send(to, "its listener speaks another protocol");
             }
-            (Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss, _) => self
-                .streams
-                .send(now, endpoint.local, to, bytes, connect_within),
+            (Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss, _) => {
+                let bytes = arena
+                    .get(at.start as usize..at.end as usize)
+                    .unwrap_or_default();
+                self.streams
+                    .send(now, endpoint.local, to, bytes, connect_within)
+            }
         };
         if let Err(why) = sent {
             self.lost.push_back((to, why));
+        }
+    }
+
+    /// Sends the datagrams of this arena.
+    pub(crate) fn flush_datagrams(&mut self, now: Instant, arena: &[u8]) {
+        for (index, endpoint) in self.endpoints.iter_mut().enumerate() {
+            if let EndpointKind::Udp(udp) = &mut endpoint.kind {
+                udp.flush(now, arena, &self.stats, |remote, why| {
+                    self.lost
+                        .push_back((datagram_hop(ListenerId(index as u16), remote), why));
+                });
+            }
         }
     }
 
@@ -145,15 +192,25 @@ impl Sockets {
         self.streams.flush(now);
     }
 
-    /// Does what is due by time: second tries, timeouts.
+    /// Reads error queues, and does what is due by time: second tries, timeouts.
     pub(crate) fn tick(&mut self, now: Instant) {
         for (index, endpoint) in self.endpoints.iter_mut().enumerate() {
+            let id = ListenerId(index as u16);
             match &mut endpoint.kind {
-                EndpointKind::Udp(udp) => udp.retry(now, &self.stats, |remote, why| {
-                    self.lost
-                        .push_back((datagram_hop(ListenerId(index as u16), remote), why));
-                }),
-                EndpointKind::Tcp(acceptor) => acceptor.resume(now),
+                EndpointKind::Udp(udp) => {
+                    udp.retry(now, &self.stats, |remote, why| {
+                        self.lost.push_back((datagram_hop(id, remote), why));
+                    });
+                    udp.read_errors(&self.stats, |remote| {
+                        self.lost
+                            .push_back((datagram_hop(id, remote), HopLoss::Unreachable));
+                    });
+                }
+                EndpointKind::Tcp(acceptor) => {
+                    if acceptor.resume(now) {
+                        self.again.push_back(id);
+                    }
+                }
             }
         }
         self.streams.expire(now);
@@ -179,7 +236,15 @@ impl Sockets {
 
     /// Whether there is something to do before anything happens outside.
     pub(crate) fn has_more(&self) -> bool {
-        !self.ready.is_empty() || !self.lost.is_empty() || !self.streams.lost.is_empty()
+        !self.ready.is_empty()
+            || !self.again.is_empty()
+            || !self.lost.is_empty()
+            || !self.streams.lost.is_empty()
+            || self.streams.has_unread()
+            || self.endpoints.iter().any(|endpoint| match &endpoint.kind {
+                EndpointKind::Udp(udp) => udp.has_errors(),
+                EndpointKind::Tcp(_) => false,
+            })
     }
 
     /// Whether everything that was to be sent has left.
@@ -201,25 +266,23 @@ impl Sockets {
 }
 
 impl Endpoint {
-    fn new(listener: BoundListener, bells: &Bells, datagram_queue: usize) -> io::Result<Self> {
+    fn new(
+        listener: BoundListener,
+        entrance: &Entrance,
+        datagram_queue: usize,
+    ) -> io::Result<Self> {
         let id = listener.id;
         let kind = match listener.socket {
             BoundSocket::Udp(socket) => {
-                EndpointKind::Udp(Udp::new(id, socket, bells, datagram_queue)?)
+                EndpointKind::Udp(Udp::new(id, socket, entrance, datagram_queue)?)
             }
-            BoundSocket::Tcp(socket) => EndpointKind::Tcp(Acceptor::new(id, socket, bells)?),
+            BoundSocket::Tcp(socket) => EndpointKind::Tcp(Acceptor::new(id, socket, entrance)?),
         };
         Ok(Endpoint {
             local: listener.local.ip(),
             kind,
         })
     }
-}
-
-fn kind(endpoints: &mut [Endpoint], id: ListenerId) -> Option<&mut EndpointKind> {
-    endpoints
-        .get_mut(usize::from(id.0))
-        .map(|endpoint| &mut endpoint.kind)
 }
 
 fn datagram_hop(listener: ListenerId, remote: SocketAddr) -> Hop {

@@ -2,114 +2,171 @@
 
 use std::{
     collections::VecDeque,
-    future::Future,
     io,
     net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
+    ops::Range,
     time::{Duration, Instant},
 };
 
-use tokio::{io::Interest, net::UdpSocket};
+use mio::net::UdpSocket;
 use trunkline_proxy::{HopLoss, ListenerId};
 
 use crate::{
     icmp::{self, Report},
-    ready::{Bell, Bells, Token},
+    mmsg::{self, Inbox},
+    poller::{Entrance, Token},
     stats::NetStats,
 };
 
 /// Datagrams longer than this are not looked at as keep-alives.
 const KEEP_ALIVE_BYTES_MAX: usize = 4;
 
-/// A socket that takes no more is tried again after this pause. Its readiness cannot be waited
-/// for: once an ICMP error has come, epoll calls the socket writable for ever.
+/// A socket that takes no more is tried again after this pause. Its readiness is not waited for:
+/// that would wake us after every datagram.
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
+/// Entries of the error queue read before the next socket has its turn.
+const ERRORS_PER_VISIT: usize = 32;
+
 pub(crate) struct Udp {
-    socket: Arc<UdpSocket>,
-    readable: Bell,
-    failed: Bell,
-    failure: Pin<Box<dyn Future<Output = ()> + Send>>,
+    socket: UdpSocket,
+    /// The error queue may have something.
+    failed: bool,
+    /// What this turn sends, by its place in the arena.
+    leaving: Vec<(SocketAddr, Range<u32>)>,
+    /// What the socket had no room for.
     waiting: VecDeque<(SocketAddr, Box<[u8]>)>,
     waiting_max: usize,
     retry_at: Option<Instant>,
 }
 
 impl Udp {
-    /// Takes over a bound, non-blocking socket. Needs the runtime's context.
+    /// Takes over a bound, non-blocking socket.
     pub(crate) fn new(
         id: ListenerId,
         socket: std::net::UdpSocket,
-        bells: &Bells,
+        entrance: &Entrance,
         waiting_max: usize,
     ) -> io::Result<Self> {
-        let socket = Arc::new(UdpSocket::from_std(socket)?);
+        let mut socket = UdpSocket::from_std(socket);
+        entrance.reading(&mut socket, Token::Listener(id))?;
         Ok(Udp {
-            readable: bells.bell(Token::Datagrams(id)),
-            failed: bells.bell(Token::Errors(id)),
-            failure: Box::pin(failure(Arc::clone(&socket))),
+            socket,
+            failed: false,
+            leaving: Vec::new(),
             waiting: VecDeque::new(),
             waiting_max,
             retry_at: None,
-            socket,
         })
     }
 
-    /// Reads at most `budget` datagrams and hands each to `take`, keep-alives excepted.
+    /// Reads about `budget` datagrams and hands each to `take`, keep-alives excepted. Whether there
+    /// may be more of them.
+    ///
+    /// `to_the_end`: errors are queued. Then a short read may end at one of them instead of at the
+    /// end of what has come.
     pub(crate) fn receive(
         &mut self,
-        buffer: &mut [u8],
+        inbox: &mut Inbox,
         budget: usize,
+        mut to_the_end: bool,
         stats: &NetStats,
         mut take: impl FnMut(SocketAddr, &[u8]),
-    ) {
-        let mut cx = self.readable.answer();
-        for _ in 0..budget {
-            match self.socket.try_recv_from(buffer) {
-                Ok((length, from)) => {
-                    let bytes = &buffer[..length];
-                    stats.datagrams_in.add(1);
-                    stats.bytes_in.add(length as u64);
-                    if is_keep_alive(bytes) {
-                        stats.keep_alives.add(1);
-                    } else {
-                        take(from, bytes);
+    ) -> bool {
+        self.failed |= to_the_end;
+        let mut read = 0;
+        while read < budget {
+            match inbox.receive(&self.socket) {
+                Ok((count, last)) => {
+                    let datagrams = || (0..count).map(|index| inbox.datagram(index));
+                    stats.datagrams_in.add(count as u64);
+                    stats
+                        .bytes_in
+                        .add(datagrams().map(|(_, bytes)| bytes.len() as u64).sum());
+                    for (from, bytes) in datagrams() {
+                        if is_keep_alive(bytes) {
+                            stats.keep_alives.add(1);
+                        } else {
+                            take(from, bytes);
+                        }
                     }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.socket.poll_recv_ready(&mut cx).is_pending() {
-                        return;
+                    if last && !to_the_end {
+                        return false;
                     }
+                    // An empty read counts too: nobody may keep us here for ever.
+                    read += count.max(1);
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // An ICMP error of something sent before. The error queue says whose.
-                Err(_) => self.failed.ring(),
+                Err(_) => {
+                    (self.failed, to_the_end) = (true, true);
+                    read += 1;
+                }
             }
         }
-        self.readable.ring();
+        true
     }
 
-    /// Sends one datagram, or keeps it for a moment when the socket takes no more.
-    pub(crate) fn send(
+    /// Puts a datagram among those that leave with [`flush`](Self::flush).
+    pub(crate) fn queue(&mut self, to: SocketAddr, bytes: Range<u32>) {
+        self.leaving.push((to, bytes));
+    }
+
+    /// Sends what was queued, or keeps it for a moment when the socket takes no more. `arena` is
+    /// where the queued ranges point to.
+    pub(crate) fn flush(
         &mut self,
         now: Instant,
-        to: SocketAddr,
-        bytes: &[u8],
+        arena: &[u8],
         stats: &NetStats,
-    ) -> Result<(), HopLoss> {
-        if self.waiting.is_empty() {
-            match self.try_send(to, bytes, stats)? {
-                Sent::Yes => return Ok(()),
-                Sent::NotNow => self.retry_at = Some(now + RETRY_PAUSE),
+        mut lost: impl FnMut(SocketAddr, HopLoss),
+    ) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        let leaving = std::mem::take(&mut self.leaving);
+        let slice = |(to, bytes): &(SocketAddr, Range<u32>)| {
+            let bytes = arena.get(bytes.start as usize..bytes.end as usize);
+            (*to, bytes.unwrap_or_default())
+        };
+        let mut rest = &leaving[..];
+        while !rest.is_empty() && self.waiting.is_empty() {
+            match mmsg::send(&self.socket, rest.iter().map(slice)) {
+                Ok(sent) => {
+                    let (gone, left) = rest.split_at(sent.min(rest.len()));
+                    stats.datagrams_out.add(gone.len() as u64);
+                    stats
+                        .bytes_out
+                        .add(gone.iter().map(|(_, bytes)| bytes.len() as u64).sum());
+                    rest = left;
+                }
+                Err(_) => {
+                    // It is about the first, or about something sent long ago.
+                    let (to, bytes) = slice(&rest[0]);
+                    match self.send_one(to, bytes, stats) {
+                        Ok(Sent::Yes) => {}
+                        Ok(Sent::NotNow) => self.wait(now, to, bytes, stats),
+                        Err(why) => lost(to, why),
+                    }
+                    rest = &rest[1..];
+                }
             }
         }
+        for (to, bytes) in rest.iter().map(slice) {
+            self.wait(now, to, bytes, stats);
+        }
+        self.leaving = leaving;
+        self.leaving.clear();
+    }
+
+    fn wait(&mut self, now: Instant, to: SocketAddr, bytes: &[u8], stats: &NetStats) {
+        self.retry_at.get_or_insert(now + RETRY_PAUSE);
         if self.waiting.len() < self.waiting_max {
             self.waiting.push_back((to, bytes.into()));
         } else {
             // Nobody is told: SIP repeats what UDP loses.
             stats.sends_dropped.add(1);
         }
-        Ok(())
     }
 
     /// When [`retry`](Self::retry) should be called.
@@ -117,7 +174,7 @@ impl Udp {
         self.retry_at
     }
 
-    /// Whether datagrams wait for room.
+    /// Whether no datagram waits for room.
     pub(crate) fn is_flushed(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -134,7 +191,7 @@ impl Udp {
         }
         self.retry_at = None;
         while let Some((to, bytes)) = self.waiting.pop_front() {
-            match self.try_send(to, &bytes, stats) {
+            match self.send_one(to, &bytes, stats) {
                 Ok(Sent::Yes) => {}
                 Ok(Sent::NotNow) => {
                     self.waiting.push_front((to, bytes));
@@ -146,19 +203,19 @@ impl Udp {
         }
     }
 
-    /// Reads at most `budget` entries of the error queue; tells of each peer that is unreachable.
-    pub(crate) fn read_errors(
-        &mut self,
-        budget: usize,
-        stats: &NetStats,
-        mut lost: impl FnMut(SocketAddr),
-    ) {
-        let mut cx = self.failed.answer();
-        while self.failure.as_mut().poll(&mut cx).is_ready() {
-            self.failure = Box::pin(failure(Arc::clone(&self.socket)));
+    /// Whether [`read_errors`](Self::read_errors) has something to do.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.failed
+    }
+
+    /// Reads the error queue, as far as the budget goes; tells of each peer that is unreachable.
+    pub(crate) fn read_errors(&mut self, stats: &NetStats, mut lost: impl FnMut(SocketAddr)) {
+        if !self.failed {
+            return;
         }
-        for _ in 0..budget {
-            let Some(report) = icmp::next_report(&*self.socket) else {
+        for _ in 0..ERRORS_PER_VISIT {
+            let Some(report) = icmp::next_report(&self.socket) else {
+                self.failed = false;
                 return;
             };
             stats.icmp_errors.add(1);
@@ -167,14 +224,23 @@ impl Udp {
                 Report::Other => {}
             }
         }
-        self.failed.ring();
     }
 
-    fn try_send(&self, to: SocketAddr, bytes: &[u8], stats: &NetStats) -> Result<Sent, HopLoss> {
+    fn send_one(
+        &mut self,
+        to: SocketAddr,
+        bytes: &[u8],
+        stats: &NetStats,
+    ) -> Result<Sent, HopLoss> {
         let mut tries = 0;
         let error = loop {
-            let error = match self.send_once(to, bytes, stats) {
-                Ok(sent) => return Ok(sent),
+            let error = match self.socket.send_to(bytes, to) {
+                Ok(_) => {
+                    stats.datagrams_out.add(1);
+                    stats.bytes_out.add(bytes.len() as u64);
+                    return Ok(Sent::Yes);
+                }
+                Err(error) if is_transient(&error) => return Ok(Sent::NotNow),
                 Err(error) => error,
             };
             tries += 1;
@@ -183,7 +249,7 @@ impl Udp {
             }
             // Perhaps it is about another peer, to whom we sent before. The queue will tell; the
             // system has forgotten it now, and the next try speaks of the next, or of this one.
-            self.failed.ring();
+            self.failed = true;
         };
         stats.sends_dropped.add(1);
         if error.raw_os_error() == Some(libc::EMSGSIZE) {
@@ -196,18 +262,6 @@ impl Udp {
             return Ok(Sent::Yes);
         }
         Err(HopLoss::Unreachable)
-    }
-
-    fn send_once(&self, to: SocketAddr, bytes: &[u8], stats: &NetStats) -> io::Result<Sent> {
-        match self.socket.try_send_to(bytes, to) {
-            Ok(_) => {
-                stats.datagrams_out.add(1);
-                stats.bytes_out.add(bytes.len() as u64);
-                Ok(Sent::Yes)
-            }
-            Err(error) if is_transient(&error) => Ok(Sent::NotNow),
-            Err(error) => Err(error),
-        }
     }
 }
 
@@ -245,16 +299,6 @@ fn is_reported_late(error: &io::Error) -> bool {
     )
 }
 
-/// Ends when the error queue has something. Marks it as seen, so that the next one ends only with
-/// the next error.
-async fn failure(socket: Arc<UdpSocket>) {
-    // Fails only when the runtime goes away.
-    let _ = socket.ready(Interest::ERROR).await;
-    let _ = socket.try_io(Interest::ERROR, || {
-        Err::<(), _>(io::ErrorKind::WouldBlock.into())
-    });
-}
-
 /// What NAT keep-alives of SIP endpoints look like: line ends, zeros, or nothing (RFC 5626 §3.5).
 fn is_keep_alive(bytes: &[u8]) -> bool {
     bytes.len() <= KEEP_ALIVE_BYTES_MAX
@@ -281,45 +325,73 @@ mod tests {
         }
     }
 
-    /// Before the runtime has looked at a new socket once, it counts as full: the same path as a
-    /// send buffer that is.
-    #[test]
-    fn a_full_socket_keeps_some_datagrams_in_order_and_drops_the_rest() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let ready = crate::ready::ReadyList::new();
-        let stats = NetStats::default();
-        let peer = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound");
+    fn udp(waiting_max: usize) -> (Udp, std::net::UdpSocket, SocketAddr) {
+        let bind = || std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound");
+        let (socket, peer) = (bind(), bind());
+        socket.set_nonblocking(true).expect("an option can be set");
         peer.set_read_timeout(Some(Duration::from_secs(5)))
             .expect("a timeout can be set");
+        let entrance = crate::poller::Poller::new()
+            .and_then(|poller| poller.entrance())
+            .expect("an epoll set");
+        let udp = Udp::new(ListenerId(0), socket, &entrance, waiting_max).expect("registered");
         let to = peer.local_addr().expect("bound");
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound");
-        socket.set_nonblocking(true).expect("an option can be set");
-        let mut udp = {
-            let _context = runtime.enter();
-            Udp::new(ListenerId(0), socket, &ready.bells(), 3).expect("it is registered")
-        };
+        (udp, peer, to)
+    }
 
-        let start = Instant::now();
-        for number in 0..5 {
-            assert_eq!(udp.send(start, to, &[number], &stats), Ok(()));
+    /// Datagrams of one byte each, queued and sent.
+    fn send(udp: &mut Udp, now: Instant, to: SocketAddr, bytes: &[u8], stats: &NetStats) {
+        for at in 0..bytes.len() as u32 {
+            udp.queue(to, at..at + 1);
         }
+        udp.flush(now, bytes, stats, |to, why| panic!("{to}: {why:?}"));
+    }
+
+    #[test]
+    fn datagrams_behind_some_that_wait_keep_their_order_and_those_beyond_the_limit_are_dropped() {
+        let (mut udp, peer, to) = udp(3);
+        let stats = NetStats::default();
+        let start = Instant::now();
+        // As if the socket had taken no more just now.
+        udp.wait(start, to, &[0], &stats);
+        send(&mut udp, start, to, &[1, 2, 3, 4], &stats);
         assert!(!udp.is_flushed());
         assert_eq!(stats.sends_dropped.get(), 2);
         assert_eq!(udp.retry_at(), Some(start + RETRY_PAUSE));
 
-        runtime.block_on(async { udp.socket.writable().await.expect("it has room") });
-        udp.retry(start, &stats, |_, _| {});
+        let nothing_lost = |to: SocketAddr, why| panic!("{to}: {why:?}");
+        udp.retry(start, &stats, nothing_lost);
         assert!(!udp.is_flushed(), "too early");
-        udp.retry(start + RETRY_PAUSE, &stats, |_, _| {});
+        udp.retry(start + RETRY_PAUSE, &stats, nothing_lost);
         assert!(udp.is_flushed());
         assert_eq!(udp.retry_at(), None);
+        send(&mut udp, start, to, &[5], &stats);
         let mut buffer = [0; 8];
-        for number in 0..3 {
+        for number in [0, 1, 2, 5] {
             assert_eq!(peer.recv(&mut buffer).expect("a datagram comes"), 1);
             assert_eq!(buffer[0], number);
         }
+        assert_eq!(stats.datagrams_out.get(), 4);
+    }
+
+    #[test]
+    fn one_datagram_that_cannot_be_sent_costs_those_around_it_nothing() {
+        let (mut udp, peer, to) = udp(3);
+        let stats = NetStats::default();
+        let arena = vec![b'x'; 70_000];
+        // More than one system call sends, with a datagram too large in the middle.
+        for at in 0..100 {
+            udp.queue(to, 0..if at == 40 { 70_000 } else { at + 1 });
+        }
+        let mut lost = Vec::new();
+        udp.flush(Instant::now(), &arena, &stats, |to, why| {
+            lost.push((to, why))
+        });
+        assert_eq!(lost, [(to, HopLoss::Limit)]);
+        let mut buffer = [0; 128];
+        for at in (0..100).filter(|at| *at != 40) {
+            assert_eq!(peer.recv(&mut buffer).expect("a datagram comes"), at + 1);
+        }
+        assert_eq!(stats.datagrams_out.get(), 99);
     }
 }

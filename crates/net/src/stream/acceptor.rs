@@ -3,14 +3,13 @@
 use std::{
     io,
     net::SocketAddr,
-    task::Poll,
     time::{Duration, Instant},
 };
 
-use tokio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream};
 use trunkline_proxy::ListenerId;
 
-use crate::ready::{Bell, Bells, Token};
+use crate::poller::{Entrance, Token};
 
 /// Connections accepted before the next socket has its turn.
 const ACCEPTS_PER_VISIT: usize = 16;
@@ -20,41 +19,44 @@ const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Acceptor {
     socket: TcpListener,
-    bell: Bell,
     paused_until: Option<Instant>,
 }
 
 impl Acceptor {
-    /// Takes over a listening, non-blocking socket. Needs the runtime's context.
+    /// Takes over a listening, non-blocking socket.
     pub(crate) fn new(
         id: ListenerId,
         socket: std::net::TcpListener,
-        bells: &Bells,
+        entrance: &Entrance,
     ) -> io::Result<Self> {
+        let mut socket = TcpListener::from_std(socket);
+        entrance.reading(&mut socket, Token::Listener(id))?;
         Ok(Acceptor {
-            socket: TcpListener::from_std(socket)?,
-            bell: bells.bell(Token::Accept(id)),
+            socket,
             paused_until: None,
         })
     }
 
-    /// Takes in those who wait.
-    pub(crate) fn accept(&mut self, now: Instant, mut take: impl FnMut((TcpStream, SocketAddr))) {
-        let mut cx = self.bell.answer();
+    /// Takes in those who wait; whether there may be more of them.
+    pub(crate) fn accept(
+        &mut self,
+        now: Instant,
+        mut take: impl FnMut((TcpStream, SocketAddr)),
+    ) -> bool {
         for _ in 0..ACCEPTS_PER_VISIT {
-            match self.socket.poll_accept(&mut cx) {
-                Poll::Pending => return,
-                Poll::Ready(Ok(accepted)) => take(accepted),
-                Poll::Ready(Err(error)) if is_full(&error) => {
+            match self.socket.accept() {
+                Ok(accepted) => take(accepted),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if is_full(&error) => {
                     tracing::warn!(%error, "no room for another connection; raise the limit on open files");
                     self.paused_until = Some(now + NO_ROOM_PAUSE);
-                    return;
+                    return false;
                 }
                 // This one gave up while it waited.
-                Poll::Ready(Err(_)) => {}
+                Err(_) => {}
             }
         }
-        self.bell.ring();
+        true
     }
 
     /// When [`resume`](Self::resume) should be called.
@@ -62,12 +64,9 @@ impl Acceptor {
         self.paused_until
     }
 
-    /// Rings again after a pause.
-    pub(crate) fn resume(&mut self, now: Instant) {
-        if self.paused_until.is_some_and(|until| until <= now) {
-            self.paused_until = None;
-            self.bell.ring();
-        }
+    /// Whether a pause has ended: who waited through it is not told of again.
+    pub(crate) fn resume(&mut self, now: Instant) -> bool {
+        self.paused_until.take_if(|until| *until <= now).is_some()
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -13,8 +12,12 @@ use bytes::{Buf, BytesMut};
 use trunkline_proxy::{Hop, HopLoss};
 use trunkline_sip::frame::{Frame, Framer};
 
-use super::io::{Io, Opening};
-use crate::{limits::NetLimits, stats::NetStats};
+use super::io::Io;
+use crate::{
+    limits::NetLimits,
+    poller::{Entrance, Token},
+    stats::NetStats,
+};
 
 /// Reads of one connection before the next socket has its turn.
 const READS_PER_VISIT: usize = 4;
@@ -39,8 +42,8 @@ pub(crate) enum Verdict {
 }
 
 enum Phase {
-    Opening { opening: Opening, until: Instant },
-    Open { io: Io, farewell: Option<Farewell> },
+    Opening { until: Instant },
+    Open { farewell: Option<Farewell> },
 }
 
 /// We end the connection: what is queued is written, then the peer may close.
@@ -57,11 +60,14 @@ pub(crate) struct Connection {
     pub(crate) accepted: bool,
     /// When [`deadline`](Self::deadline) will be looked at again.
     pub(crate) check_at: Instant,
+    io: Io,
     phase: Phase,
     framer: Framer,
     /// The beginning of a message whose end has not come.
     unfinished: Vec<u8>,
     unfinished_since: Option<Instant>,
+    /// The peer has closed its side: reads go on to the end.
+    closing: bool,
     queue: BytesMut,
     heard_message: bool,
     opened: Instant,
@@ -69,23 +75,28 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Puts itself into the epoll set.
+    pub(crate) fn enter(&mut self, entrance: &Entrance, token: Token) -> io::Result<()> {
+        self.io.enter(entrance, token)
+    }
+
     pub(crate) fn accepted(now: Instant, hop: Hop, io: Io, limits: &NetLimits) -> Self {
         io.tune();
-        Self::new(now, hop, Phase::Open { io, farewell: None }, true, limits)
+        Self::new(now, hop, io, Phase::Open { farewell: None }, true, limits)
     }
 
     pub(crate) fn dialled(
         now: Instant,
         hop: Hop,
-        opening: Opening,
+        io: Io,
         within: Duration,
         limits: &NetLimits,
     ) -> Self {
         Self::new(
             now,
             hop,
+            io,
             Phase::Opening {
-                opening,
                 until: now + within,
             },
             false,
@@ -93,15 +104,24 @@ impl Connection {
         )
     }
 
-    fn new(now: Instant, hop: Hop, phase: Phase, accepted: bool, limits: &NetLimits) -> Self {
+    fn new(
+        now: Instant,
+        hop: Hop,
+        io: Io,
+        phase: Phase,
+        accepted: bool,
+        limits: &NetLimits,
+    ) -> Self {
         let mut connection = Connection {
             hop,
             accepted,
             check_at: now,
+            io,
             phase,
             framer: Framer::new(limits.message),
             unfinished: Vec::new(),
             unfinished_since: None,
+            closing: false,
             queue: BytesMut::new(),
             heard_message: false,
             opened: now,
@@ -114,12 +134,11 @@ impl Connection {
     /// When it will have to end unless something happens.
     pub(crate) fn deadline(&self, limits: &NetLimits) -> Instant {
         match &self.phase {
-            Phase::Opening { until, .. }
+            Phase::Opening { until }
             | Phase::Open {
                 farewell: Some(Farewell { until, .. }),
-                ..
             } => *until,
-            Phase::Open { farewell: None, .. } => {
+            Phase::Open { farewell: None } => {
                 let idle = self.used + limits.idle;
                 // Bytes alone keep nothing alive: a peer that sends one a minute must not hold a place.
                 let silent = (self.accepted && !self.heard_message)
@@ -139,10 +158,8 @@ impl Connection {
     pub(crate) fn expired(&self) -> Option<HopLoss> {
         match self.phase {
             Phase::Opening { .. } => Some(HopLoss::ConnectTimeout),
-            Phase::Open { farewell: None, .. } => Some(HopLoss::Closed),
-            Phase::Open {
-                farewell: Some(_), ..
-            } => None,
+            Phase::Open { farewell: None } => Some(HopLoss::Closed),
+            Phase::Open { farewell: Some(_) } => None,
         }
     }
 
@@ -197,29 +214,33 @@ impl Connection {
     }
 
     /// Does what can be done now: opens, writes, reads, hands whole messages to `take`.
+    ///
+    /// `to_the_end`: the peer has closed its side, or the connection failed, so a short read is not
+    /// the last one.
     pub(crate) fn serve(
         &mut self,
         now: Instant,
-        cx: &mut Context<'_>,
+        to_the_end: bool,
         buffer: &mut [u8],
         stats: &NetStats,
         take: &mut dyn FnMut(Hop, &[u8]),
     ) -> Verdict {
-        if let Phase::Opening { opening, .. } = &mut self.phase {
-            match opening.as_mut().poll(cx) {
-                Poll::Pending => return Verdict::Keep,
-                Poll::Ready(Err(error)) => return Verdict::Gone(Some(why_not_opened(&error))),
-                Poll::Ready(Ok(io)) => {
-                    io.tune();
-                    self.phase = Phase::Open { io, farewell: None };
+        self.closing |= to_the_end;
+        if let Phase::Opening { .. } = self.phase {
+            match self.io.open() {
+                Ok(()) => {
+                    self.io.tune();
+                    self.phase = Phase::Open { farewell: None };
                     self.used = now;
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Verdict::Keep,
+                Err(error) => return Verdict::Gone(Some(why_not_opened(&error))),
             }
         }
         // Reads first: what the peer said before it closed counts even if it no longer listens.
-        let verdict = self.read(now, cx, buffer, stats, take);
+        let verdict = self.read(now, buffer, stats, take);
         match verdict {
-            Verdict::Keep | Verdict::Again => match self.flush(cx, stats) {
+            Verdict::Keep | Verdict::Again => match self.flush(stats) {
                 Verdict::Keep => verdict,
                 gone => gone,
             },
@@ -228,29 +249,29 @@ impl Connection {
     }
 
     /// Writes what is queued, as far as the peer takes it.
-    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, stats: &NetStats) -> Verdict {
-        let Phase::Open { io, farewell } = &mut self.phase else {
+    pub(crate) fn flush(&mut self, stats: &NetStats) -> Verdict {
+        let Phase::Open { farewell } = &mut self.phase else {
             return Verdict::Keep;
         };
         let loss = farewell.is_none().then_some(HopLoss::Closed);
         while !self.queue.is_empty() {
-            match io.poll_write(cx, &self.queue) {
-                Poll::Pending => return Verdict::Keep,
-                Poll::Ready(Ok(written)) if written > 0 => {
+            match self.io.write(&self.queue) {
+                Ok(written) if written > 0 => {
                     stats.bytes_out.add(written as u64);
                     self.queue.advance(written);
                 }
-                Poll::Ready(Ok(_) | Err(_)) => return Verdict::Gone(loss),
+                // Told when there is room again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Verdict::Keep,
+                Ok(_) | Err(_) => return Verdict::Gone(loss),
             }
         }
         if self.queue.capacity() > QUEUE_BYTES_KEPT {
             self.queue = BytesMut::new();
         }
         if let Some(farewell) = farewell.as_mut().filter(|farewell| !farewell.said) {
-            match io.poll_shutdown(cx) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => farewell.said = true,
-                Poll::Ready(Err(_)) => return Verdict::Gone(None),
+            match self.io.shutdown() {
+                Ok(()) => farewell.said = true,
+                Err(_) => return Verdict::Gone(None),
             }
         }
         Verdict::Keep
@@ -259,25 +280,29 @@ impl Connection {
     fn read(
         &mut self,
         now: Instant,
-        cx: &mut Context<'_>,
         buffer: &mut [u8],
         stats: &NetStats,
         take: &mut dyn FnMut(Hop, &[u8]),
     ) -> Verdict {
         for _ in 0..READS_PER_VISIT {
-            let Phase::Open { io, farewell } = &mut self.phase else {
+            let Phase::Open { farewell } = &mut self.phase else {
                 return Verdict::Keep;
             };
             let ending = farewell.is_some();
-            match io.poll_read(cx, buffer) {
-                Poll::Pending => return Verdict::Keep,
-                Poll::Ready(Ok(0) | Err(_)) => {
+            match self.io.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Verdict::Keep,
+                Ok(0) | Err(_) => {
                     return Verdict::Gone((!ending).then_some(HopLoss::Closed));
                 }
-                Poll::Ready(Ok(length)) => {
+                Ok(length) => {
                     stats.bytes_in.add(length as u64);
                     if !ending && !self.cut(now, &buffer[..length], stats, take) {
                         return Verdict::Broken;
+                    }
+                    // That was all; of what comes from now on we are told. Not so the end, which
+                    // may have come with it.
+                    if length < buffer.len() && !self.closing {
+                        return Verdict::Keep;
                     }
                 }
             }

@@ -1,20 +1,16 @@
-//! What kinds of byte stream there are. TLS and WebSocket will be further kinds: opened by a
-//! future of their own, read and written like this one.
+//! What kinds of byte stream there are. TLS and WebSocket will be further kinds: opened in more
+//! steps, read and written like this one.
 
 use std::{
-    future::Future,
-    io,
-    net::{IpAddr, SocketAddr},
-    pin::Pin,
-    task::{Context, Poll},
+    io::{self, Read, Write},
+    net::{IpAddr, Shutdown, SocketAddr},
     time::Duration,
 };
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpSocket, TcpStream},
-};
+use mio::net::TcpStream;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::poller::{Entrance, Token};
 
 /// Silence of the network before the system asks whether the peer is still there.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
@@ -30,9 +26,6 @@ pub(crate) enum Io {
     Tcp(TcpStream),
 }
 
-/// A stream that is being opened: TCP's handshake, and whatever else comes before the first byte.
-pub(crate) type Opening = Pin<Box<dyn Future<Output = io::Result<Io>> + Send>>;
-
 impl Io {
     /// Sets what every stream of ours has. Best effort: a stream without it still carries calls.
     pub(crate) fn tune(&self) {
@@ -47,48 +40,59 @@ impl Io {
         let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
     }
 
-    /// Reads some bytes; 0 when the peer has closed.
-    pub(crate) fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        into: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut into = ReadBuf::new(into);
+    /// Puts it into the epoll set.
+    pub(crate) fn enter(&mut self, entrance: &Entrance, token: Token) -> io::Result<()> {
         let Io::Tcp(stream) = self;
-        Pin::new(stream)
-            .poll_read(cx, &mut into)
-            .map_ok(|()| into.filled().len())
+        entrance.both(stream, token)
     }
 
-    /// Writes some bytes.
-    pub(crate) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    /// Goes on with opening: TCP's handshake, and whatever else comes before the first byte.
+    /// `WouldBlock` until it is open.
+    pub(crate) fn open(&mut self) -> io::Result<()> {
         let Io::Tcp(stream) = self;
-        Pin::new(stream).poll_write(cx, bytes)
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads some bytes; 0 when the peer has closed, `WouldBlock` when there are none now.
+    pub(crate) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let Io::Tcp(stream) = self;
+        stream.read(into)
+    }
+
+    /// Writes some bytes; `WouldBlock` when the system takes none now.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Io::Tcp(stream) = self;
+        stream.write(bytes)
     }
 
     /// Says that nothing more will be written.
-    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn shutdown(&mut self) -> io::Result<()> {
         let Io::Tcp(stream) = self;
-        Pin::new(stream).poll_shutdown(cx)
+        stream.shutdown(Shutdown::Write)
     }
 }
 
-/// Opens a TCP connection, from the listener's own address unless that is a wildcard: carriers
-/// know their customers by address.
-pub(crate) fn dial_tcp(from: IpAddr, to: SocketAddr) -> io::Result<Opening> {
-    let socket = if to.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+/// Begins to open a TCP connection, from the listener's own address unless that is a wildcard:
+/// carriers know their customers by address.
+pub(crate) fn dial_tcp(from: IpAddr, to: SocketAddr) -> io::Result<Io> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
     if !from.is_unspecified() {
-        socket.bind(SocketAddr::new(from, 0))?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
     }
-    Ok(Box::pin(
-        async move { socket.connect(to).await.map(Io::Tcp) },
-    ))
+    match socket.connect(&to.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(Io::Tcp(TcpStream::from_std(socket.into())))
 }

@@ -7,13 +7,13 @@ mod io;
 pub(crate) use acceptor::Acceptor;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpStream;
+use mio::net::TcpStream;
 use trunkline_proxy::{ConnectionId, Hop, HopLoss, ListenerId, ShardId};
 use trunkline_sip::Transport;
 
@@ -23,24 +23,19 @@ use self::{
 };
 use crate::{
     limits::NetLimits,
-    ready::{Bell, Bells, Token},
+    poller::{Entrance, FIRST_CONNECTION, Token},
     stats::NetStats,
 };
 
 /// Where a connection leads, whoever opened it.
 type Line = (Transport, ListenerId, SocketAddr);
 
-struct Entry {
-    bell: Bell,
-    connection: Connection,
-}
-
 /// A hop that cannot be used any more, and why.
 pub(crate) type Loss = (Hop, HopLoss);
 
 pub(crate) struct Streams {
     next: ConnectionId,
-    entries: HashMap<ConnectionId, Entry>,
+    entries: HashMap<ConnectionId, Connection>,
     /// The newest connection of each line: what a message without a connection of its own takes.
     lines: HashMap<Line, ConnectionId>,
     /// Accepted connections by source.
@@ -50,9 +45,11 @@ pub(crate) struct Streams {
     checks: BTreeSet<(Instant, ConnectionId)>,
     /// Connections with something new to write.
     unwritten: Vec<ConnectionId>,
+    /// Connections with something left to read: they had their turn.
+    unread: VecDeque<ConnectionId>,
     /// Connections that ended, until the shard tells its brain.
     pub(crate) lost: Vec<Loss>,
-    bells: Bells,
+    entrance: Entrance,
     stats: Arc<NetStats>,
     limits: NetLimits,
 }
@@ -60,20 +57,21 @@ pub(crate) struct Streams {
 impl Streams {
     pub(crate) fn new(
         shard: ShardId,
-        bells: Bells,
+        entrance: Entrance,
         stats: Arc<NetStats>,
         limits: NetLimits,
     ) -> Self {
         Streams {
             // The shard is part of the number, so that numbers of one process never meet.
-            next: ConnectionId(u64::from(shard.0) << 56),
+            next: ConnectionId(u64::from(shard.0) << 56 | FIRST_CONNECTION),
             entries: HashMap::new(),
             lines: HashMap::new(),
             sources: HashMap::new(),
             checks: BTreeSet::new(),
             unwritten: Vec::new(),
+            unread: VecDeque::new(),
             lost: Vec::new(),
-            bells,
+            entrance,
             stats,
             limits,
         }
@@ -95,11 +93,18 @@ impl Streams {
             tracing::debug!(%remote, of_source, open = self.entries.len(), "connection refused: limit reached");
             return;
         }
-        self.stats.connections_accepted.add(1);
-        *self.sources.entry(source).or_default() += 1;
         let hop = self.number(Transport::Tcp, listener, remote);
         let connection = Connection::accepted(now, hop, Io::Tcp(stream), &self.limits);
-        self.insert(connection);
+        // What came before it was in the set is told as well.
+        match self.insert(connection) {
+            Ok(_) => {
+                self.stats.connections_accepted.add(1);
+                *self.sources.entry(source).or_default() += 1;
+            }
+            Err(error) => {
+                tracing::warn!(%remote, %error, "connection refused: the system cannot watch it");
+            }
+        }
     }
 
     /// Queues a message: on the connection it names, else on any to the same peer, else on a new
@@ -112,21 +117,19 @@ impl Streams {
         bytes: &[u8],
         connect_within: Duration,
     ) -> Result<(), HopLoss> {
-        let named = to.connection.filter(|id| {
-            self.entries
-                .get(id)
-                .is_some_and(|entry| entry.connection.is_writable())
-        });
+        let named = to
+            .connection
+            .filter(|id| self.entries.get(id).is_some_and(Connection::is_writable));
         let id = match named.or_else(|| self.lines.get(&line(&to)).copied()) {
             Some(id) => id,
             None => self.dial(now, local, to, connect_within)?,
         };
-        let Some(Entry { bell, connection }) = self.entries.get_mut(&id) else {
+        let Some(connection) = self.entries.get_mut(&id) else {
             return Err(HopLoss::Closed);
         };
         if connection.queued() + bytes.len() > self.limits.connection_queue {
             // Perhaps it only has not been asked yet in this turn.
-            let verdict = connection.flush(&mut bell.context(), &self.stats);
+            let verdict = connection.flush(&self.stats);
             let stuffed = connection.queued() + bytes.len() > self.limits.connection_queue;
             if stuffed || !matches!(verdict, Verdict::Keep) {
                 self.stats.connections_stuffed.add(u64::from(stuffed));
@@ -159,36 +162,48 @@ impl Streams {
             self.stats.connections_refused.add(1);
             return Err(HopLoss::Limit);
         }
-        let opening = match to.transport {
+        let io = match to.transport {
             Transport::Tcp => dial_tcp(local, to.remote),
             // No listener of this build speaks these, so no candidate should have them.
             Transport::Udp | Transport::Tls | Transport::Ws | Transport::Wss => {
                 return Err(HopLoss::Unreachable);
             }
         };
-        let opening = opening.map_err(|error| {
+        let failed = |error| {
             tracing::debug!(%to, %error, "cannot open a connection");
             HopLoss::Unreachable
-        })?;
+        };
+        let io = io.map_err(failed)?;
         self.stats.connections_dialled.add(1);
         let hop = self.number(to.transport, to.listener, to.remote);
-        let connection = Connection::dialled(now, hop, opening, within, &self.limits);
-        Ok(self.insert(connection))
+        let connection = Connection::dialled(now, hop, io, within, &self.limits);
+        self.insert(connection).map_err(failed)
     }
 
-    /// Serves a connection whose bell rang.
+    /// The next connection that had its turn and has something left to read.
+    pub(crate) fn take_unread(&mut self) -> Option<ConnectionId> {
+        self.unread.pop_front()
+    }
+
+    /// Whether there is one.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Serves a connection that is ready.
     pub(crate) fn serve(
         &mut self,
         now: Instant,
         id: ConnectionId,
+        to_the_end: bool,
         buffer: &mut [u8],
         take: &mut dyn FnMut(Hop, &[u8]),
     ) {
-        // The bell may have rung before the connection went.
-        let Some(Entry { bell, connection }) = self.entries.get_mut(&id) else {
+        // It may have gone since it was told of.
+        let Some(connection) = self.entries.get_mut(&id) else {
             return;
         };
-        let verdict = connection.serve(now, &mut bell.answer(), buffer, &self.stats, take);
+        let verdict = connection.serve(now, to_the_end, buffer, &self.stats, take);
         self.settle(now, id, verdict);
         self.recheck(id);
     }
@@ -197,10 +212,10 @@ impl Streams {
     pub(crate) fn flush(&mut self, now: Instant) {
         let mut unwritten = std::mem::take(&mut self.unwritten);
         for id in unwritten.drain(..) {
-            let Some(Entry { bell, connection }) = self.entries.get_mut(&id) else {
+            let Some(connection) = self.entries.get_mut(&id) else {
                 continue;
             };
-            let verdict = connection.flush(&mut bell.context(), &self.stats);
+            let verdict = connection.flush(&self.stats);
             self.settle(now, id, verdict);
         }
         self.unwritten = unwritten;
@@ -210,7 +225,7 @@ impl Streams {
     pub(crate) fn expire(&mut self, now: Instant) {
         while let Some(&(check_at, id)) = self.checks.first().filter(|(at, _)| *at <= now) {
             self.checks.remove(&(check_at, id));
-            let Some(Entry { connection, .. }) = self.entries.get_mut(&id) else {
+            let Some(connection) = self.entries.get_mut(&id) else {
                 continue;
             };
             let deadline = connection.deadline(&self.limits);
@@ -234,26 +249,24 @@ impl Streams {
 
     /// Whether nothing waits to be written.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.entries
-            .values()
-            .all(|entry| entry.connection.is_flushed())
+        self.entries.values().all(Connection::is_flushed)
     }
 
     fn settle(&mut self, now: Instant, id: ConnectionId, verdict: Verdict) {
-        let Some(Entry { bell, connection }) = self.entries.get_mut(&id) else {
+        let Some(connection) = self.entries.get_mut(&id) else {
             return;
         };
         let hop = connection.lost_hop();
         match verdict {
             Verdict::Keep => {}
-            Verdict::Again => bell.ring(),
+            Verdict::Again => self.unread.push_back(id),
             Verdict::Broken => {
                 self.stats.connections_broken.add(1);
                 connection.close(now);
                 // Its farewell goes out after the answer, which the brain may be writing just now;
                 // what the peer still sends is read and thrown away.
                 self.unwritten.push(id);
-                bell.ring();
+                self.unread.push_back(id);
                 self.forget_line(id, line(&hop));
                 self.lost.push((hop, HopLoss::Closed));
             }
@@ -266,7 +279,7 @@ impl Streams {
 
     /// An unfinished message, or a farewell, leaves less time than was there before.
     fn recheck(&mut self, id: ConnectionId) {
-        let Some(Entry { connection, .. }) = self.entries.get_mut(&id) else {
+        let Some(connection) = self.entries.get_mut(&id) else {
             return;
         };
         let deadline = connection.deadline(&self.limits);
@@ -288,25 +301,20 @@ impl Streams {
         }
     }
 
-    fn insert(&mut self, connection: Connection) -> ConnectionId {
+    fn insert(&mut self, mut connection: Connection) -> std::io::Result<ConnectionId> {
         let hop = connection.hop;
         // Made by `number`, which always gives one.
         let id = hop.connection.unwrap_or(self.next);
+        connection.enter(&self.entrance, Token::Connection(id))?;
         self.lines.insert(line(&hop), id);
         self.checks.insert((connection.check_at, id));
-        self.entries.insert(
-            id,
-            Entry {
-                bell: self.bells.bell(Token::Connection(id)),
-                connection,
-            },
-        );
+        self.entries.insert(id, connection);
         self.stats.connections.set(self.entries.len() as u64);
-        id
+        Ok(id)
     }
 
     fn remove(&mut self, id: ConnectionId) {
-        let Some(Entry { connection, .. }) = self.entries.remove(&id) else {
+        let Some(connection) = self.entries.remove(&id) else {
             return;
         };
         self.checks.remove(&(connection.check_at, id));
