@@ -67,6 +67,11 @@ pub const REST_MIN: Duration = Duration::from_secs(5);
 pub const REST_MAX: Duration = Duration::from_secs(60);
 /// However many probes fail, one real call may try a down candidate this often.
 pub const TRIAL_EVERY: Duration = Duration::from_secs(300);
+/// What is known of a candidate that is not well outlives its configuration by so long: DNS that
+/// alternates between two sets of addresses must not make a dead one good as new.
+pub const LINGER: Duration = TRIAL_EVERY;
+/// So many are remembered like that.
+const LINGERING_MAX: usize = 1000;
 /// A trial that has no verdict after so long no longer keeps others from trying.
 pub const TRIAL_MAX: Duration = Duration::from_secs(10);
 /// How long a pause lasts here that another shard was told of; it tells us the end earlier.
@@ -150,6 +155,8 @@ struct Entry {
     /// Its booking in [`HealthTable::turns`].
     turn: Option<Instant>,
     configured: bool,
+    /// Not configured and not well: forgotten then.
+    lingers: Option<Instant>,
     holds: u32,
 }
 
@@ -190,6 +197,7 @@ impl HealthTable {
         };
         entry.settings = settings;
         entry.configured = true;
+        entry.lingers = None;
         self.book_probe(ix, probe);
         self.book_turn(ix);
         ix
@@ -247,15 +255,27 @@ impl HealthTable {
         }
     }
 
-    /// Tells who is configured now. The others are probed no more, and forgotten once released.
-    pub fn retain_configured(&mut self, configured: &dyn Fn(&Peer) -> bool) {
+    /// Tells who is configured now. The others are probed no more, and forgotten once released;
+    /// those that are not well only after [`LINGER`].
+    pub fn retain_configured(&mut self, now: Instant, configured: &dyn Fn(&Peer) -> bool) {
+        let mut lingering = 0;
         for at in 0..self.entries.len() as u32 {
             let ix = PeerIx(at);
-            if self.is_live(ix) && !configured(&self.entry(ix).peer) {
-                self.entry_mut(ix).configured = false;
-                self.book_probe(ix, None);
-                self.forget_if_unused(ix);
+            if !self.is_live(ix) || configured(&self.entry(ix).peer) {
+                continue;
             }
+            lingering += 1;
+            let entry = self.entry_mut(ix);
+            if entry.configured {
+                entry.configured = false;
+                entry.lingers = later(now, LINGER);
+            }
+            if lingering > LINGERING_MAX {
+                entry.lingers = None;
+            }
+            self.book_probe(ix, None);
+            self.book_turn(ix);
+            self.forget_if_unused(ix);
         }
     }
 
@@ -339,6 +359,13 @@ impl HealthTable {
             let ix = PeerIx(at);
             // The booking is used up; what follows books the next.
             self.unbook_turn(ix);
+            if self.entry(ix).lingers.is_some_and(|until| until <= now) {
+                self.entry_mut(ix).lingers = None;
+                self.forget_if_unused(ix);
+                if !self.is_live(ix) {
+                    continue;
+                }
+            }
             let was = self.entry(ix).machine.state();
             let why = if self.is_suspicious(ix, now) {
                 self.end_silence(ix);
@@ -374,11 +401,12 @@ impl HealthTable {
         }
     }
 
-    /// All candidates, in the order of their places.
+    /// All candidates that are configured or held, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (PeerIx, Peer, HealthState)> + '_ {
+        let in_use = |entry: &Entry| entry.configured || entry.holds > 0;
         (0..self.entries.len() as u32)
             .map(PeerIx)
-            .filter(|ix| self.is_live(*ix))
+            .filter(move |ix| self.is_live(*ix) && in_use(self.entry(*ix)))
             .map(|ix| (ix, self.peer(ix), self.state(ix)))
     }
 
@@ -418,6 +446,7 @@ impl HealthTable {
             self.book_probe(ix, probe);
         }
         self.book_turn(ix);
+        self.forget_if_unused(ix);
         (is != was).then_some(Change { ix, was, is, why })
     }
 
@@ -456,6 +485,7 @@ impl HealthTable {
             probe: None,
             turn: None,
             configured: true,
+            lingers: None,
             holds: 0,
         };
         let at = match self.free.pop() {
@@ -474,7 +504,8 @@ impl HealthTable {
 
     fn forget_if_unused(&mut self, ix: PeerIx) {
         let entry = self.entry(ix);
-        if entry.configured || entry.holds > 0 {
+        let well = entry.machine.state() == HealthState::Up;
+        if entry.configured || entry.holds > 0 || (!well && entry.lingers.is_some()) {
             return;
         }
         let peer = entry.peer;
@@ -493,10 +524,8 @@ impl HealthTable {
     fn book_turn(&mut self, ix: PeerIx) {
         let entry = &mut self.entries[ix.0 as usize];
         let machine = entry.machine.next_turn(&entry.settings);
-        let want = match (machine, entry.silent_until()) {
-            (Some(machine), Some(silence)) => Some(machine.min(silence)),
-            (machine, silence) => machine.or(silence),
-        };
+        let turns = [machine, entry.silent_until(), entry.lingers];
+        let want = turns.into_iter().flatten().min();
         self.turns.book_lazily(ix.0, &mut entry.turn, want);
     }
 

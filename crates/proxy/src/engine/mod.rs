@@ -187,7 +187,7 @@ impl Engine {
         }
         self.retired.push(old);
         self.health
-            .retain_configured(&|peer| configured.contains(peer));
+            .retain_configured(now, &|peer| configured.contains(peer));
         self.release_retired();
     }
 

@@ -407,10 +407,17 @@ fn who_leaves_the_configuration_is_probed_no_more_and_forgotten_once_released() 
     let (mut world, ix) = World::one(pbx());
     let stays = world.know(2, unprobed());
     world.table.hold(ix);
-    world.table.retain_configured(&|known| *known == peer(2));
+    let leave = |world: &mut World| {
+        let now = world.now;
+        world
+            .table
+            .retain_configured(now, &|known| *known == peer(2));
+    };
+    leave(&mut world);
     assert_eq!(world.wait(60 * S).1, []);
     assert_eq!(world.table.lookup(&peer(1)), Some(ix), "an attempt runs");
-    world.fail(ix, 2);
+    world.fail(ix, 1);
+    world.see(ix, Evidence::Alive);
     assert_eq!(world.wait(60 * S).1, []);
     world.table.release(ix);
     assert_eq!(world.table.lookup(&peer(1)), None);
@@ -419,4 +426,41 @@ fn who_leaves_the_configuration_is_probed_no_more_and_forgotten_once_released() 
     assert_eq!(places, [stays]);
     assert_eq!(world.know(3, pbx()), ix, "its place is used again");
     assert_eq!(world.table.state(ix), HealthState::Up);
+}
+
+/// DNS that alternates between two sets of addresses must not make a dead one good as new.
+#[test]
+fn what_is_not_well_is_remembered_for_a_while_after_it_left() {
+    let (mut world, ix) = World::one(pbx());
+    let leave = |world: &mut World| {
+        let now = world.now;
+        world.table.retain_configured(now, &|_| false);
+    };
+    world.fail(ix, 2);
+    leave(&mut world);
+    assert_eq!(world.table.iter().count(), 0, "nothing to show");
+    assert_eq!(world.wait(LINGER - S).1, [], "and nothing to probe");
+    assert_eq!(world.know(1, pbx()), ix);
+    assert_eq!(world.table.state(ix), HealthState::Down);
+    assert_ne!(world.wait(10 * S).1, []);
+    leave(&mut world);
+    world.table.hold(ix);
+    world.wait(LINGER);
+    assert_eq!(world.table.lookup(&peer(1)), Some(ix), "an attempt runs");
+    world.table.release(ix);
+    assert_eq!(world.table.lookup(&peer(1)), None);
+    let ix = world.know(1, pbx());
+    assert_eq!(world.table.state(ix), HealthState::Up);
+    world.fail(ix, 2);
+    leave(&mut world);
+    world.see(ix, Evidence::Alive);
+    assert_eq!(world.table.len(), 0, "it is well: nothing to remember");
+    for number in 0..2000 {
+        let ix = world.know(number, pbx());
+        world.fail(ix, 2);
+        leave(&mut world);
+    }
+    assert!(world.table.len() <= LINGERING_MAX, "{}", world.table.len());
+    world.wait(LINGER);
+    assert_eq!((world.table.len(), world.table.next_deadline()), (0, None));
 }
