@@ -89,8 +89,10 @@ ladders! {
         trunkline_is_no_open_relay
     }
     health {
+        a_down_candidate_gets_one_call_at_a_time
         a_probe_finds_a_dead_candidate_before_a_call_does
         an_answer_from_another_address_counts
+        any_answer_to_options_but_408_and_503_is_life
         calls_taken_and_options_ignored_is_well
         options_answered_but_no_call_is_down_by_its_calls
         silence_to_several_calls_is_suspicious_after_a_second
@@ -108,10 +110,12 @@ ladders! {
         a_name_that_alternates_keeps_what_is_known_of_its_addresses
         a_name_without_addresses_is_passed_by
         a_vanished_address_keeps_its_calls
+        calls_spread_over_the_addresses_of_a_name
         every_address_is_tried
         one_failed_call_spoils_nothing_for_its_name
         srv_priorities_are_kept
         usable_addresses_come_before_suspect_ones
+        when_dns_fails_the_addresses_are_still_probed
         when_dns_fails_the_last_answer_holds
     }
     process {
@@ -189,6 +193,26 @@ fn no_ladder_is_forgotten() {
     let mut listed = LISTED.to_vec();
     listed.sort_unstable();
     assert_eq!(listed, found);
+}
+
+/// The README's tables name every ladder, and none that does not exist.
+#[test]
+fn every_ladder_shows_a_row_of_the_contract() {
+    let readme = std::fs::read_to_string(folder().join("README.md")).expect("the ladders' README");
+    let (_, tables) = readme
+        .split_once("## Which row of the contract")
+        .expect("the tables");
+    let mut named: Vec<&str> = tables
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .filter_map(|line| line.split(" | ").nth(1))
+        .flat_map(|ladders| ladders.split('`').skip(1).step_by(2))
+        .collect();
+    named.sort_unstable();
+    named.dedup();
+    let mut listed = LISTED.to_vec();
+    listed.sort_unstable();
+    assert_eq!(named, listed);
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(super) struct Actor {
     pub listener: Option<String>,
     /// From when on it leaves OPTIONS unanswered.
     pub ignores_probes: Option<Duration>,
+    /// What it answers OPTIONS with.
+    pub options: u16,
     /// What it answers the calls of a batch with.
     pub answers: Option<u16>,
     /// Its side of each call, by the script's name for the call.
@@ -42,6 +44,7 @@ impl Actor {
             identity,
             listener: None,
             ignores_probes: None,
+            options: 200,
             answers: None,
             legs: BTreeMap::new(),
             heard: Vec::new(),

@@ -237,9 +237,10 @@ fn peer(words: &mut Words<'_>) -> Said<Declared> {
     let at = address(words)?;
     let (mut says, mut listener) = (None, None);
     let (mut ignores_record_route, mut ignores_probes) = (false, None);
-    let (mut answers, mut hangs) = (None, false);
+    let (mut options, mut answers, mut hangs) = (None, None, false);
     while !words.0.is_empty() {
-        match words.bare("says, on, ignores, answers or hangs")? {
+        match words.bare("says, on, ignores, options, answers or hangs")? {
+            "options" => options = Some(words.number("a final code")?),
             "answers" => answers = Some(words.number("a final code")?),
             "hangs" => hangs = true,
             "says" => says = Some(address(words)?),
@@ -263,7 +264,7 @@ fn peer(words: &mut Words<'_>) -> Said<Declared> {
             },
             other => {
                 return Err(format!(
-                    "{other}: a peer has says, on, ignores, answers, hangs"
+                    "{other}: a peer has says, on, ignores, options, answers, hangs"
                 ));
             }
         }
@@ -275,6 +276,7 @@ fn peer(words: &mut Words<'_>) -> Said<Declared> {
         listener,
         ignores_record_route,
         ignores_probes,
+        options,
         answers,
         hangs,
     })

@@ -82,6 +82,7 @@ impl Display for Declared {
                 listener,
                 ignores_record_route,
                 ignores_probes,
+                options,
                 answers,
                 hangs,
             } => {
@@ -99,6 +100,9 @@ impl Display for Declared {
                     None => {}
                     Some(Duration::ZERO) => f.write_str(" ignores probes")?,
                     Some(from) => write!(f, " ignores probes after {}", seconds(*from))?,
+                }
+                if let Some(code) = options {
+                    write!(f, " options {code}")?;
                 }
                 if let Some(code) = answers {
                     write!(f, " answers {code}")?;
@@ -268,7 +272,7 @@ config <<
 name = "a \\ b"
 >>
 peer pbx = 10.0.1.5 says 192.168.1.7:5070 on inside ignores record-route ignores probes
-peer sbc = 10.0.1.6 ignores probes after 5.5 answers 486
+peer sbc = 10.0.1.6 ignores probes after 5.5 options 503 answers 486
 peer tar = tcp:10.0.1.7 hangs
 some one two = 192.0.2.1 tcp:192.0.2.2:5070
 dns a.test = 192.0.2.1 tcp:192.0.2.2@10/60

@@ -156,6 +156,7 @@ impl<'s> Play<'s> {
                 listener,
                 ignores_record_route,
                 ignores_probes,
+                options,
                 answers,
                 hangs,
             } = declared
@@ -170,6 +171,7 @@ impl<'s> Play<'s> {
             let mut actor = Actor::new(identity);
             actor.listener.clone_from(listener);
             actor.ignores_probes = *ignores_probes;
+            actor.options = options.unwrap_or(200);
             actor.answers = *answers;
             if *hangs {
                 stage.hang(*at);
@@ -421,12 +423,11 @@ impl<'s> Play<'s> {
         if let Some(probe) = probe
             && !self.script.probes_shown
         {
-            let ignored = self
-                .actors
-                .get(&address)
-                .and_then(|actor| actor.ignores_probes);
+            let actor = self.actors.get(&address);
+            let ignored = actor.and_then(|actor| actor.ignores_probes);
             if ignored.is_none_or(|from| at < from) {
-                let answer = respond(probe, 200).write();
+                let code = actor.map_or(200, |actor| actor.options);
+                let answer = respond(probe, code).write();
                 let from = self.stage.hop(address, to.listener);
                 self.stage.input(Input::Message {
                     from,

@@ -58,6 +58,8 @@ pub enum Declared {
         ignores_record_route: bool,
         /// From when on it leaves OPTIONS unanswered.
         ignores_probes: Option<Duration>,
+        /// What it answers OPTIONS with; 200 otherwise.
+        options: Option<u16>,
         /// What it answers the calls of a batch with, at once; otherwise nothing.
         answers: Option<u16>,
         /// Whether a stream to it is never opened, and nobody says so.
