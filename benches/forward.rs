@@ -10,7 +10,7 @@ use std::{
 
 use divan::{AllocProfiler, Bencher, counter::ItemsCount};
 use trunkline_benches::{call_of, carrier_hop, routing};
-use trunkline_proxy::{Clock, Input, Outbox, Proxy, Seed, ShardId};
+use trunkline_proxy::{Clock, Input, Outbox, Proxy, Seed, ShardId, Shared};
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -32,6 +32,7 @@ fn proxy(start: Instant) -> Proxy {
             cluster: [1; 16],
             process: [2; 16],
         },
+        Shared::new(1, start),
     )
 }
 

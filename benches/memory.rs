@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use cap::Cap;
 use trunkline_benches::{call_of, carrier_hop, routing};
-use trunkline_proxy::{Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId, event::Load};
+use trunkline_proxy::{
+    Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId, Shared, event::Load,
+};
 
 #[global_allocator]
 static ALLOCATED: Cap<std::alloc::System> = Cap::new(std::alloc::System, usize::MAX);
@@ -30,6 +32,7 @@ fn main() {
                 cluster: [1; 16],
                 process: [2; 16],
             },
+            Shared::new(1, start),
         ),
         out: Outbox::new(),
         now: start,
@@ -102,7 +105,7 @@ impl World {
             .iter()
             .filter_map(|effect| match effect {
                 Effect::Send { to, bytes, .. } => Some((*to, self.out.bytes(bytes).to_vec())),
-                Effect::Ask { .. } | Effect::Tell(_) => None,
+                Effect::Ask { .. } | Effect::Tell(_) | Effect::Share(_) => None,
             })
             .collect();
         self.out.clear();
@@ -133,7 +136,10 @@ impl World {
                     {
                         Some((*to, self.out.bytes(bytes).to_vec()))
                     }
-                    Effect::Send { .. } | Effect::Ask { .. } | Effect::Tell(_) => None,
+                    Effect::Send { .. }
+                    | Effect::Ask { .. }
+                    | Effect::Tell(_)
+                    | Effect::Share(_) => None,
                 })
                 .collect();
             self.out.clear();

@@ -14,7 +14,7 @@ use std::{
 
 use divan::Bencher;
 use trunkline_proxy::{
-    ListenerId,
+    ListenerId, ShardId,
     event::Peer,
     health::{HealthTable, PeerIx},
     settings::Health,
@@ -129,7 +129,7 @@ fn table(size: u16) -> (HealthTable, Vec<PeerIx>, Instant) {
         slow_start: Duration::from_secs(30),
     };
     let now = Instant::now();
-    let mut table = HealthTable::new();
+    let mut table = HealthTable::new(ShardId(0), 1);
     let all = (0..size)
         .map(|number| {
             let peer = Peer {

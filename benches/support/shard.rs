@@ -9,7 +9,7 @@ use std::{
 
 use trunkline_net::{Bound, Command, Handles, NetLimits, spawn};
 use trunkline_proxy::{
-    Hop, Input, ListenerId, Outbox, Proxy, Routing, Seed, Settings, ShardId,
+    Clock, Hop, Input, ListenerId, Outbox, Proxy, Routing, Seed, Settings, ShardId, Shared,
     routing::{Candidate, Freshness, Resolved},
     settings::{
         Access, Attempts, Capacity, CodeSet, Edge, Exhausted, Health, InDialog, Listener, Place,
@@ -65,7 +65,10 @@ impl Rig {
                 cluster: [1; 16],
                 process: [2; 16],
             };
-            let make = move |clock| Proxy::new(ShardId(0), clock, routing, seed);
+            let make = move |clock: Clock| {
+                let shared = Shared::new(1, clock.at);
+                Proxy::new(ShardId(0), clock, routing, seed, shared)
+            };
             spawn(ShardId(0), bound, make, limits)
         } else {
             let wire = Wire {

@@ -15,8 +15,7 @@ use std::{
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 use trunkline_proxy::{
-    Answer, AskId, Clock, Effect, Event, Input, Outbox, Question, Routing, ShardId,
-    event::{HealthState, Peer},
+    Answer, AskId, Clock, Effect, Event, Input, Outbox, Question, Routing, ShardId, health::News,
     question::HttpFailure,
 };
 
@@ -49,13 +48,8 @@ pub enum Command {
         /// What came back.
         answer: Answer,
     },
-    /// Another shard has seen a candidate change.
-    PeerHealth {
-        /// Which.
-        peer: Peer,
-        /// What it is now.
-        is: HealthState,
-    },
+    /// Another shard has seen something of a candidate.
+    PeerHealth(News),
     /// Take no new calls; end when nothing is in work.
     Drain,
     /// End now.
@@ -276,7 +270,7 @@ impl<B: Brain> Shard<B> {
         let input = match command {
             Command::Routing(routing) => Input::Routing(routing),
             Command::Answer { ask, answer } => Input::Answer { ask, answer },
-            Command::PeerHealth { peer, is } => Input::PeerHealth { peer, is },
+            Command::PeerHealth(news) => Input::PeerHealth(news),
             Command::Drain => {
                 self.draining = true;
                 Input::Drain
@@ -324,6 +318,8 @@ impl<B: Brain> Shard<B> {
                     }
                 }
                 Effect::Tell(event) => self.teller.tell(now, event),
+                // A mailbox to the others goes here once there is more than one shard.
+                Effect::Share(_) => {}
             }
         }
         self.sockets.flush_datagrams(now, arena);

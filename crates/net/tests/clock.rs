@@ -32,7 +32,7 @@ impl Brain for Sleeper {
             Input::HopLost { .. }
             | Input::Answer { .. }
             | Input::Routing(_)
-            | Input::PeerHealth { .. }
+            | Input::PeerHealth(_)
             | Input::Drain => {}
         }
     }

@@ -13,7 +13,7 @@ use std::{
 use support::{PATIENCE, listener, udp_peer};
 use trunkline_net::{Bound, Command, Handles, NetLimits, spawn};
 use trunkline_proxy::{
-    Proxy, Routing, Seed, Settings, ShardId,
+    Clock, Proxy, Routing, Seed, Settings, ShardId, Shared,
     settings::{Access, Capacity, UnknownSource},
 };
 use trunkline_sip::Transport;
@@ -57,7 +57,10 @@ impl Product {
             cluster: [1; 16],
             process: [2; 16],
         };
-        let make = move |clock| Proxy::new(ShardId(0), clock, routing, seed);
+        let make = move |clock: Clock| {
+            let shared = Shared::new(1, clock.at);
+            Proxy::new(ShardId(0), clock, routing, seed, shared)
+        };
         let (handles, thread) =
             spawn(ShardId(0), bound, make, NetLimits::default()).expect("a shard starts");
         Product {

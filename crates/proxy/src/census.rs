@@ -27,6 +27,6 @@ pub struct Census {
     pub holds: usize,
     /// Snapshots that are no longer the newest, but still in use.
     pub retired: usize,
-    /// Addresses remembered: names, guests, sources with a rate.
+    /// Addresses remembered: names and guests.
     pub addresses: usize,
 }

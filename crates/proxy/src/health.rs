@@ -3,6 +3,14 @@
 //! One table for each shard; pure. It is told what was sent and what came back, says how good a
 //! candidate is ([`Class`]), which are to be probed now, and what has changed. It sends nothing.
 //!
+//! The shards of a process keep their tables alike by telling each other evidence, not verdicts
+//! ([`News`]): each runs the same machine over what all of them saw, so a failure on one shard and
+//! one on another are two failures in a row on both. Evidence that changes nothing is not told, and
+//! what was learned from another is never told on, so news cannot go round. What a probe showed is
+//! always told: should news be lost or cross each other on their way, the next probe makes the
+//! tables agree again, and where nobody probes, time does. One shard *tends* each candidate: it
+//! alone probes it and says how its health changes.
+//!
 //! Every candidate is in one state, and there is one machine for all of them:
 //!
 //! | evidence \ state | up | suspect | down | paused |
@@ -12,11 +20,11 @@
 //! | [`Failed`](Evidence::Failed), the `fail_after`-th | down | down | down; a trial lost doubles its rest | paused, counted |
 //! | [`ProbeFailed`](Evidence::ProbeFailed) | as `Failed` | down | rests on, for [`TRIAL_EVERY`] at most | paused, counted |
 //! | [`Pause`](Evidence::Pause) | paused | paused | paused | paused, to the later end |
-//! | silence to [`SILENT_CALLS`] calls for `suspect_after` | suspect | – | – | – |
-//! | time | – | not probed: up after its rest | half-open after its rest | by what was counted: up with slow start, suspect, or down |
+//! | [`Silent`](Evidence::Silent): no answer to [`SILENT_CALLS`] calls for `suspect_after` | suspect | – | – | – |
+//! | time | – | not judged by probes: up after its rest | half-open after its rest | by what was counted: up with slow start, suspect, or down |
 //!
 //! A candidate that has answered calls and never a probe ignores OPTIONS: its silent probes count
-//! for nothing.
+//! for nothing, and it is treated as one that is not probed.
 //!
 //! The other way round, one whose probes are answered while `fail_after` calls in a row fail answers
 //! OPTIONS and no calls (a firewall that answers for a dead PBX, a PBX whose lines are dead): once
@@ -45,6 +53,7 @@ use std::{
 
 use crate::{
     event::{HealthState, Peer},
+    hop::ShardId,
     settings::Health,
 };
 
@@ -74,8 +83,6 @@ pub const LINGER: Duration = TRIAL_EVERY;
 const LINGERING_MAX: usize = 1000;
 /// A trial that has no verdict after so long no longer keeps others from trying.
 pub const TRIAL_MAX: Duration = Duration::from_secs(10);
-/// How long a pause lasts here that another shard was told of; it tells us the end earlier.
-pub const IMPOSED_PAUSE: Duration = Duration::from_secs(60);
 /// A pause longer than this is cut, whatever was asked for.
 pub const PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// What a candidate gets of its share in the first moment after it is back, per mille.
@@ -112,6 +119,29 @@ pub enum Evidence {
     /// A 503 with Retry-After: how long, already capped by `retry_after_max`. One of 0 is a
     /// failure like another.
     Pause(Duration),
+    /// Several calls have waited for any answer for too long, while others were answered.
+    Silent,
+    /// A real call is sent to it while it is half-open: others stay away until that has its
+    /// verdict.
+    Trial,
+}
+
+/// Evidence that one shard has of a candidate and the others of its process do not.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct News {
+    /// Whose.
+    pub peer: Peer,
+    /// What was seen.
+    pub evidence: Evidence,
+}
+
+/// What evidence of our own came to.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Lesson {
+    /// What it changed.
+    pub change: Option<Change>,
+    /// Whether the other shards must hear of it.
+    pub is_news: bool,
 }
 
 /// A candidate's health changed.
@@ -128,8 +158,11 @@ pub struct Change {
 }
 
 /// The health of every candidate one shard knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HealthTable {
+    shard: ShardId,
+    /// How many shards the process has.
+    shards: u8,
     entries: Vec<Entry>,
     free: Vec<u32>,
     index: HashMap<Peer, PeerIx>,
@@ -150,6 +183,8 @@ struct Entry {
     machine: Machine,
     pace: Pace,
     silence: Silence,
+    /// Whether this shard probes it and tells of it.
+    tended: bool,
     /// Its booking in [`HealthTable::probes`].
     probe: Option<Instant>,
     /// Its booking in [`HealthTable::turns`].
@@ -171,9 +206,19 @@ struct Silence {
 }
 
 impl HealthTable {
-    /// One that knows nobody.
-    pub fn new() -> Self {
-        Self::default()
+    /// One that knows nobody, for one of the process's `shards` shards.
+    pub fn new(shard: ShardId, shards: u8) -> Self {
+        HealthTable {
+            shard,
+            shards: shards.max(1),
+            entries: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::new(),
+            probes: Agenda::default(),
+            turns: Agenda::default(),
+            heard: None,
+            silent: 0,
+        }
     }
 
     /// The place of a candidate. A new one starts up, and its first probe falls somewhere within
@@ -221,6 +266,11 @@ impl HealthTable {
     /// Its state.
     pub fn state(&self, ix: PeerIx) -> HealthState {
         self.entry(ix).machine.state()
+    }
+
+    /// Whether this shard probes it and tells of its health: one of a process's shards does.
+    pub fn tends(&self, ix: PeerIx) -> bool {
+        self.entry(ix).tended
     }
 
     /// How many candidates are known.
@@ -285,25 +335,35 @@ impl HealthTable {
         entry.machine.class(&entry.settings, now)
     }
 
-    /// A walk has chosen this candidate. If it is half-open, others stay away until the call has
-    /// its verdict, ends without one, or has taken [`TRIAL_MAX`]. [`sent`](Self::sent) does the
-    /// same.
-    pub fn begin_trial(&mut self, ix: PeerIx, now: Instant) {
-        self.entry_mut(ix).machine.begin_trial(now);
-    }
-
     /// The trial's call ended without a verdict, for instance because the caller gave up: the
     /// next may try.
     pub fn end_trial(&mut self, ix: PeerIx) {
         self.entry_mut(ix).machine.end_trial();
     }
 
-    /// Takes evidence in; says what it changed.
-    pub fn observe(&mut self, now: Instant, ix: PeerIx, evidence: Evidence) -> Option<Change> {
+    /// Takes evidence of our own in; says what it changed, and whether it is news to others.
+    pub fn observe(&mut self, now: Instant, ix: PeerIx, evidence: Evidence) -> Lesson {
+        let before = self.entry(ix).machine;
+        let change = self.learn(now, ix, evidence);
+        let is_news = self.shards > 1
+            && match evidence {
+                Evidence::ProbeAnswered | Evidence::ProbeFailed(_) => true,
+                Evidence::Alive
+                | Evidence::Failed(_)
+                | Evidence::Pause(_)
+                | Evidence::Silent
+                | Evidence::Trial => before != self.entry(ix).machine,
+            };
+        Lesson { change, is_news }
+    }
+
+    /// Takes in what another shard saw; says what it changed.
+    pub fn learn(&mut self, now: Instant, ix: PeerIx, evidence: Evidence) -> Option<Change> {
         match evidence {
             Evidence::Alive | Evidence::ProbeAnswered | Evidence::Pause(_) => self.heard(now, ix),
             // A failure may be an answer as well, but that is for the caller to know.
-            Evidence::Failed(_) | Evidence::ProbeFailed(_) => {}
+            Evidence::Failed(_) | Evidence::ProbeFailed(_) | Evidence::Silent | Evidence::Trial => {
+            }
         }
         let entry = self.entry_mut(ix);
         let was = entry.machine.state();
@@ -311,24 +371,14 @@ impl HealthTable {
         self.settle(now, ix, was, why)
     }
 
-    /// Takes over what another shard has learned; says what it changed.
-    ///
-    /// A pause that this shard was told of itself is kept to its end.
-    pub fn impose(&mut self, now: Instant, ix: PeerIx, is: HealthState) -> Option<Change> {
-        let entry = self.entry_mut(ix);
-        let was = entry.machine.state();
-        entry.machine.impose(&entry.settings, now, is);
-        self.settle(now, ix, was, "learned from another shard")
-    }
-
     /// A request of a call was sent to it: once for each attempt, not for its retransmissions,
-    /// and not for probes. To a half-open candidate, it is the trial.
-    pub fn sent(&mut self, now: Instant, ix: PeerIx) {
+    /// and not for probes. To a half-open candidate, it is the trial: `true` when other shards
+    /// must hear of it.
+    pub fn sent(&mut self, now: Instant, ix: PeerIx) -> bool {
         let entry = self.entry_mut(ix);
         if entry.machine.state() != HealthState::Up {
             // Nothing is left to suspect.
-            entry.machine.begin_trial(now);
-            return;
+            return self.observe(now, ix, Evidence::Trial).is_news;
         }
         let first = entry.silence.calls == 0;
         entry.silence.calls = entry.silence.calls.saturating_add(1);
@@ -343,6 +393,7 @@ impl HealthTable {
         if enough {
             self.book_turn(ix);
         }
+        false
     }
 
     /// Any response at all came from it, 100 included. It is not silent; whether it is well is
@@ -352,9 +403,10 @@ impl HealthTable {
         self.end_silence(ix);
     }
 
-    /// Applies what time alone changes: suspicion, the ends of pauses and rests. To be called at
+    /// Applies what time alone changes: suspicion, the ends of pauses and rests. What is news is
+    /// the silence that made a candidate suspect. To be called at
     /// [`next_deadline`](Self::next_deadline).
-    pub fn sweep(&mut self, now: Instant, changes: &mut Vec<Change>) {
+    pub fn sweep(&mut self, now: Instant, lessons: &mut Vec<(PeerIx, Lesson)>) {
         while let Some(at) = self.turns.due(now) {
             let ix = PeerIx(at);
             // The booking is used up; what follows books the next.
@@ -366,16 +418,21 @@ impl HealthTable {
                     continue;
                 }
             }
-            let was = self.entry(ix).machine.state();
-            let why = if self.is_suspicious(ix, now) {
+            let lesson = if self.is_suspicious(ix, now) {
                 self.end_silence(ix);
-                self.entry_mut(ix).machine.suspect(now);
-                "no answer to several calls"
+                self.observe(now, ix, Evidence::Silent)
             } else {
                 let entry = self.entry_mut(ix);
-                entry.machine.pass_time(&entry.settings, now)
+                let was = entry.machine.state();
+                let why = entry.machine.pass_time(&entry.settings, now);
+                Lesson {
+                    change: self.settle(now, ix, was, why),
+                    is_news: false,
+                }
             };
-            changes.extend(self.settle(now, ix, was, why));
+            if lesson.is_news || lesson.change.is_some() {
+                lessons.push((ix, lesson));
+            }
         }
     }
 
@@ -476,12 +533,14 @@ impl HealthTable {
     }
 
     fn insert(&mut self, peer: Peer, settings: Health, now: Instant) -> PeerIx {
+        let pace = Pace::new(&peer, now);
         let entry = Entry {
             peer,
             settings,
             machine: Machine::new(),
-            pace: Pace::new(&peer, now),
+            pace,
             silence: Silence::default(),
+            tended: pace.tender(self.shards) == self.shard,
             probe: None,
             turn: None,
             configured: true,
@@ -517,8 +576,9 @@ impl HealthTable {
     }
 
     fn book_probe(&mut self, ix: PeerIx, want: Option<Instant>) {
-        let has = &mut self.entries[ix.0 as usize].probe;
-        self.probes.book(ix.0, has, want);
+        let entry = &mut self.entries[ix.0 as usize];
+        let want = want.filter(|_| entry.tended);
+        self.probes.book(ix.0, &mut entry.probe, want);
     }
 
     fn book_turn(&mut self, ix: PeerIx) {

@@ -31,6 +31,7 @@ mod request;
 pub mod routing;
 pub mod select;
 pub mod settings;
+pub mod shared;
 mod snapshot;
 mod table;
 pub mod timer;
@@ -45,6 +46,7 @@ pub use proxy::{Clock, Input, Proxy, Seed};
 pub use question::{Answer, AskId, Question};
 pub use routing::Routing;
 pub use settings::Settings;
+pub use shared::Shared;
 
 /// A request larger than this should not travel by UDP (RFC 3261 §18.1.1).
 pub const UDP_SAFE_BYTES: usize = 1300;

@@ -5,6 +5,7 @@ use std::{ops::Range, time::Duration};
 
 use crate::{
     Event, Hop,
+    health::News,
     question::{AskId, Question},
 };
 
@@ -29,6 +30,9 @@ pub enum Effect {
     },
     /// Something happened: metrics, logs and records want to know. No answer.
     Tell(Event),
+    /// Every other shard of the process is to hear this, as
+    /// [`Input::PeerHealth`](crate::Input::PeerHealth). Never said where there is one shard.
+    Share(News),
 }
 
 /// The effects of one or more inputs, in order, and the arena their bytes live in.
@@ -103,5 +107,10 @@ impl Outbox {
     /// Tells whoever keeps count.
     pub fn tell(&mut self, event: Event) {
         self.effects.push(Effect::Tell(event));
+    }
+
+    /// Tells the other shards.
+    pub fn share(&mut self, news: News) {
+        self.effects.push(Effect::Share(news));
     }
 }

@@ -14,14 +14,15 @@ use crate::{
     contexts::Contexts,
     engine::{Alarm, Asker, Engine, LOCAL, Turn},
     event::{HealthState, Load, Peer},
+    health::{Evidence, News},
     hop::{Hop, HopLoss, ShardId},
     local,
     outbox::Outbox,
     question::{Answer, AskId},
-    rate::Rates,
     reject::Reject,
     routing::{Candidate, Routing},
     settings::{Place, UnknownSource},
+    shared::Shared,
     table::Slot,
 };
 
@@ -67,13 +68,8 @@ pub enum Input<'a> {
     },
     /// A new snapshot: file or DNS changed.
     Routing(Arc<Routing>),
-    /// Another shard has seen a candidate change.
-    PeerHealth {
-        /// Which.
-        peer: Peer,
-        /// What it is now.
-        is: HealthState,
-    },
+    /// Another shard has seen something of a candidate: its [`Effect::Share`](crate::Effect::Share).
+    PeerHealth(News),
     /// Take no new calls, finish what runs.
     Drain,
     /// `now` has reached [`Proxy::next_deadline`].
@@ -102,7 +98,6 @@ pub struct Clock {
 pub struct Proxy {
     contexts: Contexts,
     engine: Engine,
-    rates: Rates,
     due: Vec<crate::health::PeerIx>,
     /// What was told of the tables last, and when.
     load_told: (Instant, Load),
@@ -110,11 +105,18 @@ pub struct Proxy {
 
 impl Proxy {
     /// A proxy with nothing in work.
-    pub fn new(shard: ShardId, clock: Clock, routing: Arc<Routing>, seed: Seed) -> Self {
+    ///
+    /// `shared` is the same for all shards of a process.
+    pub fn new(
+        shard: ShardId,
+        clock: Clock,
+        routing: Arc<Routing>,
+        seed: Seed,
+        shared: Arc<Shared>,
+    ) -> Self {
         Proxy {
             contexts: Contexts::default(),
-            engine: Engine::new(shard, clock, routing, &seed),
-            rates: Rates::default(),
+            engine: Engine::new(shard, clock, routing, &seed, shared),
             due: Vec::new(),
             load_told: (clock.at, Load::default()),
         }
@@ -128,7 +130,7 @@ impl Proxy {
             Input::HopLost { hop, why } => self.on_hop_lost(now, hop, why, out),
             Input::Answer { ask, answer } => self.on_answer(now, ask, answer, out),
             Input::Routing(routing) => self.on_routing(now, routing, out),
-            Input::PeerHealth { peer, is } => self.on_peer_health(now, peer, is, out),
+            Input::PeerHealth(news) => self.on_peer_health(now, news, out),
             Input::Drain => self.engine.draining = true,
             Input::Deadline => self.on_deadline(now, out),
         }
@@ -183,7 +185,6 @@ impl Proxy {
         crate::census::Census {
             contexts: self.contexts.len() as usize,
             parked: self.contexts.parked(),
-            addresses: self.rates.len() + census.addresses,
             ..census
         }
     }
@@ -252,7 +253,7 @@ impl Proxy {
     /// that may belong to a dialog of ours is, and only so often.
     fn may_speak(&mut self, now: Instant, from: Hop, bytes: &[u8], out: &mut Outbox) -> bool {
         let access = self.engine.snapshot.settings().access;
-        let why = if !self.rates.take(now, from.remote.ip(), access.rate) {
+        let why = if !self.engine.may_speak(now, from.remote.ip(), access.rate) {
             "rate"
         } else if memmem::find(bytes, b";tl=").is_some()
             || self.engine.is_guest(from.remote.ip(), now)
@@ -391,11 +392,12 @@ impl Proxy {
         out.tell(Event::Load(self.load_told.1));
     }
 
-    fn on_peer_health(&mut self, now: Instant, peer: Peer, is: HealthState, out: &mut Outbox) {
-        let Some(ix) = self.engine.health.lookup(&peer) else {
+    fn on_peer_health(&mut self, now: Instant, news: News, out: &mut Outbox) {
+        // One that is not configured here, or no more, is nobody's business.
+        let Some(ix) = self.engine.health.lookup(&news.peer) else {
             return;
         };
-        if let Some(change) = self.engine.health.impose(now, ix, is) {
+        if let Some(change) = self.engine.health.learn(now, ix, news.evidence) {
             Turn {
                 now,
                 engine: &mut self.engine,
@@ -443,14 +445,16 @@ impl Proxy {
         {
             return;
         }
-        let mut changes = Vec::new();
-        self.engine.health.sweep(now, &mut changes);
+        let mut lessons = Vec::new();
+        self.engine.health.sweep(now, &mut lessons);
         let mut turn = Turn {
             now,
             engine: &mut self.engine,
             out,
         };
-        changes.into_iter().for_each(|change| turn.changed(change));
+        for (ix, lesson) in lessons {
+            turn.learned(ix, lesson, Evidence::Silent);
+        }
         let mut due = std::mem::take(&mut self.due);
         turn.engine.health.due_probes(now, &mut due);
         for ix in due.drain(..) {

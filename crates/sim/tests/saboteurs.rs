@@ -7,7 +7,7 @@ use std::{
 };
 
 use trunkline_proxy::{
-    Effect, Hop, Input, Outbox, Proxy, Routing, Seed, ShardId,
+    Effect, Hop, Input, Outbox, Proxy, Routing, Seed, ShardId, Shared,
     event::{HealthState, Load, Peer},
     proxy::Clock,
     routing::Resolved,
@@ -60,13 +60,20 @@ struct Saboteur {
 }
 
 impl Saboteur {
-    fn new(prank: Prank, shard: ShardId, clock: Clock, routing: &Routing, seed: Seed) -> Self {
+    fn new(
+        prank: Prank,
+        shard: ShardId,
+        clock: Clock,
+        routing: &Routing,
+        seed: Seed,
+        shared: Arc<Shared>,
+    ) -> Self {
         let routing = match prank {
             Prank::KnowsOneAddressOnly => narrowed(routing),
             Prank::MixesUpEdges => mixed_up(routing),
             _ => routing.clone(),
         };
-        let proxy = Proxy::new(shard, clock, Arc::new(routing), seed);
+        let proxy = Proxy::new(shard, clock, Arc::new(routing), seed, shared);
         Saboteur {
             proxy,
             prank,
@@ -181,6 +188,7 @@ impl Brain for Saboteur {
                 }
                 Effect::Ask { ask, question } => out.ask(ask, *question),
                 Effect::Tell(event) => out.tell(event),
+                Effect::Share(news) => out.share(news),
             }
         }
         inner.clear();
@@ -210,8 +218,8 @@ impl Brain for Saboteur {
 #[test]
 fn every_broken_promise_is_noticed_by_the_check_for_it() {
     for (prank, check) in PRANKS {
-        let maker = |shard, clock, routing: Arc<Routing>, seed| -> Box<dyn Brain> {
-            Box::new(Saboteur::new(prank, shard, clock, &routing, seed))
+        let maker = |shard, clock, routing: Arc<Routing>, seed, shared| -> Box<dyn Brain> {
+            Box::new(Saboteur::new(prank, shard, clock, &routing, seed, shared))
         };
         let noticed: Vec<_> = (1..=60)
             .filter_map(|seed| run(&Plan::draw(seed), &maker, false).broken)

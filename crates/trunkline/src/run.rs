@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use trunkline_config::{ControlFile, Diagnostic, Loaded};
 use trunkline_control::{Control, ControlHandle, ControlSettings, NetCounts, Pace, View};
 use trunkline_net::{Bound, Command, NetLimits, NetStats};
-use trunkline_proxy::{AskId, Proxy, Seed, Settings, ShardId};
+use trunkline_proxy::{AskId, Clock, Proxy, Seed, Settings, ShardId, Shared};
 
 use crate::{logging, secrets};
 
@@ -102,7 +102,10 @@ impl Service {
         };
         let (control, routing) = Control::new(control_settings, Arc::clone(&settings)).await?;
         let (admin, handle) = (control.admin_addr(), control.handle());
-        let make = move |clock| Proxy::new(ShardId(0), clock, routing, seed);
+        let make = move |clock: Clock| {
+            let shared = Shared::new(1, clock.at);
+            Proxy::new(ShardId(0), clock, routing, seed, shared)
+        };
         let (shard_ends, shard) =
             trunkline_net::spawn(ShardId(0), bound, make, NetLimits::default())?;
         let trunkline_net::Handles {

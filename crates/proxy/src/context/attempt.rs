@@ -12,7 +12,7 @@ use crate::{
     Event, Hop,
     engine::{Alarm, Engine, Ring, Turn},
     event::Outcome,
-    health::{Class, Evidence},
+    health::Evidence,
     in_dialog::speaks_over,
     routing::Candidate,
     settings::Attempts,
@@ -107,11 +107,7 @@ impl Context {
             _ => LINGER,
         };
         if let Some(peer) = step.peer {
-            turn.engine.health.hold(peer);
-            turn.engine.health.sent(now, peer);
-            if turn.engine.health.class(peer, now) != Class::Usable {
-                turn.engine.health.begin_trial(peer, now);
-            }
+            turn.sent_to(peer);
         }
         let hop = self.first_hop(&step.candidate);
         turn.engine.waiting.attach(step.peer, hop, slot);

@@ -16,11 +16,11 @@ use std::{
 use trunkline_sip::Message;
 
 use crate::{
-    Clock, Event, Hop, Outbox, Seed, ShardId,
+    Clock, Event, Hop, Outbox, Seed, ShardId, Shared,
     branch::{BranchText, BranchToken, Branches},
     dialog::Calls,
     event::{HealthState, Load},
-    health::{Change, Evidence, HealthTable, PeerIx},
+    health::{Change, Evidence, HealthTable, Lesson, News, PeerIx},
     local::Local,
     question::{AskId, Question},
     reject::Reject,
@@ -109,6 +109,7 @@ const NAMES_MAX: usize = 1024;
 /// Everything but the contexts.
 pub struct Engine {
     pub shard: ShardId,
+    pub shared: Arc<Shared>,
     pub clock: Clock,
     pub branches: Branches,
     pub tokens: Tokens,
@@ -140,13 +141,20 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn new(shard: ShardId, clock: Clock, routing: Arc<Routing>, seed: &Seed) -> Self {
-        let mut health = HealthTable::default();
+    pub fn new(
+        shard: ShardId,
+        clock: Clock,
+        routing: Arc<Routing>,
+        seed: &Seed,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let mut health = HealthTable::new(shard, shared.shards());
         let capacity = routing.settings().capacity;
         let tokens = Tokens::new(seed.cluster);
         let snapshot = Arc::new(Snapshot::new(routing, &tokens, &mut health, clock.at));
         Engine {
             shard,
+            shared,
             clock,
             branches: Branches::new(seed.process),
             tokens,
@@ -264,6 +272,17 @@ impl Engine {
         self.names.insert(place, (candidates, now + ttl));
     }
 
+    /// Whether a source that nobody configured is still within `rate` messages a second.
+    pub fn may_speak(&self, now: Instant, source: IpAddr, rate: u32) -> bool {
+        let source = match source {
+            IpAddr::V4(ip) => self.branches.hash(&[b"source", &ip.octets()]),
+            IpAddr::V6(ip) => self.branches.hash(&[b"source", &ip.octets()]),
+        };
+        self.shared
+            .sources
+            .take(self.shared.time(now), source, rate)
+    }
+
     /// Whether this address, unknown as it is, takes part in a call that a webhook had us dial.
     pub fn is_guest(&self, ip: IpAddr, now: Instant) -> bool {
         self.guests.get(&ip).is_some_and(|until| *until > now)
@@ -362,20 +381,43 @@ impl Turn<'_> {
     /// Evidence about a candidate.
     pub fn observe(&mut self, peer: Option<PeerIx>, evidence: Evidence) {
         let Some(peer) = peer else { return };
-        if let Some(change) = self.engine.health.observe(self.now, peer, evidence) {
+        let lesson = self.engine.health.observe(self.now, peer, evidence);
+        self.learned(peer, lesson, evidence);
+    }
+
+    /// What evidence of our own came to: the other shards hear of it before anybody acts on it.
+    pub fn learned(&mut self, ix: PeerIx, lesson: Lesson, evidence: Evidence) {
+        if lesson.is_news {
+            let peer = self.engine.health.peer(ix);
+            self.out.share(News { peer, evidence });
+        }
+        if let Some(change) = lesson.change {
             self.changed(change);
         }
     }
 
-    /// A candidate's health changed: say so, and stir those who wait on it.
+    /// An attempt of a call is sent to a candidate.
+    pub fn sent_to(&mut self, ix: PeerIx) {
+        self.engine.health.hold(ix);
+        if self.engine.health.sent(self.now, ix) {
+            let peer = self.engine.health.peer(ix);
+            let evidence = Evidence::Trial;
+            self.out.share(News { peer, evidence });
+        }
+    }
+
+    /// A candidate's health changed: the shard that tends it says so, and every shard stirs those
+    /// who wait on it.
     pub fn changed(&mut self, change: Change) {
         let peer = self.engine.health.peer(change.ix);
-        self.tell(Event::Health {
-            peer,
-            was: change.was,
-            is: change.is,
-            why: change.why,
-        });
+        if self.engine.health.tends(change.ix) {
+            self.tell(Event::Health {
+                peer,
+                was: change.was,
+                is: change.is,
+                why: change.why,
+            });
+        }
         if change.is == HealthState::Down {
             let hop = Hop {
                 transport: peer.transport,

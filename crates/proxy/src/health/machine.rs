@@ -3,15 +3,17 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Class, Evidence, IMPOSED_PAUSE, PAUSE_MAX, REST_MAX, REST_MIN, TRIAL_EVERY, TRIAL_MAX, later,
-    pace::is_probed,
+    Class, Evidence, PAUSE_MAX, REST_MAX, REST_MIN, TRIAL_EVERY, TRIAL_MAX, later, pace::is_probed,
 };
 use crate::{event::HealthState, settings::Health};
 
-#[derive(Copy, Clone, Debug)]
+/// A pause is not made longer by less than this.
+const PAUSE_GRAIN: Duration = Duration::from_secs(1);
+
+#[derive(Copy, Clone, PartialEq, Debug)]
 pub(super) struct Machine {
     phase: Phase,
-    /// In a row, whatever showed them.
+    /// In a row, whatever showed them; counted up to `fail_after`.
     failures: u16,
     /// When it last came back from down or paused.
     back: Option<Instant>,
@@ -19,7 +21,8 @@ pub(super) struct Machine {
     answers_probes: bool,
     /// It has answered a call: while it never answered a probe, its silence to them means nothing.
     answers_calls: bool,
-    /// Calls that failed since one was last answered, whatever its probes said in between.
+    /// Calls that failed since one was last answered, whatever its probes said in between;
+    /// counted up to `fail_after`.
     calls_failed: u16,
     /// A probe was answered while calls were not.
     claims: bool,
@@ -27,22 +30,16 @@ pub(super) struct Machine {
     deaf: bool,
 }
 
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, PartialEq, Debug)]
 enum Phase {
     Up,
-    Suspect {
-        since: Instant,
-    },
+    Suspect { since: Instant },
     Down(Rest),
-    Paused {
-        until: Option<Instant>,
-        /// Another shard was told, and tells us when it is over.
-        imposed: bool,
-    },
+    Paused { until: Option<Instant> },
 }
 
 /// A down candidate's rest before a real call may try it.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, PartialEq, Debug)]
 struct Rest {
     length: Duration,
     /// Failing probes put the trial off, but not for ever.
@@ -90,6 +87,15 @@ impl Machine {
         }
     }
 
+    fn ignores_probes(&self) -> bool {
+        self.answers_calls && !self.answers_probes
+    }
+
+    /// Whether probes will tell when it is well again. If not, only calls can, and it must get some.
+    fn is_judged_by_probes(&self, settings: &Health) -> bool {
+        is_probed(settings) && !self.ignores_probes() && !self.deaf
+    }
+
     pub(super) fn is_paused(&self) -> bool {
         self.state() == HealthState::Paused
     }
@@ -103,7 +109,7 @@ impl Machine {
             Phase::Up => Class::Usable,
             Phase::Suspect { .. } => Class::Suspect,
             Phase::Down(rest) if rest.is_half_open(now) => {
-                if is_probed(settings) && !self.deaf {
+                if self.is_judged_by_probes(settings) {
                     Class::Suspect
                 } else {
                     Class::Usable
@@ -113,7 +119,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn begin_trial(&mut self, now: Instant) {
+    fn begin_trial(&mut self, now: Instant) {
         if let Phase::Down(rest) = &mut self.phase
             && rest.is_half_open(now)
         {
@@ -161,7 +167,7 @@ impl Machine {
                 }
             }
             // A peer that takes calls and ignores OPTIONS lives: its calls say so.
-            Evidence::ProbeFailed(why) if self.answers_calls && !self.answers_probes => why,
+            Evidence::ProbeFailed(why) if self.ignores_probes() => why,
             Evidence::ProbeFailed(why) => {
                 // Its OPTIONS tell of it again.
                 (self.calls_failed, self.claims, self.deaf) = (0, false, false);
@@ -176,46 +182,27 @@ impl Machine {
                 self.pause(now, rest.min(PAUSE_MAX));
                 "asked for a pause (503 with Retry-After)"
             }
-        }
-    }
-
-    /// Takes over another shard's verdict.
-    pub(super) fn impose(&mut self, settings: &Health, now: Instant, is: HealthState) {
-        if let Phase::Paused { imposed: false, .. } = self.phase {
-            return;
-        }
-        match is {
-            // What brought it up there may have been an OPTIONS.
-            HealthState::Up if self.deaf => {}
-            HealthState::Up => self.come_up(now),
-            HealthState::Suspect => self.suspect(now),
-            HealthState::Down => {
-                if self.state() != HealthState::Down {
-                    self.failures = self.failures.max(settings.fail_after);
-                    self.phase = Phase::Down(Rest::begin(now, REST_MIN));
+            Evidence::Silent => {
+                // What is known to be worse stays.
+                if self.state() == HealthState::Up {
+                    self.phase = Phase::Suspect { since: now };
                 }
+                "no answer to several calls"
             }
-            HealthState::Paused => {
-                self.phase = Phase::Paused {
-                    until: later(now, IMPOSED_PAUSE),
-                    imposed: true,
-                };
+            Evidence::Trial => {
+                self.begin_trial(now);
+                "a call tries it"
             }
-        }
-    }
-
-    /// Silence, or another shard, makes it suspect. What is known to be worse stays.
-    pub(super) fn suspect(&mut self, now: Instant) {
-        if self.state() == HealthState::Up {
-            self.phase = Phase::Suspect { since: now };
         }
     }
 
     /// When time alone may change the state.
     pub(super) fn next_turn(&self, settings: &Health) -> Option<Instant> {
         match self.phase {
-            Phase::Suspect { since } if !is_probed(settings) => later(since, REST_MIN),
-            Phase::Paused { until, .. } => until,
+            Phase::Suspect { since } if !self.is_judged_by_probes(settings) => {
+                later(since, REST_MIN)
+            }
+            Phase::Paused { until } => until,
             // A down one's rest changes its class, which is asked for, not its state.
             Phase::Up | Phase::Suspect { .. } | Phase::Down(_) => None,
         }
@@ -230,7 +217,7 @@ impl Machine {
             Phase::Suspect { .. } => {
                 // Nothing will clear it but calls. The failures stay counted: one more counts on.
                 self.phase = Phase::Up;
-                "not probed: given another chance"
+                "no probe will tell: given another chance"
             }
             Phase::Paused { .. } => {
                 self.back = Some(now);
@@ -261,7 +248,8 @@ impl Machine {
     }
 
     fn fail_call(&mut self, settings: &Health, now: Instant) {
-        self.calls_failed = self.calls_failed.saturating_add(1);
+        let most = settings.fail_after.max(1);
+        self.calls_failed = self.calls_failed.saturating_add(1).min(most);
         self.deaf |= self.claims && self.calls_failed >= settings.fail_after;
         // Answered probes between them do not make failed calls any fewer.
         self.failures = self.failures.max(self.calls_failed - 1);
@@ -269,8 +257,9 @@ impl Machine {
     }
 
     fn fail(&mut self, settings: &Health, now: Instant, probe: bool) {
-        self.failures = self.failures.saturating_add(1);
-        let enough = self.failures >= settings.fail_after;
+        let most = settings.fail_after.max(1);
+        self.failures = self.failures.saturating_add(1).min(most);
+        let enough = self.failures == most;
         match &mut self.phase {
             Phase::Up | Phase::Suspect { .. } if enough => self.go_down(now),
             Phase::Up => self.phase = Phase::Suspect { since: now },
@@ -296,18 +285,10 @@ impl Machine {
     fn pause(&mut self, now: Instant, rest: Duration) {
         let end = later(now, rest);
         let until = match self.phase {
-            Phase::Paused {
-                until,
-                imposed: false,
-            } => until.max(end),
-            Phase::Paused { imposed: true, .. }
-            | Phase::Up
-            | Phase::Suspect { .. }
-            | Phase::Down(_) => end,
+            // A stream of the same answer moves the end now and then, not with each of them.
+            Phase::Paused { until: Some(until) } if end < later(until, PAUSE_GRAIN) => Some(until),
+            Phase::Paused { .. } | Phase::Up | Phase::Suspect { .. } | Phase::Down(_) => end,
         };
-        self.phase = Phase::Paused {
-            until,
-            imposed: false,
-        };
+        self.phase = Phase::Paused { until };
     }
 }

@@ -10,6 +10,7 @@ use siphasher::sip::SipHasher24;
 use super::later;
 use crate::{
     event::{HealthState, Peer},
+    hop::ShardId,
     settings::Health,
 };
 
@@ -46,6 +47,12 @@ impl Pace {
             last: None,
             hurried: None,
         }
+    }
+
+    /// Which of a process's shards tends the candidate: the same one for all of them.
+    pub(super) fn tender(&self, shards: u8) -> ShardId {
+        // The remainder is smaller than `shards`, which is a u8.
+        ShardId((self.seed % u64::from(shards)) as u8)
     }
 
     /// The first probe: anywhere within the interval, and from there on one interval further each

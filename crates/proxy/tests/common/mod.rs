@@ -10,6 +10,7 @@ use std::{
 
 use trunkline_proxy::{
     Clock, Effect, Event, Hop, Input, ListenerId, Outbox, Proxy, Question, Routing, Seed, ShardId,
+    Shared,
     routing::{Candidate, Freshness, Resolved},
 };
 use trunkline_sip::Transport;
@@ -116,7 +117,8 @@ impl World {
             cluster: [7; 16],
             process: [9; 16],
         };
-        let proxy = Proxy::new(ShardId(0), clock, routing, seed);
+        let shared = Shared::new(1, start);
+        let proxy = Proxy::new(ShardId(0), clock, routing, seed, shared);
         World {
             start,
             now: start,
@@ -140,6 +142,7 @@ impl World {
                 }
                 Effect::Ask { ask, question } => self.asked.push((ask, *question)),
                 Effect::Tell(event) => self.events.push(event),
+                Effect::Share(news) => unreachable!("{news:?} for nobody: there is one shard"),
             }
         }
         self.out.clear();

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use trunkline_proxy::{
     Answer, AskId, HopLoss, Input, ListenerId,
-    event::{HealthState, Peer},
+    event::Peer,
+    health::{Evidence, News},
     question::HttpFailure,
     routing::Candidate,
 };
@@ -378,23 +379,19 @@ impl Stage {
             listener,
             ..
         } = candidate(script);
-        let is = [
-            HealthState::Up,
-            HealthState::Suspect,
-            HealthState::Down,
-            HealthState::Paused,
-        ][script.pick(4)];
-        self.put(
-            Input::PeerHealth {
-                peer: Peer {
-                    transport,
-                    addr,
-                    listener,
-                },
-                is,
-            },
-            None,
-        );
+        let evidence = [
+            Evidence::Alive,
+            Evidence::Silent,
+            Evidence::Failed("said another shard"),
+            Evidence::Pause(Duration::from_secs(60)),
+            Evidence::Trial,
+        ][script.pick(5)];
+        let peer = Peer {
+            transport,
+            addr,
+            listener,
+        };
+        self.put(Input::PeerHealth(News { peer, evidence }), None);
     }
 }
 

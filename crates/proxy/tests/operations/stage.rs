@@ -10,7 +10,7 @@ use std::{
 
 use trunkline_proxy::{
     Answer, AskId, Clock, ConnectionId, Effect, Hop, Input, ListenerId, Outbox, Proxy, Question,
-    Routing, Seed, ShardId,
+    Routing, Seed, ShardId, Shared,
     routing::{Candidate, Freshness, Resolved},
 };
 use trunkline_sip::{Limits, Message, Transport};
@@ -180,6 +180,7 @@ impl Stage {
             },
             Arc::clone(&routing),
             seed,
+            Shared::new(1, start),
         );
         let mut stage = Stage {
             start,
@@ -266,6 +267,7 @@ impl Stage {
                 }
                 Effect::Ask { ask, question } => self.asked.push((ask, *question)),
                 Effect::Tell(_) => {}
+                Effect::Share(news) => unreachable!("{news:?} for nobody: there is one shard"),
             }
         }
         self.out.clear();

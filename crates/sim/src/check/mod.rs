@@ -103,8 +103,6 @@ struct Step {
     sent: Vec<Sent>,
     /// The request that was put in is no copy.
     fresh: bool,
-    /// Candidates that turned down.
-    down: Vec<Address>,
     /// Whether the webhook was asked about a call.
     asked: Vec<String>,
 }
@@ -234,24 +232,13 @@ impl Witness {
         if let Some(sight) = sight {
             *self.sights.entry(sight).or_default() += 1;
         }
-        match event {
-            Event::Health {
-                peer,
-                is: HealthState::Down,
-                ..
-            } => {
-                self.step.down.push(Address {
-                    stream: peer.transport.is_reliable(),
-                    socket: peer.addr,
-                });
-            }
-            Event::Recovery { detail, .. } if detail.contains("+1555") => {
-                self.break_(
-                    "no numbers in words",
-                    format!("a recovery event says: {detail}"),
-                );
-            }
-            _ => {}
+        if let Event::Recovery { detail, .. } = event
+            && detail.contains("+1555")
+        {
+            self.break_(
+                "no numbers in words",
+                format!("a recovery event says: {detail}"),
+            );
         }
     }
 
@@ -300,7 +287,6 @@ impl Step {
             seen,
             sent: Vec::new(),
             fresh: false,
-            down: Vec::new(),
             asked: Vec::new(),
         }
     }

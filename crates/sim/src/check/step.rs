@@ -172,7 +172,14 @@ impl Witness {
             return;
         };
         let limits = self.limits(story.outward);
-        let verdict = may_begin(story, to, seen, now, &self.step.down, limits.as_ref());
+        let verdict = may_begin(story, to, seen, now, limits.as_ref(), &|candidate| {
+            let is_it = |peer: &Peer| {
+                (peer.addr, peer.transport) == (candidate.socket, candidate.transport())
+            };
+            peers()
+                .iter()
+                .any(|(peer, is)| is_it(peer) && *is == HealthState::Down)
+        });
         let group = story
             .candidates
             .iter()
@@ -549,8 +556,8 @@ fn may_begin(
     to: Address,
     seen: &Seen,
     now: Duration,
-    down: &[Address],
     limits: Option<&Attempts>,
+    is_down: &dyn Fn(Address) -> bool,
 ) -> Option<String> {
     if story.told.is_some() {
         return Some("the caller had his answer".into());
@@ -574,7 +581,7 @@ fn may_begin(
     let waited = now.saturating_sub(last.at);
     let patience = limits.map_or(Duration::ZERO, |limits| limits.response_timeout);
     let exact = waited + EXACT >= patience && waited <= patience + EXACT;
-    (!exact && !down.contains(&last.to)).then(|| {
+    (!exact && !is_down(last.to)).then(|| {
         format!(
             "{} had been silent for {waited:?}, not {patience:?}",
             last.to

@@ -8,7 +8,13 @@ use std::{
     time::Duration,
 };
 
-use trunkline_proxy::{Hop, Input, Settings, event::Peer, hop::ListenerId, question::HttpRequest};
+use trunkline_proxy::{
+    Hop, Input, Settings,
+    event::{HealthState, Peer},
+    health::{Evidence, News},
+    hop::ListenerId,
+    question::HttpRequest,
+};
 
 use super::{
     actor::{Actor, label_of},
@@ -265,7 +271,24 @@ impl<'s> Play<'s> {
                     addr: address.socket,
                     listener,
                 };
-                self.input(Input::PeerHealth { peer, is: *is });
+                let evidence = match is {
+                    HealthState::Up => Evidence::Alive,
+                    HealthState::Suspect => Evidence::Silent,
+                    HealthState::Down => Evidence::Failed("said another shard"),
+                    HealthState::Paused => Evidence::Pause(Duration::from_secs(60)),
+                };
+                // It takes some failures to be down; what is paused stays so.
+                for _ in 0..=u16::MAX {
+                    self.input(Input::PeerHealth(News { peer, evidence }));
+                    let mut known = self.stage.proxy().peers();
+                    if *is != HealthState::Down
+                        || known.all(|(known, was)| {
+                            known != peer || matches!(was, HealthState::Down | HealthState::Paused)
+                        })
+                    {
+                        break;
+                    }
+                }
                 Ok(())
             }
             Action::Drain => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use trunkline_proxy::{
-    AskId, Effect, Hop, HopLoss, Input, Outbox, Proxy, Question, Seed, Settings, ShardId,
+    AskId, Effect, Hop, HopLoss, Input, Outbox, Proxy, Question, Seed, Settings, ShardId, Shared,
     hop::{ConnectionId, ListenerId},
     proxy::Clock,
     question::{Answer, HttpFailure, HttpRequest},
@@ -146,7 +146,8 @@ impl Stage {
                             .push_back((self.now, Output::Http(Box::new(request))));
                     }
                 },
-                Effect::Tell(_) => {}
+                // One shard has nobody to share with.
+                Effect::Tell(_) | Effect::Share(_) => {}
             }
         }
         outbox.clear();
@@ -324,5 +325,6 @@ fn born(
         cluster,
         process: chance.key(),
     };
-    Proxy::new(ShardId(0), clock, names.snapshot(settings), seed)
+    let shared = Shared::new(1, clock.at);
+    Proxy::new(ShardId(0), clock, names.snapshot(settings), seed, shared)
 }

@@ -132,6 +132,7 @@ impl World<'_> {
             | Happening::Lost(..)
             | Happening::Dialled(..)
             | Happening::Answer(..)
+            | Happening::News(..)
             | Happening::Fault(_) => false,
         });
         let its = |(_, remote): &&(ListenerId, SocketAddr)| *remote == who.socket;

@@ -19,8 +19,9 @@ use std::{
 pub use plan::{Fault, Host, Plan, Webhook};
 use slow::Slow;
 use trunkline_proxy::{
-    AskId, Hop, HopLoss, Input, Outbox, Proxy, Routing, Seed, Settings, ShardId,
+    AskId, Hop, HopLoss, Input, Outbox, Proxy, Routing, Seed, Settings, ShardId, Shared,
     branch::Branches,
+    health::News,
     hop::{ConnectionId, ListenerId},
     proxy::Clock,
     question::Answer,
@@ -41,11 +42,17 @@ use crate::{
 };
 
 /// Makes the proxy of one shard.
-pub type Maker<'m> = &'m dyn Fn(ShardId, Clock, Arc<Routing>, Seed) -> Box<dyn Brain>;
+pub type Maker<'m> = &'m dyn Fn(ShardId, Clock, Arc<Routing>, Seed, Arc<Shared>) -> Box<dyn Brain>;
 
 /// The real one.
-pub fn real(shard: ShardId, clock: Clock, routing: Arc<Routing>, seed: Seed) -> Box<dyn Brain> {
-    Box::new(Proxy::new(shard, clock, routing, seed))
+pub fn real(
+    shard: ShardId,
+    clock: Clock,
+    routing: Arc<Routing>,
+    seed: Seed,
+    shared: Arc<Shared>,
+) -> Box<dyn Brain> {
+    Box::new(Proxy::new(shard, clock, routing, seed, shared))
 }
 
 /// How a world ended.
@@ -67,6 +74,8 @@ const LONGEST: Duration = Duration::from_secs(1200);
 /// After rest, so long until even stale timers have passed.
 const AFTERMATH: Duration = Duration::from_secs(240);
 const UNIX_AT_START: u64 = 1_800_000_000;
+/// News between shards takes at most so many milliseconds.
+const NEWS_TAKES: u64 = 10;
 
 enum Happening {
     ToTrunkline {
@@ -82,16 +91,20 @@ enum Happening {
     /// A connection was tried long enough; whether the peer would refuse it.
     Dialled(Hop, bool),
     Answer(usize, AskId, Answer),
+    /// What another shard saw reaches this one.
+    News(usize, News),
     Fault(usize),
 }
 
 impl Happening {
-    /// Whether the world cannot be at rest before it: all but OPTIONS and what they are answered.
+    /// Whether the world cannot be at rest before it: all but OPTIONS, what they are answered and what
+    /// shards tell each other of it.
     fn is_work(&self) -> bool {
         match self {
             Happening::ToTrunkline { bytes, .. } | Happening::ToPeer { bytes, .. } => {
                 !String::from_utf8_lossy(bytes).contains(" OPTIONS\r\n")
             }
+            Happening::News(..) => false,
             Happening::Wake(..)
             | Happening::Lost(..)
             | Happening::Dialled(..)
@@ -230,9 +243,13 @@ impl<'p> World<'p> {
             cluster: self.cluster,
             process: self.chance.key(),
         };
+        let shared = Shared::new(self.plan.shards, clock.at);
         self.branches = Branches::new(seed.process);
         self.brains = (0..self.plan.shards)
-            .map(|shard| (self.maker)(ShardId(shard), clock, Arc::clone(&routing), seed.clone()))
+            .map(|shard| {
+                let (routing, shared) = (Arc::clone(&routing), Arc::clone(&shared));
+                (self.maker)(ShardId(shard), clock, routing, seed.clone(), shared)
+            })
             .collect();
     }
 
@@ -241,7 +258,10 @@ impl<'p> World<'p> {
         self.forget(|what| {
             matches!(
                 what,
-                Happening::Answer(..) | Happening::Dialled(..) | Happening::Lost(..)
+                Happening::Answer(..)
+                    | Happening::Dialled(..)
+                    | Happening::Lost(..)
+                    | Happening::News(..)
             )
         });
         self.connections.clear();
@@ -445,6 +465,9 @@ impl<'p> World<'p> {
             }
             Happening::Answer(shard, ask, answer) => {
                 self.input(shard, Input::Answer { ask, answer }, Seen::Answer)
+            }
+            Happening::News(shard, news) => {
+                self.input(shard, Input::PeerHealth(news), Seen::Health)
             }
             Happening::Fault(nth) => self.strike(nth),
         }

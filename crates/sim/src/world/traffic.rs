@@ -1,9 +1,11 @@
 //! What passes between Trunkline and the world: the turns of peers, and each input to the shard that
 //! owns it with everything that follows.
 
+use std::time::Duration;
+
 use trunkline_proxy::{Effect, Event, Hop, Input};
 
-use super::{Happening, Nature, World};
+use super::{Happening, NEWS_TAKES, Nature, World};
 use crate::{
     address::Address,
     check::{Broken, Seen},
@@ -97,12 +99,9 @@ impl World<'_> {
         seen: Seen,
     ) -> Result<(), Broken> {
         self.inputs += 1;
-        // What others have learned already is not passed on again: it would go round for ever.
-        let passes_on = !matches!(seen, Seen::Health);
         self.witness.begin(self.now, seen);
         let mut outbox = std::mem::take(&mut self.outbox);
         self.brains[shard].handle(self.epoch + self.now, input, &mut outbox);
-        let mut learned = Vec::new();
         let (effects, arena) = outbox.split();
         for effect in effects {
             match effect {
@@ -131,7 +130,13 @@ impl World<'_> {
                             "{at:>8}  shard {shard}: {peer} is {}: {why}",
                             is.word()
                         ));
-                        learned.push((peer, is));
+                    }
+                }
+                Effect::Share(news) => {
+                    for other in (0..self.brains.len()).filter(|other| *other != shard) {
+                        let takes = self.chance.between(0, NEWS_TAKES);
+                        let at = self.now + Duration::from_millis(takes);
+                        self.plan_for(at, Happening::News(other, news));
                     }
                 }
             }
@@ -139,12 +144,6 @@ impl World<'_> {
         outbox.clear();
         self.outbox = outbox;
         let brain = &self.brains[shard];
-        self.witness.end(&self.names, &|| brain.peers())?;
-        for (peer, is) in learned.into_iter().filter(|_| passes_on) {
-            for other in (0..self.brains.len()).filter(|other| *other != shard) {
-                self.input(other, Input::PeerHealth { peer, is }, Seen::Health)?;
-            }
-        }
-        Ok(())
+        self.witness.end(&self.names, &|| brain.peers())
     }
 }

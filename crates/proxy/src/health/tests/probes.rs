@@ -208,7 +208,7 @@ fn an_idle_table_wakes_for_its_probes_and_for_nothing_else() {
     // Some traffic, all of it answered.
     for _ in 0..100 {
         for ix in &all {
-            (0..4).for_each(|_| world.table.sent(world.now, *ix));
+            (0..4).for_each(|_| world.send(*ix));
             world.table.heard(world.now, *ix);
         }
     }
@@ -261,12 +261,11 @@ fn probes_are_no_proof_for_a_peer_that_answers_them_and_no_calls() {
     );
     for rest in [5, 10, 20, 40, 60, 60] {
         assert_eq!(world.see(ix, Evidence::ProbeAnswered), None);
-        assert_eq!(world.table.impose(world.now, ix, HealthState::Up), None);
         world.wait(rest * S - MS);
         assert_eq!(world.class(ix), Class::Down, "{rest} s");
         world.wait(MS);
         assert_eq!(world.class(ix), Class::Usable, "one call may try it");
-        world.table.sent(world.now, ix);
+        world.send(ix);
         assert_eq!(world.class(ix), Class::Down, "and only one");
         world.see(ix, Evidence::Failed("silent"));
     }

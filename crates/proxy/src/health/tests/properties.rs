@@ -4,38 +4,33 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn evidence() -> impl Strategy<Value = Evidence> {
+pub(super) fn evidence() -> impl Strategy<Value = Evidence> {
     prop_oneof![
         Just(Evidence::Alive),
         Just(Evidence::Failed("x")),
         Just(Evidence::ProbeFailed("x")),
         (0u32..60).prop_map(|secs| Evidence::Pause(secs * S)),
+        Just(Evidence::Silent),
+        Just(Evidence::Trial),
     ]
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     See(Evidence),
-    Impose(HealthState),
+    Hear(Evidence),
     Wait(u32),
     Sent,
     Heard,
-    Trial,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => evidence().prop_map(Step::See),
-        1 => prop_oneof![
-            Just(HealthState::Up),
-            Just(HealthState::Suspect),
-            Just(HealthState::Down),
-            Just(HealthState::Paused),
-        ].prop_map(Step::Impose),
+        1 => evidence().prop_map(Step::Hear),
         3 => prop_oneof![0u32..3000, 0u32..30].prop_map(Step::Wait),
         2 => Just(Step::Sent),
         1 => Just(Step::Heard),
-        1 => Just(Step::Trial),
     ]
 }
 
@@ -47,16 +42,17 @@ fn play(world: &mut World, ix: PeerIx, steps: &[Step]) -> Vec<Instant> {
             Step::See(evidence) => {
                 world.see(ix, *evidence);
             }
-            Step::Impose(state) => {
-                world.table.impose(world.now, ix, *state);
+            Step::Hear(evidence) => {
+                world.table.learn(world.now, ix, *evidence);
             }
             Step::Wait(ms) => {
                 let (_, probes) = world.wait(*ms * MS);
                 probed.extend(probes.iter().map(|(at, _)| *at));
             }
-            Step::Sent => world.table.sent(world.now, ix),
+            Step::Sent => {
+                world.send(ix);
+            }
             Step::Heard => world.table.heard(world.now, ix),
-            Step::Trial => world.table.begin_trial(ix, world.now),
         }
     }
     probed
@@ -70,7 +66,7 @@ proptest! {
     ) {
         let (mut world, ix) = World::one(if probed { pbx() } else { unprobed() });
         play(&mut world, ix, &steps);
-        world.wait(REST_MAX.max(IMPOSED_PAUSE) + REST_MIN);
+        world.wait(REST_MAX + REST_MIN);
         prop_assert_ne!(world.class(ix), Class::Down);
         if !probed {
             prop_assert_eq!(world.class(ix), Class::Usable);

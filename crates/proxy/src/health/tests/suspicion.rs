@@ -8,8 +8,8 @@ fn silence_to_several_calls_while_others_answer_is_suspicious() {
     let silent = world.know(1, carrier());
     let other = world.know(2, carrier());
     for _ in 0..3 {
-        world.table.sent(world.now, silent);
-        world.table.sent(world.now, other);
+        world.send(silent);
+        world.send(other);
         world.wait(100 * MS);
         world.table.heard(world.now, other);
     }
@@ -32,14 +32,14 @@ fn what_is_no_reason_for_suspicion() {
     type Story = fn(&mut World, PeerIx, PeerIx);
     let stories: [(&str, Health, Story); 6] = [
         ("two calls", carrier(), |world, one, _| {
-            (0..2).for_each(|_| world.table.sent(world.now, one));
+            (0..2).for_each(|_| world.send(one));
         }),
         ("an answer to one of them", carrier(), |world, one, _| {
-            (0..9).for_each(|_| world.table.sent(world.now, one));
+            (0..9).for_each(|_| world.send(one));
             world.see(one, Evidence::Alive);
         }),
         ("a 100 to one of them", carrier(), |world, one, _| {
-            (0..9).for_each(|_| world.table.sent(world.now, one));
+            (0..9).for_each(|_| world.send(one));
             world.table.heard(world.now, one);
         }),
         (
@@ -48,7 +48,7 @@ fn what_is_no_reason_for_suspicion() {
                 suspect_after: None,
                 ..carrier()
             },
-            |world, one, _| (0..9).for_each(|_| world.table.sent(world.now, one)),
+            |world, one, _| (0..9).for_each(|_| world.send(one)),
         ),
         (
             "switched off with 0",
@@ -56,15 +56,15 @@ fn what_is_no_reason_for_suspicion() {
                 suspect_after: Some(Duration::ZERO),
                 ..carrier()
             },
-            |world, one, _| (0..9).for_each(|_| world.table.sent(world.now, one)),
+            |world, one, _| (0..9).for_each(|_| world.send(one)),
         ),
         (
             "everybody is silent: our own link",
             carrier(),
             |world, one, other| {
                 for _ in 0..9 {
-                    world.table.sent(world.now, one);
-                    world.table.sent(world.now, other);
+                    world.send(one);
+                    world.send(other);
                 }
             },
         ),
@@ -83,7 +83,7 @@ fn a_lone_candidate_that_is_silent_is_suspicious_too() {
     let mut world = World::new();
     let ix = world.know(1, carrier());
     world.know(2, carrier());
-    (0..3).for_each(|_| world.table.sent(world.now, ix));
+    (0..3).for_each(|_| world.send(ix));
     assert_eq!(world.wait(S).0.len(), 1, "nobody else was asked anything");
 }
 
@@ -92,7 +92,7 @@ fn suspicion_put_off_comes_when_others_answer_again() {
     let mut world = World::new();
     let (dead, well) = (world.know(1, carrier()), world.know(2, carrier()));
     for ix in [dead, well] {
-        (0..3).for_each(|_| world.table.sent(world.now, ix));
+        (0..3).for_each(|_| world.send(ix));
     }
     world.wait(1500 * MS);
     world.table.heard(world.now, well);

@@ -1,0 +1,41 @@
+//! What the shards of one process share: words that are counted up and down, and no more.
+//!
+//! Everything else of a shard is its own. These are atomics, so no shard ever waits for another, and
+//! one thread that plays all shards (the simulator) sees the same numbers each time.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::rate::Sources;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Shared {
+    shards: u8,
+    epoch: Instant,
+    pub(crate) sources: Sources,
+}
+
+impl Shared {
+    /// For a process with so many shards (0 counts as 1). `epoch`: a moment that none of them
+    /// comes before.
+    pub fn new(shards: u8, epoch: Instant) -> Arc<Self> {
+        Arc::new(Shared {
+            shards: shards.max(1),
+            epoch,
+            sources: Sources::default(),
+        })
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> u8 {
+        self.shards
+    }
+
+    /// Time as all shards count it.
+    pub(crate) fn time(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch)
+    }
+}
