@@ -1,5 +1,8 @@
 //! What the benches share.
 
+pub mod budget;
+pub mod peers;
+
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use trunkline_proxy::{

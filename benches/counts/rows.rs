@@ -1,0 +1,242 @@
+//! What is counted inside the proxy: a call's messages one by one, and what else may come.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use trunkline_benches::{
+    carrier_hop,
+    peers::{Scene, answer},
+    routing,
+};
+use trunkline_proxy::{Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId};
+
+/// Calls before the counted ones. One every [`EVERY`], so that by then every table has its room and
+/// the first calls' longest timer (C, 180 s) has surfaced.
+const WARM_UP: u64 = 200;
+
+/// Calls counted.
+pub const COUNTED: u64 = 300;
+
+/// From one call to the next.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// One input of a call's life, or beside it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    Invite,
+    Ringing,
+    Answer,
+    Ack,
+    Bye,
+    ByeAnswer,
+    Deadline,
+    Retransmission,
+    Failover,
+    Options,
+    Stranger,
+    StrayResponse,
+}
+
+/// One figure: the sum of these steps, for one call.
+pub struct Row {
+    pub name: &'static str,
+    pub steps: &'static [Step],
+}
+
+/// All of them.
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "call",
+        steps: &[
+            Step::Invite,
+            Step::Ringing,
+            Step::Answer,
+            Step::Ack,
+            Step::Bye,
+            Step::ByeAnswer,
+            Step::Deadline,
+        ],
+    },
+    row("invite", &[Step::Invite]),
+    row("ringing", &[Step::Ringing]),
+    row("answer", &[Step::Answer]),
+    row("ack", &[Step::Ack]),
+    row("bye", &[Step::Bye]),
+    row("bye_answer", &[Step::ByeAnswer]),
+    row("timers", &[Step::Deadline]),
+    row("retransmission", &[Step::Retransmission]),
+    row("failover", &[Step::Failover]),
+    row("options", &[Step::Options]),
+    row("stranger", &[Step::Stranger]),
+    row("stray_response", &[Step::StrayResponse]),
+];
+
+const fn row(name: &'static str, steps: &'static [Step]) -> Row {
+    Row { name, steps }
+}
+
+/// What callgrind is told to count inside of.
+pub const COUNTED_FUNCTION: &str = "*counts::rows::counted*";
+
+/// [`Proxy::handle`], where it counts.
+#[inline(never)]
+fn counted(proxy: &mut Proxy, now: Instant, input: Input<'_>, out: &mut Outbox) {
+    proxy.handle(now, input, out);
+    // Not a tail call: a jump would leave the counted function before its work is done.
+    black_box(());
+}
+
+/// Plays all calls of one row: run under callgrind, which counts inside [`counted`] only.
+pub fn play(row: &'static Row) {
+    let mut world = World::new(row);
+    for number in 0..WARM_UP + COUNTED {
+        world.counts = number >= WARM_UP;
+        world.call(number);
+    }
+}
+
+struct World {
+    row: &'static Row,
+    counts: bool,
+    scene: Scene,
+    proxy: Proxy,
+    out: Outbox,
+    now: Instant,
+}
+
+impl World {
+    fn new(row: &'static Row) -> World {
+        let now = Instant::now();
+        let clock = Clock {
+            at: now,
+            unix: 1_800_000_000,
+        };
+        let seed = Seed {
+            cluster: [1; 16],
+            process: [2; 16],
+        };
+        World {
+            row,
+            counts: false,
+            scene: Scene::default(),
+            proxy: Proxy::new(ShardId(0), clock, routing(), seed),
+            out: Outbox::new(),
+            now,
+        }
+    }
+
+    /// One call from its INVITE to the time of the next.
+    fn call(&mut self, number: u64) {
+        let next = self.now + EVERY;
+        let carrier = carrier_hop();
+        let invite = self.scene.invite(number);
+        let mut sent = self.put(Step::Invite, carrier, &invite);
+        if self.plays(Step::Failover) {
+            let (target, invite) = request_in(&sent);
+            let busy = answer(
+                &invite,
+                "503 Service Unavailable",
+                &target.remote.to_string(),
+            );
+            sent = self.put(Step::Failover, target, &busy);
+        }
+        let (target, forwarded) = request_in(&sent);
+        let contact = target.remote.to_string();
+        self.put(
+            Step::Ringing,
+            target,
+            &answer(&forwarded, "180 Ringing", &contact),
+        );
+        self.beside(number, &invite);
+        let ok = answer(&forwarded, "200 OK", &contact);
+        let [(_, ok)] = &self.put(Step::Answer, target, &ok)[..] else {
+            panic!("a 200 is forwarded, and nothing else is said");
+        };
+        self.put(Step::Ack, carrier, &self.scene.within("ACK", 1, ok));
+        let sent = self.put(Step::Bye, carrier, &self.scene.within("BYE", 2, ok));
+        let (target, bye) = request_in(&sent);
+        let sent = self.put(Step::ByeAnswer, target, &answer(&bye, "200 OK", &contact));
+        assert_eq!(sent.len(), 1, "the answer to a BYE is forwarded");
+        while let Some(due) = self.proxy.next_deadline().filter(|due| *due <= next) {
+            self.now = due.max(self.now);
+            self.handle(Step::Deadline, Input::Deadline);
+        }
+        self.now = next;
+    }
+
+    /// What is no part of a call that goes well.
+    fn beside(&mut self, number: u64, invite: &[u8]) {
+        let carrier = carrier_hop();
+        let stranger = Hop {
+            remote: ([192, 0, 2, 200], 5060).into(),
+            ..carrier
+        };
+        if self.plays(Step::Retransmission) {
+            let sent = self.put(Step::Retransmission, carrier, invite);
+            assert_eq!(
+                sent.len(),
+                1,
+                "a copy is answered with the latest provisional"
+            );
+        }
+        if self.plays(Step::Options) {
+            let sent = self.put(Step::Options, carrier, &self.scene.options(number));
+            assert!(
+                sent[0].1.starts_with(b"SIP/2.0 200 "),
+                "OPTIONS has its 200"
+            );
+        }
+        if self.plays(Step::Stranger) {
+            let sent = self.put(
+                Step::Stranger,
+                stranger,
+                &self.scene.invite(u64::MAX - number),
+            );
+            assert!(sent.is_empty(), "a stranger hears nothing");
+        }
+        if self.plays(Step::StrayResponse) {
+            let stray = format!(
+                "SIP/2.0 200 OK\r\n\
+                 Via: SIP/2.0/UDP 203.0.113.5:5060;branch=z9hG4bKAAAAAAAAAAAAAAAAAAAAAAAA{number:08}\r\n\
+                 From: <sip:a@b>;tag=1\r\nTo: <sip:b@c>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\
+                 Content-Length: 0\r\n\r\n"
+            );
+            let sent = self.put(Step::StrayResponse, carrier, stray.as_bytes());
+            assert!(sent.is_empty(), "a stray response goes nowhere");
+        }
+    }
+
+    fn plays(&self, step: Step) -> bool {
+        self.row.steps.contains(&step)
+    }
+
+    /// Gives the proxy one message, a millisecond after what was before; returns what it sends.
+    fn put(&mut self, step: Step, from: Hop, bytes: &[u8]) -> Vec<(Hop, Vec<u8>)> {
+        self.now += Duration::from_millis(1);
+        self.handle(step, Input::Message { from, bytes })
+    }
+
+    fn handle(&mut self, step: Step, input: Input<'_>) -> Vec<(Hop, Vec<u8>)> {
+        if self.counts && self.plays(step) {
+            counted(&mut self.proxy, self.now, input, &mut self.out);
+        } else {
+            self.proxy.handle(self.now, input, &mut self.out);
+        }
+        let sent = self.out.effects().iter().filter_map(|effect| match effect {
+            Effect::Send { to, bytes, .. } => Some((*to, self.out.bytes(bytes).to_vec())),
+            Effect::Ask { .. } | Effect::Tell(_) => None,
+        });
+        let sent = sent.collect();
+        self.out.clear();
+        sent
+    }
+}
+
+/// The one forwarded request among what was sent, and where it went.
+fn request_in(sent: &[(Hop, Vec<u8>)]) -> (Hop, Vec<u8>) {
+    let is_request = |bytes: &[u8]| bytes.starts_with(b"INVITE ") || bytes.starts_with(b"BYE ");
+    let found = sent.iter().find(|(_, bytes)| is_request(bytes));
+    found.cloned().expect("a request is forwarded")
+}
