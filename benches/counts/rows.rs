@@ -10,7 +10,7 @@ use trunkline_benches::{
     peers::{Scene, answer},
     routing,
 };
-use trunkline_proxy::{Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId};
+use trunkline_proxy::{Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId, Shared};
 
 /// Calls before the counted ones. One every [`EVERY`], so that by then every table has its room and
 /// the first calls' longest timer (C, 180 s) has surfaced.
@@ -121,7 +121,7 @@ impl World {
             row,
             counts: false,
             scene: Scene::default(),
-            proxy: Proxy::new(ShardId(0), clock, routing(), seed),
+            proxy: Proxy::new(ShardId(0), clock, routing(), seed, Shared::new(1, now)),
             out: Outbox::new(),
             now,
         }
