@@ -226,7 +226,7 @@ impl World {
         }
         let sent = self.out.effects().iter().filter_map(|effect| match effect {
             Effect::Send { to, bytes, .. } => Some((*to, self.out.bytes(bytes).to_vec())),
-            Effect::Ask { .. } | Effect::Tell(_) => None,
+            Effect::Ask { .. } | Effect::Share(_) | Effect::Tell(_) => None,
         });
         let sent = sent.collect();
         self.out.clear();
