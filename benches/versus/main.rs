@@ -1,0 +1,59 @@
+//! Trunkline beside Kamailio and a bare relay, on loopback, in one run: `benches/versus/run`.
+//! Method, results and how to read them are in `benches/README.md`.
+
+mod cost;
+mod cpu;
+mod highest;
+mod histogram;
+mod load;
+mod options;
+mod relay;
+mod report;
+mod server;
+mod sys;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use options::Options;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, word, addresses @ ..] = arguments.as_slice()
+        && word == relay::WORD
+    {
+        return ended(relay::run(addresses).map_err(Into::into));
+    }
+    ended(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    let outranking = sys::Outranking::begin();
+    let site = options.site()?;
+    sys::pin(options.load_core).map_err(|error| {
+        format!(
+            "cannot keep the load on core {}: {error}; choose another with --load-core",
+            options.load_core
+        )
+    })?;
+    sys::exact_timers()?;
+    report::preamble(options, &site, outranking.granted);
+    let json = if options.highest {
+        highest::run(options, &site)?
+    } else {
+        cost::run(options, &site)?
+    };
+    report::write(options, &json)?;
+    Ok(())
+}
+
+fn ended(result: Result<(), Box<dyn std::error::Error>>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("versus: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What can be asked for.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Parser;
+
+use crate::{
+    load::{Arrivals, Plan},
+    server::{Site, System},
+};
+
+/// Trunkline, Kamailio and a bare relay under the same load on loopback, in turn, in one run
+#[derive(Parser, Clone, Debug)]
+#[command(name = "versus")]
+pub struct Options {
+    /// Calls a second to measure at
+    #[arg(long, value_delimiter = ',', default_values_t = [500.0, 2000.0, 5000.0])]
+    pub rates: Vec<f64>,
+
+    /// The highest rate on its cores that each system carries with fewer than 0.1 % of calls in which
+    /// anything was sent twice, instead of costs
+    #[arg(long)]
+    pub highest: bool,
+
+    /// Latencies as a picture, too
+    #[arg(long)]
+    pub histogram: bool,
+
+    /// Systems, in the order in which they take turns
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [
+        System::Kamailio, System::Trunkline, System::Relay, System::KamailioStateless,
+    ])]
+    pub only: Vec<System>,
+
+    /// How often each system has its turn
+    #[arg(long, default_value_t = 3)]
+    pub passes: usize,
+
+    /// Seconds that are measured
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
+
+    /// Seconds of load before that. Kamailio deletes a transaction 5 s after its end, so 6 s have
+    /// everything in it that a call costs
+    #[arg(long, default_value_t = 6.0)]
+    pub warm: f64,
+
+    /// Calls at equal distances or by chance
+    #[arg(long, value_enum, default_value_t = Arrivals::Random)]
+    pub arrivals: Arrivals,
+
+    /// The load never sleeps, so servers never have to wake it (on a network nobody is woken by sending)
+    #[arg(long)]
+    pub spin: bool,
+
+    /// Shards of Trunkline, UDP workers of Kamailio; servers then have as many cores, from 0
+    #[arg(long, default_value_t = 1)]
+    pub workers: usize,
+
+    /// The load's core
+    #[arg(long, default_value_t = 1)]
+    pub load_core: usize,
+
+    /// Trunkline's binary
+    #[arg(long)]
+    pub trunkline: Option<PathBuf>,
+
+    /// Another one, for `--only baseline,trunkline`
+    #[arg(long)]
+    pub baseline: Option<PathBuf>,
+
+    /// Kamailio's configuration; by default the one in benches/versus
+    #[arg(long)]
+    pub kamailio: Option<PathBuf>,
+
+    /// Put before the server's command, for example "perf record -g -o /tmp/perf.data"
+    #[arg(long, default_value = "")]
+    pub wrap: String,
+
+    /// Leave configurations and logs of the servers
+    #[arg(long)]
+    pub keep: bool,
+
+    /// Where results go as JSON
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+impl Options {
+    /// How servers are run.
+    pub fn site(&self) -> Result<Site, Box<dyn std::error::Error>> {
+        let own = std::env::current_exe()?;
+        let beside = own.with_file_name("trunkline");
+        let trunkline = self.trunkline.clone().unwrap_or(beside);
+        let wanted = |system| self.only.contains(&system);
+        if !trunkline.exists() && (wanted(System::Trunkline) || wanted(System::TrunklineTcp)) {
+            let trunkline = trunkline.display();
+            return Err(
+                format!("there is no {trunkline}: build it, or say --trunkline FILE").into(),
+            );
+        }
+        let configuration = concat!(env!("CARGO_MANIFEST_DIR"), "/versus/kamailio.cfg");
+        let kamailio = self.kamailio.clone();
+        Ok(Site {
+            trunkline,
+            baseline: self.baseline.clone(),
+            kamailio: kamailio.unwrap_or_else(|| configuration.into()),
+            workers: self.workers.max(1),
+            cores: match self.workers {
+                0 | 1 => "0".into(),
+                more => format!("0-{}", more - 1),
+            },
+            wrapper: self.wrap.split_whitespace().map(str::to_owned).collect(),
+            keep: self.keep,
+        })
+    }
+
+    /// One rate.
+    pub fn plan(&self, rate: f64) -> Plan {
+        Plan {
+            rate,
+            warm: Duration::from_secs_f64(self.warm),
+            measure: Duration::from_secs_f64(self.seconds),
+            arrivals: self.arrivals,
+            spin: self.spin,
+        }
+    }
+}
