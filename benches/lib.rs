@@ -1,13 +1,16 @@
 //! What the benches share.
 
 pub mod budget;
+pub mod callgrind;
 pub mod peers;
+pub mod world;
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use trunkline_proxy::{
     Hop, ListenerId, Routing,
     routing::{Candidate, Freshness, Resolved},
+    settings::Place,
 };
 use trunkline_sip::Transport;
 
@@ -32,28 +35,34 @@ target_probe_interval = "off"
 
 /// The snapshot of [`CONFIG`].
 pub fn routing() -> Arc<Routing> {
+    routing_of(CONFIG)
+}
+
+/// The snapshot of a configuration whose places are all IPv4 addresses.
+///
+/// # Panics
+/// When the configuration has a fault.
+pub fn routing_of(config: &str) -> Arc<Routing> {
     let loaded =
-        trunkline_config::parse(CONFIG, Path::new("bench.toml"), &trunkline_config::System);
+        trunkline_config::parse(config, Path::new("bench.toml"), &trunkline_config::System);
     let settings = loaded.unwrap_or_else(|report| panic!("{report}")).settings;
-    let resolve = |host: &str| Resolved {
-        candidates: host
+    let resolve = |place: &Place| Resolved {
+        candidates: place
+            .host
             .parse()
             .map(|ip| Candidate {
                 priority: 0,
                 weight: 0,
                 transport: Transport::Udp,
-                addr: SocketAddr::new(ip, 5060),
+                addr: SocketAddr::new(ip, place.port.unwrap_or(5060)),
                 listener: ListenerId(0),
             })
             .into_iter()
             .collect(),
         freshness: Freshness::Fresh,
     };
-    let places = settings
-        .places
-        .iter()
-        .map(|place| Arc::new(resolve(&place.host)))
-        .collect();
+    let places = settings.places.iter();
+    let places = places.map(|place| Arc::new(resolve(place))).collect();
     Arc::new(Routing::new(settings, places))
 }
 

@@ -11,6 +11,8 @@ pub struct Scene {
     pub caller: String,
     /// Our listener, "host:port".
     pub edge: String,
+    /// The called number.
+    pub number: String,
 }
 
 impl Default for Scene {
@@ -19,6 +21,7 @@ impl Default for Scene {
         Scene {
             caller: "54.172.60.1:5060".into(),
             edge: "203.0.113.5:5060".into(),
+            number: "+15551234567".into(),
         }
     }
 }
@@ -31,13 +34,14 @@ impl Scene {
         let text = String::from_utf8_lossy(&bytes);
         let text = text
             .replace("54.172.60.1:5060", &self.caller)
-            .replace("203.0.113.5:5060", &self.edge);
+            .replace("203.0.113.5:5060", &self.edge)
+            .replace("+15551234567", &self.number);
         text.into_bytes()
     }
 
     /// A request outside any dialog, to the edge itself.
     pub fn options(&self, number: u64) -> Vec<u8> {
-        let Scene { caller, edge } = self;
+        let Scene { caller, edge, .. } = self;
         format!(
             "OPTIONS sip:{edge} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {caller};branch=z9hG4bKoptions{number:08x};rport\r\n\

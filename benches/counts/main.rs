@@ -8,18 +8,19 @@
 //! gives the same figures. It fails when a figure has grown by more than its tolerance; `--record`
 //! writes the new figures, which is how a commit declares them. `ROW` is (part of) a name.
 
-mod callgrind;
 mod process;
 mod rows;
 
 use std::{
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode},
 };
 
-use callgrind::Tally;
-use rows::{COUNTED, COUNTED_FUNCTION, ROWS, Row};
-use trunkline_benches::budget::{self, Figures, RECORD, Verdict, grouped};
+use rows::{COUNTED, ROWS};
+use trunkline_benches::{
+    budget::{self, Figures, RECORD, Verdict, grouped},
+    callgrind::{self, count_myself},
+};
 
 /// What issue 3 allows a whole call through the whole process to cost.
 const CALL_MAX: u64 = 40_000;
@@ -123,7 +124,8 @@ fn count(names: &[String], wanted: &[String]) -> Result<Figures, String> {
     for row in ROWS {
         let name = format!("proxy.{}", row.name);
         if is_wanted(&name) {
-            counted.insert(name, count_row(row)?);
+            let sum = count_myself(row.name, &["--play", row.name])?;
+            counted.insert(name, sum / COUNTED);
         }
     }
     if PROCESS.iter().any(|name| is_wanted(&(*name).to_owned())) {
@@ -133,31 +135,6 @@ fn count(names: &[String], wanted: &[String]) -> Result<Figures, String> {
     }
     debug_assert!(counted.keys().all(|name| names.contains(name)));
     Ok(counted)
-}
-
-/// One row, in a process of its own under callgrind.
-fn count_row(row: &Row) -> Result<u64, String> {
-    let tally = Tally::new(row.name);
-    let bench = std::env::current_exe().map_err(|error| error.to_string())?;
-    let status = tally
-        .valgrind()
-        .arg("--collect-atstart=no")
-        .arg(format!("--toggle-collect={COUNTED_FUNCTION}"))
-        .arg(bench)
-        .args(["--play", row.name])
-        .stdout(Stdio::null())
-        .status()
-        .map_err(|error| format!("valgrind: {error}"))?;
-    if !status.success() {
-        return Err(format!("proxy.{}: it ended badly ({status})", row.name));
-    }
-    match tally.instructions()? / COUNTED {
-        0 => Err(format!(
-            "proxy.{}: nothing was counted; is {COUNTED_FUNCTION} still its name?",
-            row.name
-        )),
-        figure => Ok(figure),
-    }
 }
 
 fn explain(name: &str, figure: u64, before: Option<u64>, verdict: Verdict) {

@@ -19,9 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_benches::peers::{Scene, answer, value};
-
-use crate::callgrind::Tally;
+use trunkline_benches::{
+    callgrind::Tally,
+    peers::{Scene, answer, value},
+};
 
 /// Calls of every run: what comes first must not count.
 const WARM_UP: u64 = 300;
@@ -135,6 +136,7 @@ fn run(
         scene: Scene {
             caller: local(&caller)?.to_string(),
             edge: edge.to_string(),
+            ..Scene::default()
         },
         caller,
         asked: 0,

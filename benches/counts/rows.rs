@@ -1,16 +1,14 @@
 //! What is counted inside the proxy: a call's messages one by one, and what else may come.
 
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use trunkline_benches::{
     carrier_hop,
     peers::{Scene, answer},
     routing,
+    world::{Sent, World, forwarded},
 };
-use trunkline_proxy::{Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId, Shared};
+use trunkline_proxy::Hop;
 
 /// Calls before the counted ones. One every [`EVERY`], so that by then every table has its room and
 /// the first calls' longest timer (C, 180 s) has surfaced.
@@ -77,93 +75,56 @@ const fn row(name: &'static str, steps: &'static [Step]) -> Row {
     Row { name, steps }
 }
 
-/// What callgrind is told to count inside of.
-pub const COUNTED_FUNCTION: &str = "*counts::rows::counted*";
-
-/// [`Proxy::handle`], where it counts.
-#[inline(never)]
-fn counted(proxy: &mut Proxy, now: Instant, input: Input<'_>, out: &mut Outbox) {
-    proxy.handle(now, input, out);
-    // Not a tail call: a jump would leave the counted function before its work is done.
-    black_box(());
-}
-
-/// Plays all calls of one row: run under callgrind, which counts inside [`counted`] only.
+/// Plays all calls of one row: run under callgrind, which counts the steps of this row only.
 pub fn play(row: &'static Row) {
-    let mut world = World::new(row);
+    let mut play = Play {
+        row,
+        counts: false,
+        scene: Scene::default(),
+        world: World::new(routing()),
+    };
     for number in 0..WARM_UP + COUNTED {
-        world.counts = number >= WARM_UP;
-        world.call(number);
+        play.counts = number >= WARM_UP;
+        play.call(number);
     }
 }
 
-struct World {
+struct Play {
     row: &'static Row,
     counts: bool,
     scene: Scene,
-    proxy: Proxy,
-    out: Outbox,
-    now: Instant,
+    world: World,
 }
 
-impl World {
-    fn new(row: &'static Row) -> World {
-        let now = Instant::now();
-        let clock = Clock {
-            at: now,
-            unix: 1_800_000_000,
-        };
-        let seed = Seed {
-            cluster: [1; 16],
-            process: [2; 16],
-        };
-        World {
-            row,
-            counts: false,
-            scene: Scene::default(),
-            proxy: Proxy::new(ShardId(0), clock, routing(), seed, Shared::new(1, now)),
-            out: Outbox::new(),
-            now,
-        }
-    }
-
+impl Play {
     /// One call from its INVITE to the time of the next.
     fn call(&mut self, number: u64) {
-        let next = self.now + EVERY;
+        let next = self.world.now + EVERY;
         let carrier = carrier_hop();
         let invite = self.scene.invite(number);
         let mut sent = self.put(Step::Invite, carrier, &invite);
         if self.plays(Step::Failover) {
-            let (target, invite) = request_in(&sent);
-            let busy = answer(
-                &invite,
-                "503 Service Unavailable",
-                &target.remote.to_string(),
-            );
+            let (target, invite) = forwarded(&sent);
+            let contact = target.remote.to_string();
+            let busy = answer(&invite, "503 Service Unavailable", &contact);
             sent = self.put(Step::Failover, target, &busy);
         }
-        let (target, forwarded) = request_in(&sent);
+        let (target, received) = forwarded(&sent);
         let contact = target.remote.to_string();
-        self.put(
-            Step::Ringing,
-            target,
-            &answer(&forwarded, "180 Ringing", &contact),
-        );
+        let ringing = answer(&received, "180 Ringing", &contact);
+        self.put(Step::Ringing, target, &ringing);
         self.beside(number, &invite);
-        let ok = answer(&forwarded, "200 OK", &contact);
+        let ok = answer(&received, "200 OK", &contact);
         let [(_, ok)] = &self.put(Step::Answer, target, &ok)[..] else {
             panic!("a 200 is forwarded, and nothing else is said");
         };
         self.put(Step::Ack, carrier, &self.scene.within("ACK", 1, ok));
         let sent = self.put(Step::Bye, carrier, &self.scene.within("BYE", 2, ok));
-        let (target, bye) = request_in(&sent);
+        let (target, bye) = forwarded(&sent);
         let sent = self.put(Step::ByeAnswer, target, &answer(&bye, "200 OK", &contact));
         assert_eq!(sent.len(), 1, "the answer to a BYE is forwarded");
-        while let Some(due) = self.proxy.next_deadline().filter(|due| *due <= next) {
-            self.now = due.max(self.now);
-            self.handle(Step::Deadline, Input::Deadline);
-        }
-        self.now = next;
+        let counts = self.counts && self.plays(Step::Deadline);
+        self.world.pass(counts, next);
     }
 
     /// What is no part of a call that goes well.
@@ -212,31 +173,7 @@ impl World {
         self.row.steps.contains(&step)
     }
 
-    /// Gives the proxy one message, a millisecond after what was before; returns what it sends.
-    fn put(&mut self, step: Step, from: Hop, bytes: &[u8]) -> Vec<(Hop, Vec<u8>)> {
-        self.now += Duration::from_millis(1);
-        self.handle(step, Input::Message { from, bytes })
+    fn put(&mut self, step: Step, from: Hop, bytes: &[u8]) -> Sent {
+        self.world.put(self.counts && self.plays(step), from, bytes)
     }
-
-    fn handle(&mut self, step: Step, input: Input<'_>) -> Vec<(Hop, Vec<u8>)> {
-        if self.counts && self.plays(step) {
-            counted(&mut self.proxy, self.now, input, &mut self.out);
-        } else {
-            self.proxy.handle(self.now, input, &mut self.out);
-        }
-        let sent = self.out.effects().iter().filter_map(|effect| match effect {
-            Effect::Send { to, bytes, .. } => Some((*to, self.out.bytes(bytes).to_vec())),
-            Effect::Ask { .. } | Effect::Share(_) | Effect::Tell(_) => None,
-        });
-        let sent = sent.collect();
-        self.out.clear();
-        sent
-    }
-}
-
-/// The one forwarded request among what was sent, and where it went.
-fn request_in(sent: &[(Hop, Vec<u8>)]) -> (Hop, Vec<u8>) {
-    let is_request = |bytes: &[u8]| bytes.starts_with(b"INVITE ") || bytes.starts_with(b"BYE ");
-    let found = sent.iter().find(|(_, bytes)| is_request(bytes));
-    found.cloned().expect("a request is forwarded")
 }

@@ -3,8 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
+
+use crate::world::COUNTED_FUNCTION;
 
 /// Where callgrind leaves its counts: a file of this process, gone when dropped.
 pub struct Tally {
@@ -30,6 +32,9 @@ impl Tally {
     }
 
     /// The sum, once the program has ended.
+    ///
+    /// # Errors
+    /// In a sentence: callgrind left no sum.
     pub fn instructions(&self) -> Result<u64, String> {
         let text = read(&self.file)?;
         let sums = text
@@ -52,6 +57,34 @@ impl Drop for Tally {
 fn read(file: &Path) -> Result<String, String> {
     let bytes = fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Runs this very program again under callgrind, with these arguments, and counts inside of
+/// [`World`](crate::world::World) only, where it is told to.
+///
+/// # Errors
+/// In a sentence: it cannot be run, it ended badly, or nothing was counted.
+pub fn count_myself(name: &str, arguments: &[&str]) -> Result<u64, String> {
+    let tally = Tally::new(name);
+    let myself = std::env::current_exe().map_err(|error| error.to_string())?;
+    let status = tally
+        .valgrind()
+        .arg("--collect-atstart=no")
+        .arg(format!("--toggle-collect={COUNTED_FUNCTION}"))
+        .arg(myself)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .status()
+        .map_err(|error| format!("valgrind: {error}"))?;
+    if !status.success() {
+        return Err(format!("{name}: it ended badly ({status})"));
+    }
+    match tally.instructions()? {
+        0 => Err(format!(
+            "{name}: nothing was counted; is {COUNTED_FUNCTION} still its name?"
+        )),
+        sum => Ok(sum),
+    }
 }
 
 /// Whether there is a valgrind to count with.
