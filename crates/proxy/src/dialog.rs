@@ -19,6 +19,7 @@ use crate::{
     health::PeerIx,
     hop::{ConnectionId, Hop, ListenerId},
     settings::TrunkId,
+    tally::Seat,
 };
 
 /// A call whose text is longer than this is not remembered: its endpoints still reach each other
@@ -79,8 +80,6 @@ pub struct NewCall<'a> {
     pub trunk: TrunkId,
     /// Which way.
     pub direction: Direction,
-    /// The origination target that took it.
-    pub target: Option<u16>,
     /// The candidate that took it.
     pub peer: PeerIx,
     /// When the 2xx came.
@@ -100,8 +99,6 @@ pub struct Call<'c> {
     pub trunk: TrunkId,
     /// Which way.
     pub direction: Direction,
-    /// The origination target that took it.
-    pub target: Option<u16>,
     /// The candidate that took it.
     pub peer: PeerIx,
     /// When the 2xx came.
@@ -151,8 +148,6 @@ pub struct EndedCall {
     pub trunk: TrunkId,
     /// Which way.
     pub direction: Direction,
-    /// The origination target that had taken it.
-    pub target: Option<u16>,
     /// The candidate that had taken it.
     pub peer: PeerIx,
     /// When the 2xx came.
@@ -175,7 +170,8 @@ struct Entry {
     blob: Box<[u8]>,
     peer: PeerIx,
     trunk: TrunkId,
-    target: Option<u16>,
+    /// Counts the call for the origination target that took it.
+    seat: Option<Seat>,
     direction: Direction,
 }
 
@@ -189,8 +185,8 @@ impl Calls {
     }
 
     /// Remembers a call; one of the same key is replaced. `false` when there is no room for it, or
-    /// when its text is longer than [`CALL_BYTES_MAX`].
-    pub fn remember(&mut self, key: u128, facts: NewCall<'_>) -> bool {
+    /// when its text is longer than [`CALL_BYTES_MAX`]. `seat` counts it until it is forgotten.
+    pub fn remember(&mut self, key: u128, facts: NewCall<'_>, seat: Option<Seat>) -> bool {
         if self.table.len() >= self.capacity && !self.table.contains_key(&key) {
             return false;
         }
@@ -200,7 +196,6 @@ impl Calls {
         let NewCall {
             trunk,
             direction,
-            target,
             peer,
             began,
             ..
@@ -212,7 +207,7 @@ impl Calls {
                 blob,
                 peer,
                 trunk,
-                target,
+                seat,
                 direction,
             },
         );
@@ -226,7 +221,6 @@ impl Calls {
         Some(Call {
             trunk: entry.trunk,
             direction: entry.direction,
-            target: entry.target,
             peer: entry.peer,
             began: entry.began,
             call_id: blob.text()?,
@@ -281,15 +275,15 @@ impl Calls {
             blob,
             peer,
             trunk,
-            target,
+            seat,
             direction,
         } = entry;
+        drop(seat);
         let call_id = Reader(&blob).text().unwrap_or_default();
         let call_id = String::from_utf8_lossy(call_id).into();
         Some(EndedCall {
             trunk,
             direction,
-            target,
             peer,
             began,
             call_id,
@@ -310,30 +304,13 @@ impl Calls {
         old.into_iter().map(|(_, key)| key).collect()
     }
 
-    /// Gives trunks and targets other numbers, after a reload that moved them. `None`: the call's
-    /// trunk is configured no more, and keeps its number.
+    /// Gives trunks other numbers, after a reload that moved them. `None`: the call's trunk is
+    /// configured no more, and keeps its number.
     #[allow(clippy::disallowed_methods)] // Each call by itself: no order is told.
-    pub fn renumber(
-        &mut self,
-        number: impl Fn(TrunkId, Option<u16>) -> (Option<TrunkId>, Option<u16>),
-    ) {
+    pub fn renumber(&mut self, number: impl Fn(TrunkId) -> Option<TrunkId>) {
         for entry in self.table.values_mut() {
-            let (trunk, target) = number(entry.trunk, entry.target);
-            entry.trunk = trunk.unwrap_or(entry.trunk);
-            entry.target = target;
+            entry.trunk = number(entry.trunk).unwrap_or(entry.trunk);
         }
-    }
-
-    /// How many calls each target of each trunk has.
-    #[allow(clippy::disallowed_methods)] // Sums have no order.
-    pub fn count_by_target(&self) -> HashMap<(TrunkId, u16), u32> {
-        let mut counts = HashMap::new();
-        for entry in self.table.values() {
-            if let Some(target) = entry.target {
-                *counts.entry((entry.trunk, target)).or_default() += 1;
-            }
-        }
-        counts
     }
 
     /// How many are remembered.

@@ -34,6 +34,7 @@ pub mod settings;
 pub mod shared;
 mod snapshot;
 mod table;
+mod tally;
 pub mod timer;
 pub mod token;
 pub mod transaction;

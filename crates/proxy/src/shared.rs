@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::rate::Sources;
+use crate::{rate::Sources, tally::Tallies};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub struct Shared {
     shards: u8,
     epoch: Instant,
     pub(crate) sources: Sources,
+    pub(crate) tallies: Tallies,
 }
 
 impl Shared {
@@ -26,6 +27,7 @@ impl Shared {
             shards: shards.max(1),
             epoch,
             sources: Sources::default(),
+            tallies: Tallies::default(),
         })
     }
 

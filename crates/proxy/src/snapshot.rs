@@ -16,7 +16,9 @@ use crate::{
     health::{HealthTable, PeerIx},
     hop::ListenerId,
     routing::{Candidate, Routing},
-    settings::{Health, Listener, Place, PlaceId, Settings, TrunkId},
+    settings::{Health, Listener, Place, PlaceId, Settings, Target, Termination, Trunk, TrunkId},
+    shared::Shared,
+    tally::{Tallies, Tally},
     token::Tokens,
 };
 
@@ -41,6 +43,25 @@ impl OwnHost {
     }
 }
 
+/// What is counted of one trunk.
+#[derive(Debug)]
+struct TrunkTallies {
+    carrier: Arc<Tally>,
+    targets: Vec<Arc<Tally>>,
+}
+
+impl TrunkTallies {
+    fn new(trunk: &Trunk, tallies: &Tallies) -> Self {
+        let targets = trunk.origination.iter().flat_map(|it| &it.targets);
+        TrunkTallies {
+            carrier: tallies.find(&trunk.name, ""),
+            targets: targets
+                .map(|target| tallies.find(&trunk.name, &target.address.written))
+                .collect(),
+        }
+    }
+}
+
 /// One snapshot, pinned by every call that began under it.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -56,6 +77,8 @@ pub struct Snapshot {
     advertised: Vec<Finder<'static>>,
     /// By trunk: the hash of its name that tokens carry.
     trunk_hashes: Vec<u32>,
+    /// By trunk: what is counted of it over all shards.
+    tallies: Vec<TrunkTallies>,
 }
 
 impl Snapshot {
@@ -64,6 +87,7 @@ impl Snapshot {
         routing: Arc<Routing>,
         tokens: &Tokens,
         health: &mut HealthTable,
+        shared: &Shared,
         now: Instant,
     ) -> Self {
         let settings = Arc::clone(routing.settings());
@@ -126,7 +150,13 @@ impl Snapshot {
             .iter()
             .map(|listener| Finder::new(listener.advertise.as_bytes()).into_owned())
             .collect();
+        let tallies = settings
+            .trunks
+            .iter()
+            .map(|trunk| TrunkTallies::new(trunk, &shared.tallies))
+            .collect();
         Snapshot {
+            tallies,
             advertised,
             routing,
             pools,
@@ -235,34 +265,40 @@ impl Snapshot {
         )
     }
 
-    /// Where a trunk and one of its targets stand in another snapshot, by their names: a reload may
-    /// reorder them. `None` where they are no more.
-    pub fn translate(
-        &self,
-        to: &Snapshot,
-        trunk: TrunkId,
-        target: Option<u16>,
-    ) -> (Option<TrunkId>, Option<u16>) {
+    /// What is counted of a target, over all shards.
+    pub fn tally(&self, trunk: TrunkId, target: u16) -> Option<&Arc<Tally>> {
+        let trunk = self.tallies.get(usize::from(trunk.0))?;
+        trunk.targets.get(usize::from(target))
+    }
+
+    /// A target and what is counted of it.
+    pub fn target(&self, trunk: TrunkId, at: u16) -> Option<(&Target, &Arc<Tally>)> {
+        let origination = self
+            .settings()
+            .trunks
+            .get(usize::from(trunk.0))?
+            .origination
+            .as_ref()?;
+        Some((
+            origination.targets.get(usize::from(at))?,
+            self.tally(trunk, at)?,
+        ))
+    }
+
+    /// What holds towards a trunk's carrier, and what is counted of it over all shards.
+    pub fn carrier(&self, trunk: TrunkId) -> Option<(&Termination, &Arc<Tally>)> {
+        let at = usize::from(trunk.0);
+        let termination = self.settings().trunks.get(at)?.termination.as_ref()?;
+        Some((termination, &self.tallies.get(at)?.carrier))
+    }
+
+    /// Where a trunk stands in another snapshot, by its name: a reload may reorder them. `None`
+    /// where it is no more.
+    pub fn translate(&self, to: &Snapshot, trunk: TrunkId) -> Option<TrunkId> {
         if Arc::ptr_eq(self.routing.settings(), to.routing.settings()) {
-            return (Some(trunk), target);
+            return Some(trunk);
         }
-        let targets = |snapshot: &Snapshot, trunk: TrunkId| -> Vec<Box<str>> {
-            let trunk = snapshot.settings().trunks.get(usize::from(trunk.0));
-            let origination = trunk.and_then(|trunk| trunk.origination.as_ref());
-            let targets = origination.map_or(&[][..], |it| &it.targets);
-            targets
-                .iter()
-                .map(|target| target.address.written.clone())
-                .collect()
-        };
-        let Some(there) = to.trunk_of_hash(self.trunk_hash(trunk)) else {
-            return (None, None);
-        };
-        let at = target.and_then(|at| {
-            let name = targets(self, trunk).into_iter().nth(usize::from(at))?;
-            targets(to, there).iter().position(|known| *known == name)
-        });
-        (Some(there), at.map(|at| at as u16))
+        to.trunk_of_hash(self.trunk_hash(trunk))
     }
 
     /// What tokens call a trunk: the same on every node and after a reload.

@@ -3,7 +3,11 @@
 //! A walk is a pure function of snapshot, health, chance and what was tried: it keeps no list of
 //! its own, so what is learned while the call waits counts for its next step.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use smallvec::SmallVec;
 
@@ -92,10 +96,12 @@ pub struct Terrain<'t> {
     pub health: &'t HealthTable,
     /// Now.
     pub now: Instant,
-    /// Active calls of a trunk's target.
-    pub active: &'t dyn Fn(TrunkId, u16) -> u32,
-    /// Whether a target's `max_cps` leaves room for one more call in this second.
-    pub has_pace: &'t dyn Fn(TrunkId, u16, &Target) -> bool,
+    /// Now, as all shards count it.
+    pub time: Duration,
+    /// Whether this is a call, which has to stand in line for a carrier with `cps`.
+    pub shaped: bool,
+    /// The trunk whose line it has stood in already.
+    pub turn_of: Option<TrunkId>,
     /// What was tried.
     pub tried: &'t [Tried],
 }
@@ -141,6 +147,14 @@ impl Walk {
                     peer: terrain.health.lookup(&candidate.peer()),
                 })
             }
+        }
+    }
+
+    /// The target that is being tried takes no more: others come before its other addresses.
+    pub fn leave_target(&mut self) {
+        match self {
+            Walk::Origination { current, .. } => *current = None,
+            Walk::Termination { .. } | Walk::Fixed { .. } => {}
         }
     }
 
@@ -251,6 +265,19 @@ impl Terrain<'_> {
             .any(|it| it.addr == addr && it.trunk == trunk && it.addressed == addressed)
     }
 
+    /// Whether the line for a trunk's carrier is short enough. One that is not is passed by, not
+    /// failed, as a full target is.
+    fn may_queue(&self, trunk: TrunkId) -> bool {
+        if !self.shaped || self.turn_of == Some(trunk) {
+            return true;
+        }
+        self.snapshot
+            .carrier(trunk)
+            .is_none_or(|(termination, tally)| {
+                tally.line(self.time, termination.cps) <= termination.cps_wait
+            })
+    }
+
     /// The best untried candidate of one name: usable before suspect before (in a panic) down;
     /// inside a class by SRV priority, then weight, then chance (BEHAVIOUR 4).
     fn best_of(
@@ -322,6 +349,9 @@ fn targets<'t>(terrain: &'t Terrain<'_>, trunk: TrunkId) -> impl Iterator<Item =
 }
 
 fn edge_step(terrain: &Terrain<'_>, dice: &mut Dice, trunk: TrunkId, panic: bool) -> Option<Step> {
+    if !terrain.may_queue(trunk) {
+        return None;
+    }
     let worst = if panic { Class::Down } else { Class::Suspect };
     edges(terrain, trunk)
         .find_map(|(at, place)| terrain.best_of(dice, trunk, Addressed::Edge(at), place, worst))
@@ -370,9 +400,11 @@ fn target_step(
         else {
             continue;
         };
-        let active = (terrain.active)(trunk, at);
+        let tally = terrain.snapshot.tally(trunk, at);
+        let active = tally.map_or(0, |tally| tally.calls());
         let full = target.max_calls != 0 && active >= target.max_calls;
-        if class > worst || full || !(terrain.has_pace)(trunk, at, target) {
+        let paced = tally.is_none_or(|tally| tally.has_pace(terrain.time, target.max_cps));
+        if class > worst || full || !paced {
             continue;
         }
         let rank = (target.priority, class);

@@ -64,7 +64,9 @@ ladders! {
         a_full_target_is_skipped_not_failed
         a_target_at_its_rate_is_passed_by
         a_target_that_came_back_starts_slowly
+        a_carrier_whose_line_is_long_is_passed_by
         calls_spread_by_weight
+        calls_to_a_carrier_with_cps_wait_their_turn
         hash_keeps_a_caller_with_his_target
         hash_on_says_what_is_hashed
         least_calls_prefers_the_emptier_target

@@ -11,15 +11,8 @@ pub(crate) struct NotYet {
 }
 
 /// The one list of keys that do less than they say; each becomes a warning when it is used.
-pub(crate) static NOT_YET: &[NotYet] = &[
-    NotYet {
-        key: "node.workers",
-        harmless: &["0", "1"],
-        instead: "this build runs its data path on one thread",
-    },
-    NotYet {
-        key: "trunk.termination.cps",
-        harmless: &["0"],
-        instead: "this build does not hold calls back",
-    },
-];
+pub(crate) static NOT_YET: &[NotYet] = &[NotYet {
+    key: "node.workers",
+    harmless: &["0", "1"],
+    instead: "this build runs its data path on one thread",
+}];

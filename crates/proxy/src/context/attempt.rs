@@ -7,7 +7,7 @@ use std::{
 
 use trunkline_sip::Message;
 
-use super::{ATTEMPTS_MAX, Attempt, Client, Context, Kind};
+use super::{ATTEMPTS_MAX, Attempt, Client, Context, Kind, Line};
 use crate::{
     Event, Hop,
     engine::{Alarm, Engine, Ring, Turn},
@@ -15,21 +15,93 @@ use crate::{
     health::Evidence,
     in_dialog::speaks_over,
     routing::Candidate,
-    settings::Attempts,
+    settings::{Attempts, TrunkId},
     table::Slot,
+    tally::{Seat, Tally},
     transaction::{LINGER, client, invite_client},
     walk::{Addressed, Step, Terrain, Walk},
 };
 
+/// How often a call asks its walk again when other shards took what it had chosen.
+const CLAIMS_MAX: usize = 8;
+
+/// What the limits of a step's target or carrier say.
+enum Claim {
+    /// Now; counted by this.
+    Go(Option<Seat>),
+    /// After so long.
+    Wait(Duration),
+    /// Not at all.
+    Full,
+}
+
 impl Context {
     /// Begins the next attempt of the walk, or ends the request when nothing is left.
     pub fn try_next(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
-        if !self.is_waiting() {
+        if !self.is_waiting() || self.line == Line::Standing {
             return;
         }
-        match self.next_step(turn.engine, turn.now) {
-            Some(step) => self.begin(slot, step, request, turn),
-            None => self.exhausted(slot, request, turn),
+        for _ in 0..CLAIMS_MAX {
+            let Some(step) = self.next_step(turn.engine, turn.now) else {
+                break;
+            };
+            match self.claim(&step, turn) {
+                Claim::Go(seat) => return self.begin(slot, step, seat, request, turn),
+                Claim::Wait(wait) => {
+                    self.line = Line::Standing;
+                    let alarm = Alarm::Context(slot, Ring::Turn(step.trunk));
+                    return turn.engine.lanes.arm_once(turn.now + wait, alarm);
+                }
+                // Another shard was faster: what it filled is passed by the next time.
+                Claim::Full => self.walk.leave_target(),
+            }
+        }
+        self.exhausted(slot, request, turn);
+    }
+
+    /// The call's turn in the line for a carrier has come.
+    pub(super) fn on_turn(&mut self, slot: Slot, trunk: TrunkId, turn: &mut Turn<'_>) {
+        self.line = Line::Done(trunk);
+        self.try_next_again(slot, turn);
+    }
+
+    /// Counts this call for the target or the carrier of a step; requests other than calls are not
+    /// counted.
+    fn claim(&mut self, step: &Step, turn: &Turn<'_>) -> Claim {
+        if self.kind != Kind::Call {
+            return Claim::Go(None);
+        }
+        let time = turn.engine.shared.time(turn.now);
+        match step.addressed {
+            Addressed::Target(at) => self.claim_target(step.trunk, at, time),
+            Addressed::Edge(_) => self.claim_carrier(step.trunk, time),
+            Addressed::Fixed => Claim::Go(None),
+        }
+    }
+
+    fn claim_target(&self, trunk: TrunkId, at: u16, time: Duration) -> Claim {
+        let Some((target, tally)) = self.snapshot.target(trunk, at) else {
+            return Claim::Go(None);
+        };
+        match Tally::seat(tally, target.max_calls) {
+            Some(seat) if tally.spend(time, target.max_cps) => Claim::Go(Some(seat)),
+            Some(_) | None => Claim::Full,
+        }
+    }
+
+    /// Every attempt towards a carrier takes its turn: one that says 503 for the rate of calls is
+    /// not helped by more of them at its other addresses.
+    fn claim_carrier(&mut self, trunk: TrunkId, time: Duration) -> Claim {
+        if std::mem::take(&mut self.line) == Line::Done(trunk) {
+            return Claim::Go(None);
+        }
+        let Some((termination, tally)) = self.snapshot.carrier(trunk) else {
+            return Claim::Go(None);
+        };
+        match tally.stand(time, termination.cps, termination.cps_wait) {
+            Some(Duration::ZERO) => Claim::Go(None),
+            Some(wait) => Claim::Wait(wait),
+            None => Claim::Full,
         }
     }
 
@@ -67,8 +139,12 @@ impl Context {
             snapshot: &self.snapshot,
             health: &engine.health,
             now,
-            active: &|trunk, target| engine.active.get(&(trunk, target)).copied().unwrap_or(0),
-            has_pace: &|trunk, at, target| engine.has_pace(trunk, at, target, now),
+            time: engine.shared.time(now),
+            shaped: self.kind == Kind::Call,
+            turn_of: match self.line {
+                Line::Done(trunk) => Some(trunk),
+                Line::Outside | Line::Standing => None,
+            },
             tried: &tried,
         };
         self.walk.next(&terrain, &mut self.dice)
@@ -88,7 +164,14 @@ impl Context {
             .attempts(&self.snapshot, self.attempts[attempt].trunk)
     }
 
-    fn begin(&mut self, slot: Slot, step: Step, request: &Message<'_>, turn: &mut Turn<'_>) {
+    fn begin(
+        &mut self,
+        slot: Slot,
+        step: Step,
+        seat: Option<Seat>,
+        request: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
         let now = turn.now;
         let number = self.attempts.len() as u8;
         let reliable = step.candidate.transport.is_reliable();
@@ -111,9 +194,6 @@ impl Context {
         }
         let hop = self.first_hop(&step.candidate);
         turn.engine.waiting.attach(step.peer, hop, slot);
-        if let (Addressed::Target(at), Kind::Call) = (step.addressed, self.kind) {
-            turn.engine.count_pace(step.trunk, at, now);
-        }
         let request_uri = match &self.walk {
             Walk::Fixed { request_uri, .. } => Arc::clone(request_uri),
             Walk::Termination { .. } | Walk::Origination { .. } => Arc::default(),
@@ -125,6 +205,7 @@ impl Context {
             hop,
             request_uri,
             peer: step.peer,
+            seat,
             client: if self.is_invite() {
                 Client::Invite(invite_client::State::Calling)
             } else {
@@ -389,6 +470,8 @@ impl Context {
         }
         let took = turn.now.saturating_duration_since(attempt.began);
         attempt.verdict = Some((outcome, took));
+        // A call that was answered takes another, for as long as it lasts.
+        attempt.seat = None;
         let (trunk, candidate, peer) = (attempt.trunk, attempt.candidate, attempt.peer);
         turn.engine
             .waiting

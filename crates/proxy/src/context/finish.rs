@@ -11,10 +11,14 @@ use crate::{
     event::{AttemptRecord, CallRecord, Direction, Outcome},
     table::Slot,
     transaction::server,
+    walk::Walk,
 };
 
 /// Seconds that a 503 of ours asks for: short, since what failed may be back at once.
 pub const RETRY_AFTER: &[u8] = b"5";
+
+/// Why a call ended for which every carrier's line was too long.
+const HELD_BACK: &str = "cps";
 
 impl super::Attempt {
     /// Whether it can never ring any more.
@@ -79,7 +83,11 @@ impl Context {
     /// tries elsewhere).
     pub(super) fn answer_503(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
         if self.why.is_empty() {
-            self.why = "exhausted";
+            self.why = if self.is_held_back(turn) {
+                HELD_BACK
+            } else {
+                "exhausted"
+            };
         }
         let reason = self.reason();
         self.answer(
@@ -90,6 +98,21 @@ impl Context {
             request,
             turn,
         );
+    }
+
+    /// Whether nothing was tried because of a carrier's `cps`.
+    fn is_held_back(&self, turn: &Turn<'_>) -> bool {
+        let time = turn.engine.shared.time(turn.now);
+        let Walk::Termination { trunks } = &self.walk else {
+            return false;
+        };
+        self.attempts.is_empty()
+            && trunks
+                .iter()
+                .filter_map(|trunk| self.snapshot.carrier(*trunk))
+                .any(|(termination, tally)| {
+                    tally.line(time, termination.cps) > termination.cps_wait
+                })
     }
 
     /// One Reason value, since RFC 3326 allows one for each protocol: the code met last, and all
@@ -113,7 +136,11 @@ impl Context {
         }
         let mut text = format!("SIP;cause={cause};text=\"");
         if counts.is_empty() {
-            text.push_str("no candidate to try");
+            text.push_str(if self.why == HELD_BACK {
+                "no turn within cps_wait"
+            } else {
+                "no candidate to try"
+            });
         }
         for (at, (word, count)) in counts.iter().enumerate() {
             // Writing to a String cannot fail.

@@ -26,6 +26,7 @@ use crate::{
     routing::Candidate,
     settings::TrunkId,
     snapshot::Snapshot,
+    tally::Seat,
     transaction::{client, invite_client, invite_server, server},
     walk::{Addressed, Tried, Walk},
 };
@@ -118,7 +119,7 @@ pub enum Client {
 }
 
 /// One client transaction to one candidate.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Attempt {
     pub trunk: TrunkId,
     pub addressed: Addressed,
@@ -128,6 +129,8 @@ pub struct Attempt {
     /// The Request-URI it was sent with, where no edge or target says.
     pub request_uri: Arc<[u8]>,
     pub peer: Option<PeerIx>,
+    /// Counts the call for its target until there is a verdict.
+    pub seat: Option<Seat>,
     pub client: Client,
     /// How often the request went out.
     pub sends: u8,
@@ -147,6 +150,18 @@ pub struct Attempt {
     /// End of an abandoned attempt's remembrance: armed once, moved here.
     pub linger_at: Instant,
     pub verdict: Option<(Outcome, Duration)>,
+}
+
+/// Where a call is in the line for a carrier with `cps`.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Line {
+    /// In none.
+    #[default]
+    Outside,
+    /// Until its [`Ring::Turn`](crate::engine::Ring::Turn); nothing is tried until then.
+    Standing,
+    /// Its turn for the carrier of this trunk has come.
+    Done(TrunkId),
 }
 
 /// The best failure so far (RFC 3261 §16.7.6), ready to be sent upstream.
@@ -185,6 +200,7 @@ pub struct Context {
     pub first_ring: Option<Duration>,
     /// Names this call among [those whose ACK is awaited](crate::engine::Engine::unacked).
     pub unacked: Option<u64>,
+    pub line: Line,
     /// The attempt whose 2xx the caller has.
     pub winner: Option<u8>,
     /// Why the call ended, when it was not an attempt's answer.
@@ -277,6 +293,7 @@ impl Context {
             walk_from: 0,
             first_ring: None,
             unacked: None,
+            line: Line::Outside,
             winner: None,
             why: "",
         }

@@ -12,8 +12,9 @@ use crate::{
     event::Outcome,
     forward::{self, Reply},
     health::{Evidence, PeerIx},
-    settings::{Exhausted, TrunkId},
+    settings::Exhausted,
     table::Slot,
+    tally::Tally,
     transaction::{invite_server, server},
     walk::{Addressed, Walk},
 };
@@ -441,15 +442,17 @@ impl Context {
         if self.kind != Kind::Call {
             return;
         }
-        let target = match attempt.addressed {
-            Addressed::Target(at) => Some(at),
+        let tally = match attempt.addressed {
+            Addressed::Target(at) => self.snapshot.tally(attempt.trunk, at),
             Addressed::Edge(_) | Addressed::Fixed => None,
         };
+        // It is there already: no limit can send it away.
+        let seat = tally.and_then(|tally| Tally::seat(tally, 0));
         let hop = attempt.hop;
         // The call began under this snapshot and is remembered under the present one.
-        let (there, target) = self
+        let there = self
             .snapshot
-            .translate(&turn.engine.snapshot, attempt.trunk, target);
+            .translate(&turn.engine.snapshot, attempt.trunk);
         let trunk = there.unwrap_or(attempt.trunk);
         let peer = attempt.peer.unwrap_or(PeerIx(u32::MAX));
         let direction = self.walk.direction();
@@ -482,7 +485,6 @@ impl Context {
         let call = NewCall {
             trunk,
             direction,
-            target,
             peer,
             began: turn.now,
             call_id,
@@ -499,13 +501,10 @@ impl Context {
                 tag: to_tag,
             },
         };
-        if engine.calls.remember(key, call) {
-            if let Some(target) = target {
-                *engine.active.entry((trunk, target)).or_default() += 1;
-            }
-            if !std::mem::replace(&mut engine.sweep_armed, true) {
-                turn.arm(crate::proxy::SWEEP_EVERY, Alarm::Sweep);
-            }
+        if engine.calls.remember(key, call, seat)
+            && !std::mem::replace(&mut engine.sweep_armed, true)
+        {
+            turn.arm(crate::proxy::SWEEP_EVERY, Alarm::Sweep);
         }
     }
 }
@@ -525,7 +524,6 @@ pub fn forget_call(turn: &mut Turn<'_>, key: u128, why: &'static str) {
     let Some(ended) = turn.engine.calls.forget(key) else {
         return;
     };
-    release_target(turn, ended.trunk, ended.target);
     turn.tell(Event::CallEnded {
         direction: ended.direction,
         trunk: ended.trunk,
@@ -533,14 +531,4 @@ pub fn forget_call(turn: &mut Turn<'_>, key: u128, why: &'static str) {
         call_id: ended.call_id,
         why,
     });
-}
-
-fn release_target(turn: &mut Turn<'_>, trunk: TrunkId, target: Option<u16>) {
-    let Some(target) = target else { return };
-    if let Some(active) = turn.engine.active.get_mut(&(trunk, target)) {
-        *active = active.saturating_sub(1);
-        if *active == 0 {
-            turn.engine.active.remove(&(trunk, target));
-        }
-    }
 }

@@ -27,6 +27,7 @@ impl Context {
             Ring::Reply(replies) => self.on_reply_again(slot, replies, turn),
             Ring::ServerDone => self.on_server_done(),
             Ring::NoAck => self.on_no_ack(),
+            Ring::Turn(trunk) => self.on_turn(slot, trunk, turn),
             Ring::Recovery => self.on_recovery_timer(slot, turn),
         }
     }

@@ -33,7 +33,6 @@ fn usual(began: Instant) -> NewCall<'static> {
     NewCall {
         trunk: TrunkId(7),
         direction: Direction::Origination,
-        target: Some(2),
         peer: PeerIx(41),
         began,
         call_id: b"6a1f0f4ad0b1d2e3c4f5a697887950d1@203.0.113.10",
@@ -56,17 +55,14 @@ fn usual(began: Instant) -> NewCall<'static> {
 fn a_call_is_remembered_whole() {
     let (mut calls, began) = (Calls::new(10), now());
     assert!(calls.is_empty());
-    assert!(calls.remember(1, usual(began)));
+    assert!(calls.remember(1, usual(began), None));
     assert_eq!(calls.len(), 1);
     let call = calls.get(1).expect("it is there");
     assert_eq!(
         (call.trunk, call.direction),
         (TrunkId(7), Direction::Origination)
     );
-    assert_eq!(
-        (call.target, call.peer, call.began),
-        (Some(2), PeerIx(41), began)
-    );
+    assert_eq!((call.peer, call.began), (PeerIx(41), began));
     let given = usual(began);
     assert_eq!(call.call_id, given.call_id);
     for (side, given) in [
@@ -80,10 +76,7 @@ fn a_call_is_remembered_whole() {
     assert_eq!(calls.get(2).map(|call| call.trunk), None);
 
     let ended = calls.forget(1).expect("it is there");
-    assert_eq!(
-        (ended.trunk, ended.peer, ended.target),
-        (TrunkId(7), PeerIx(41), Some(2))
-    );
+    assert_eq!((ended.trunk, ended.peer), (TrunkId(7), PeerIx(41)));
     assert_eq!(
         (ended.direction, ended.began),
         (Direction::Origination, began)
@@ -124,7 +117,11 @@ fn every_kind_of_hop_and_text_comes_back() {
                         ..usual(began)
                     };
                     let fits = text.len() < 700;
-                    assert_eq!(calls.remember(5, call), fits, "replaces the one before");
+                    assert_eq!(
+                        calls.remember(5, call, None),
+                        fits,
+                        "replaces the one before"
+                    );
                     let Some(call) = calls.get(5).filter(|_| fits) else {
                         continue;
                     };
@@ -144,18 +141,19 @@ fn every_kind_of_hop_and_text_comes_back() {
 fn a_full_table_takes_no_more_and_replaces_what_it_has() {
     let mut calls = Calls::new(2);
     let call = usual(now());
-    assert!(calls.remember(1, call) && calls.remember(2, call));
-    assert!(!calls.remember(3, call));
+    assert!(calls.remember(1, call, None) && calls.remember(2, call, None));
+    assert!(!calls.remember(3, call, None));
     assert!(calls.remember(
         2,
         NewCall {
             peer: PeerIx(5),
             ..call
-        }
+        },
+        None
     ));
     assert_eq!(calls.get(2).map(|call| call.peer), Some(PeerIx(5)));
     calls.forget(1);
-    assert!(calls.remember(3, call));
+    assert!(calls.remember(3, call, None));
 }
 
 #[test]
@@ -171,7 +169,7 @@ fn one_key_for_both_who_speak() {
     assert!(others.iter().all(|other| *other != key(b"c", b"1", b"2")));
 
     let mut calls = Calls::new(1);
-    calls.remember(1, usual(now()));
+    calls.remember(1, usual(now()), None);
     let call = calls.get(1).expect("it is there");
     assert_eq!(Calls::side_of(&call, b"37a1b2c3d4e5f60718"), Party::Caller);
     assert_eq!(Calls::side_of(&call, b"as5f0c11d2"), Party::Callee);
@@ -188,7 +186,8 @@ fn calls_that_last_too_long_are_found_oldest_first() {
             NewCall {
                 began,
                 ..usual(start)
-            }
+            },
+            None
         ));
     }
     let now = start + Duration::from_secs(60 * 30);
@@ -206,7 +205,7 @@ fn calls_that_last_too_long_are_found_oldest_first() {
 fn a_target_refresh_changes_one_contact_and_nothing_else() {
     // RFC 3261 §12.2.1.2.
     let (mut calls, began) = (Calls::new(1), now());
-    calls.remember(1, usual(began));
+    calls.remember(1, usual(began), None);
     assert!(calls.update_contact(1, Party::Callee, b"sip:elsewhere.test"));
     assert!(
         calls.update_contact(1, Party::Caller, usual(began).caller.contact),
@@ -250,7 +249,7 @@ fn an_established_call_costs_at_most_512_bytes() {
         let mut calls = Calls::new(count);
         (0..count).for_each(|at| {
             let id = hash(&[&at.to_be_bytes()]);
-            assert!(calls.remember(id, usual(began)));
+            assert!(calls.remember(id, usual(began), None));
         });
         let each = bytes_held(&calls) / calls.len();
         assert!(each <= 512, "{count} calls: {each} bytes each");
@@ -261,7 +260,7 @@ fn an_established_call_costs_at_most_512_bytes() {
 fn memory_goes_back_after_a_peak() {
     let (mut calls, began) = (Calls::new(100_000), now());
     let id = |at: u32| hash(&[&at.to_be_bytes()]);
-    (0..50_000).for_each(|at| assert!(calls.remember(id(at), usual(began))));
+    (0..50_000).for_each(|at| assert!(calls.remember(id(at), usual(began), None)));
     let peak = bytes_held(&calls);
     (10..50_000).for_each(|at| assert!(calls.forget(id(at)).is_some()));
     assert_eq!(calls.len(), 10);
@@ -279,7 +278,7 @@ fn memory_goes_back_after_a_peak() {
 #[test]
 fn a_damaged_blob_loses_a_call_and_not_the_process() {
     let mut calls = Calls::new(1);
-    calls.remember(1, usual(now()));
+    calls.remember(1, usual(now()), None);
     let whole = calls.table[&1].blob.clone();
     for cut in 0..whole.len() {
         calls.table.get_mut(&1).expect("it is there").blob = whole[..cut].into();

@@ -25,7 +25,7 @@ use crate::{
     question::{AskId, Question},
     reject::Reject,
     routing::{Candidate, Routing},
-    settings::{Place, Target, TrunkId},
+    settings::{Place, TrunkId},
     snapshot::Snapshot,
     table::{Slab, Slot},
     timer::Lanes,
@@ -73,6 +73,8 @@ pub enum Ring {
     ServerDone,
     /// H: no ACK came.
     NoAck,
+    /// The call's turn in the line for this trunk's carrier (`cps`).
+    Turn(TrunkId),
     /// Disaster recovery waits (a retry, a Pause).
     Recovery,
 }
@@ -122,10 +124,6 @@ pub struct Engine {
     pub lanes: Lanes<Alarm>,
     pub locals: Slab<Local>,
     pub by_key: HashMap<u128, Slot, BuildHasherDefault<Mixed>>,
-    /// Active calls by target.
-    pub active: HashMap<(TrunkId, u16), u32>,
-    /// Calls begun in the current second, by target.
-    pace: HashMap<(TrunkId, u16), (u64, u32)>,
     pub asks: HashMap<AskId, Asker>,
     next_ask: u64,
     names: Names,
@@ -151,7 +149,13 @@ impl Engine {
         let mut health = HealthTable::new(shard, shared.shards());
         let capacity = routing.settings().capacity;
         let tokens = Tokens::new(seed.cluster);
-        let snapshot = Arc::new(Snapshot::new(routing, &tokens, &mut health, clock.at));
+        let snapshot = Arc::new(Snapshot::new(
+            routing,
+            &tokens,
+            &mut health,
+            &shared,
+            clock.at,
+        ));
         Engine {
             shard,
             shared,
@@ -167,8 +171,6 @@ impl Engine {
             lanes: Lanes::new(),
             locals: Slab::default(),
             by_key: HashMap::default(),
-            active: HashMap::new(),
-            pace: HashMap::new(),
             asks: HashMap::new(),
             next_ask: 0,
             names: HashMap::new(),
@@ -183,15 +185,19 @@ impl Engine {
 
     /// Swaps the snapshot; calls in work keep theirs.
     pub fn adopt(&mut self, routing: Arc<Routing>, now: Instant) {
-        let fresh = Arc::new(Snapshot::new(routing, &self.tokens, &mut self.health, now));
+        let fresh = Arc::new(Snapshot::new(
+            routing,
+            &self.tokens,
+            &mut self.health,
+            &self.shared,
+            now,
+        ));
         let configured = fresh.peers();
         let old = std::mem::replace(&mut self.snapshot, fresh);
         if !Arc::ptr_eq(old.routing().settings(), self.snapshot.routing().settings()) {
-            // Another file: trunks and targets may stand elsewhere in it.
+            // Another file: trunks may stand elsewhere in it.
             self.calls
-                .renumber(|trunk, target| old.translate(&self.snapshot, trunk, target));
-            self.active = self.calls.count_by_target();
-            self.pace.clear();
+                .renumber(|trunk| old.translate(&self.snapshot, trunk));
         }
         self.retired.push(old);
         self.health
@@ -225,25 +231,6 @@ impl Engine {
             attempt,
         };
         self.branches.write(token, loop_print)
-    }
-
-    /// Whether a target's `max_cps` leaves room in this second.
-    pub fn has_pace(&self, trunk: TrunkId, at: u16, target: &Target, now: Instant) -> bool {
-        target.max_cps == 0
-            || self
-                .pace
-                .get(&(trunk, at))
-                .is_none_or(|(second, count)| *second != self.unix(now) || *count < target.max_cps)
-    }
-
-    /// Counts one call towards a target's `max_cps`.
-    pub fn count_pace(&mut self, trunk: TrunkId, at: u16, now: Instant) {
-        let second = self.unix(now);
-        let entry = self.pace.entry((trunk, at)).or_insert((second, 0));
-        if entry.0 != second {
-            *entry = (second, 0);
-        }
-        entry.1 += 1;
     }
 
     /// The remembered answer for a next hop that is not configured.
@@ -311,7 +298,7 @@ impl Engine {
             waiting: self.waiting.len(),
             in_setup: self.in_setup as usize,
             calls: self.calls.len(),
-            active: self.active.values().map(|count| *count as usize).sum(),
+            active: self.shared.tallies.calls(),
             locals: self.locals.len() as usize,
             asks: self.asks.len(),
             timers: self.lanes.len(),

@@ -316,7 +316,7 @@ impl Stage {
             "{census:?}"
         );
         assert!(
-            census.waiting <= census.contexts && census.active <= census.calls,
+            census.waiting <= census.contexts && census.active <= census.calls + census.contexts,
             "{census:?}"
         );
         // A context or transaction of our own has so many timers at most, and a few outlive it.
