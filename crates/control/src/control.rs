@@ -17,6 +17,7 @@ use trunkline_proxy::{
 
 use crate::{
     admin::{Admin, AdminError, Pages},
+    call_line::{CallLines, LineFormat},
     http::HttpClient,
     log::log,
     lookups::{Lookups, Next},
@@ -45,6 +46,8 @@ pub struct ControlSettings {
     pub dns_timeout: Duration,
     /// When names are asked for again.
     pub pace: Pace,
+    /// `log.format`, for the lines of calls.
+    pub line_format: LineFormat,
 }
 
 impl Default for ControlSettings {
@@ -54,6 +57,7 @@ impl Default for ControlSettings {
             dns_servers: Vec::new(),
             dns_timeout: Duration::from_secs(2),
             pace: Pace::default(),
+            line_format: LineFormat::default(),
         }
     }
 }
@@ -218,6 +222,7 @@ impl Control {
             lookup_permits: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             answers: Arc::new(answers),
             finish,
+            call_lines: CallLines::new(self.settings.line_format),
         };
         let mut commands = self.commands;
         // The handles that steer us must not keep us alive.
@@ -232,7 +237,8 @@ impl Control {
                 },
                 count = events.recv_many(&mut batch, EVENTS_A_TURN), if telling => {
                     telling = count > 0;
-                    batch.drain(..).for_each(|event| desk.event(&event));
+                    batch.drain(..).for_each(|event| desk.event(event));
+                    desk.call_lines.flush(&mut std::io::stdout().lock());
                 }
                 news = desk.keeper.next() => desk.news(news, &snapshots),
                 Some(done) = finished.recv() => desk.finished(done),
@@ -265,6 +271,7 @@ struct Desk<K, A> {
     lookup_permits: Arc<Semaphore>,
     answers: Arc<A>,
     finish: mpsc::Sender<Finished>,
+    call_lines: CallLines,
 }
 
 impl<K, A> Desk<K, A>
@@ -340,10 +347,10 @@ where
         }
     }
 
-    fn event(&mut self, event: &Event) {
-        self.metrics.record(event);
+    fn event(&mut self, event: Event) {
+        self.metrics.record(&event);
+        log(&event, self.routing.settings(), &mut self.call_lines);
         self.view.record(event);
-        log(event, self.routing.settings());
     }
 
     fn news(&mut self, news: News, snapshots: &impl Fn(Arc<Routing>)) {

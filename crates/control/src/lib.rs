@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod admin;
+mod call_line;
 mod control;
 pub mod http;
 pub mod log;
@@ -17,6 +18,7 @@ pub mod signature;
 pub mod testdns;
 pub mod view;
 
+pub use call_line::{CallLines, LineFormat};
 pub use control::{Control, ControlError, ControlHandle, ControlSettings};
 pub use http::HttpClient;
 pub use metrics::NetCounts;

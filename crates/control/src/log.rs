@@ -1,20 +1,20 @@
 //! What happened, as log lines: one a call by default, numbers masked, hosts shown.
 
-use std::fmt::Write;
-
 use tracing::{debug, info, trace, warn};
-use trunkline_proxy::{
-    Event, Settings,
-    event::{CallRecord, HealthState},
-};
+use trunkline_proxy::{Event, Settings, event::HealthState};
 
-use crate::{mask, view::trunk_name};
+use crate::{call_line::CallLines, mask, view::trunk_name};
 
-/// Writes the line for an event, if it has one at the level that is on.
-pub fn log(event: &Event, settings: &Settings) {
+/// Writes the line for an event, if it has one at the level that is on; that of a call waits in
+/// `calls` for others.
+pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
     let trunk = |id| trunk_name(Some(settings), id);
     match event {
-        Event::CallSetUp(call) => log_call(call, trunk(call.trunk)),
+        Event::CallSetUp(call) => {
+            if tracing::enabled!(tracing::Level::INFO) {
+                calls.add(call, trunk(call.trunk));
+            }
+        }
         Event::Health { peer, was, is, why } => {
             let (was, state) = (was.word(), is.word());
             match is {
@@ -92,33 +92,4 @@ pub fn log(event: &Event, settings: &Settings) {
         Event::Probe { peer, status } => trace!(%peer, ?status, "probe"),
         Event::Retransmitted | Event::OversizedDatagram | Event::Parked | Event::Load(_) => {}
     }
-}
-
-/// The one line of a call: what it was, how it ended, and where it was tried.
-fn log_call(call: &CallRecord, trunk: &str) {
-    let mut path = String::new();
-    for attempt in &call.attempts {
-        let space = if path.is_empty() { "" } else { " " };
-        // Writing to a String does not fail.
-        let _ = write!(path, "{space}{}=", attempt.peer);
-        let _ = match attempt.outcome {
-            Some(outcome) => write!(path, "{outcome}"),
-            None => write!(path, "running"),
-        };
-    }
-    info!(
-        call_id = mask::printable(&call.call_id),
-        from = mask::number(&call.from),
-        to = mask::number(&call.to),
-        source = %call.source,
-        direction = call.direction.word(),
-        trunk,
-        status = call.status,
-        own = call.own,
-        why = call.why,
-        ring_ms = call.first_ring.map(|ring| ring.as_millis() as u64),
-        ms = call.took.as_millis() as u64,
-        attempts = path,
-        "call"
-    );
 }

@@ -9,24 +9,26 @@ const SHOWN_MAX: usize = 128;
 /// A user part or called number: the first three and the last two characters stay ("+15****00").
 /// Of one too short for that, only the last two, or nothing.
 pub fn number(text: &str) -> String {
-    let clean = printable(text);
-    let count = clean.chars().count();
+    let mut out = String::new();
+    push_number(&mut out, text);
+    out
+}
+
+/// [`number`], at the end of a line.
+pub(crate) fn push_number(out: &mut String, text: &str) {
+    let count = text.chars().take(SHOWN_MAX).count();
     let (head, tail) = match count {
         0..=4 => (0, 0),
         5..=7 => (0, 2),
         _ => (3, 2),
     };
-    clean
-        .chars()
-        .enumerate()
-        .map(|(at, c)| {
-            if at < head || at >= count - tail {
-                c
-            } else {
-                '*'
-            }
-        })
-        .collect()
+    out.extend(shown(text).enumerate().map(|(at, c)| {
+        if at < head || at >= count - tail {
+            c
+        } else {
+            '*'
+        }
+    }));
 }
 
 /// A sentence that may quote a number somewhere: every longer run of digits is masked.
@@ -48,6 +50,15 @@ pub fn sentence(text: &str) -> String {
 
 /// A stranger's text without anything but printable ASCII, and not too long.
 pub fn printable(text: &str) -> String {
+    shown(text).collect()
+}
+
+/// [`printable`], at the end of a line.
+pub(crate) fn push_printable(out: &mut String, text: &str) {
+    out.extend(shown(text));
+}
+
+fn shown(text: &str) -> impl Iterator<Item = char> + '_ {
     let plain = |c: char| {
         if c.is_ascii_graphic() || c == ' ' {
             c
@@ -55,7 +66,7 @@ pub fn printable(text: &str) -> String {
             '?'
         }
     };
-    text.chars().take(SHOWN_MAX).map(plain).collect()
+    text.chars().take(SHOWN_MAX).map(plain)
 }
 
 fn flush(run: &mut String, out: &mut String) {

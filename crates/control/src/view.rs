@@ -33,9 +33,16 @@ struct Inner {
     routing: Option<Arc<Routing>>,
     places: Vec<PlaceStatus>,
     health: HashMap<Peer, (HealthState, &'static str)>,
-    calls: VecDeque<CallShown>,
+    calls: VecDeque<CallKept>,
     listening: bool,
     draining: bool,
+}
+
+/// A call as it was told: it is put into words when somebody asks, which is far rarer than a call.
+struct CallKept {
+    record: Box<CallRecord>,
+    trunk: Box<str>,
+    ended_at: SystemTime,
 }
 
 /// One place as `/targets` shows it.
@@ -147,22 +154,23 @@ impl View {
     }
 
     /// Something happened.
-    pub(crate) fn record(&self, event: &Event) {
+    pub(crate) fn record(&self, event: Event) {
         match event {
             Event::Health { peer, is, why, .. } => {
-                self.lock().health.insert(*peer, (*is, why));
+                self.lock().health.insert(peer, (is, why));
             }
-            Event::CallSetUp(call) => {
+            Event::CallSetUp(record) => {
                 let mut inner = self.lock();
-                let settings = inner
-                    .routing
-                    .as_ref()
-                    .map(|routing| routing.settings().clone());
-                let shown = shown(call, settings.as_deref());
+                let settings = inner.routing.as_ref().map(|routing| &**routing.settings());
+                let kept = CallKept {
+                    trunk: trunk_name(settings, record.trunk).into(),
+                    ended_at: SystemTime::now(),
+                    record,
+                };
                 if inner.calls.len() == CALLS_MAX {
                     inner.calls.pop_front();
                 }
-                inner.calls.push_back(shown);
+                inner.calls.push_back(kept);
             }
             Event::Rejected { .. }
             | Event::Dropped { .. }
@@ -292,7 +300,7 @@ impl View {
 
     /// The last calls, newest first, for `/calls`.
     pub fn calls(&self) -> Vec<CallShown> {
-        self.lock().calls.iter().rev().cloned().collect()
+        self.lock().calls.iter().rev().map(shown).collect()
     }
 
     /// A view that a panicking thread left behind is still worth reading.
@@ -390,10 +398,8 @@ fn peer(candidate: &Candidate) -> Peer {
     }
 }
 
-fn shown(call: &CallRecord, settings: Option<&Settings>) -> CallShown {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+fn shown(kept: &CallKept) -> CallShown {
+    let call = &kept.record;
     let attempt = |attempt: &AttemptRecord| AttemptShown {
         peer: attempt.peer.to_string(),
         outcome: attempt
@@ -403,13 +409,16 @@ fn shown(call: &CallRecord, settings: Option<&Settings>) -> CallShown {
         took: attempt.took.as_secs_f64(),
     };
     CallShown {
-        ended_at: now,
+        ended_at: kept
+            .ended_at
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
         call_id: mask::printable(&call.call_id),
         from: mask::number(&call.from),
         to: mask::number(&call.to),
         source: call.source.to_string(),
         direction: call.direction.word(),
-        trunk: trunk_name(settings, call.trunk).into(),
+        trunk: kept.trunk.clone(),
         status: call.status,
         own: call.own,
         why: call.why,

@@ -11,7 +11,9 @@ use tokio::{
     sync::mpsc,
     task::JoinHandle,
 };
-use trunkline_control::{Control, ControlHandle, ControlSettings, NetCounts, testdns::TestDns};
+use trunkline_control::{
+    Control, ControlHandle, ControlSettings, LineFormat, NetCounts, testdns::TestDns,
+};
 use trunkline_proxy::{
     AskId, Event, Hop, ListenerId, Routing,
     event::{AttemptRecord, CallRecord, Direction, HealthState, Outcome, Peer},
@@ -43,6 +45,7 @@ async fn running() -> Running {
         dns_servers: vec![dns.addr()],
         dns_timeout: Duration::from_millis(500),
         pace: fast(),
+        line_format: LineFormat::default(),
     };
     let (control, routing) = soon(Control::new(settings, with_trunk("edge.test", "pbx.test")))
         .await

@@ -11,7 +11,7 @@ use tokio::{
     sync::mpsc,
 };
 use trunkline_control::{
-    Control, ControlSettings, NetCounts,
+    Control, ControlSettings, LineFormat, NetCounts,
     testdns::{Fault, TestDns},
 };
 use trunkline_proxy::{
@@ -37,6 +37,7 @@ async fn running(places: &[Place]) -> Running {
         dns_servers: vec![dns.addr()],
         dns_timeout: Duration::from_millis(300),
         pace: fast(),
+        line_format: LineFormat::default(),
     };
     let (control, _) = soon(Control::new(control, settings(places))).await.unwrap();
     let (questions, asked) = mpsc::channel(8);

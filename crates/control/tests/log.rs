@@ -9,7 +9,7 @@ use std::{
 };
 
 use common::with_trunk;
-use trunkline_control::log::log;
+use trunkline_control::{CallLines, LineFormat, log::log};
 use trunkline_proxy::{
     Event, Hop, ListenerId,
     event::{AttemptRecord, CallRecord, Direction, HealthState, Outcome, Peer},
@@ -45,9 +45,13 @@ fn logged(level: tracing::Level, events: &[Event]) -> String {
         .with_writer(move || writer.clone())
         .finish();
     let settings = with_trunk("127.0.0.1", "127.0.0.2");
+    let mut calls = CallLines::new(LineFormat::Text);
     tracing::subscriber::with_default(subscriber, || {
-        events.iter().for_each(|event| log(event, &settings));
+        events
+            .iter()
+            .for_each(|event| log(event, &settings, &mut calls));
     });
+    calls.flush(&mut lines.clone());
     let bytes = lines.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
 }
@@ -150,4 +154,67 @@ fn no_line_at_any_level_shows_a_whole_number_or_lets_a_stranger_write_lines() {
     }
     assert!(!lines.contains('\u{1b}'), "{lines}");
     assert!(lines.contains("192.0.2.9"), "hosts are shown: {lines}");
+}
+
+/// What `tracing` would write for the same fields, so that a reader of the log sees one format.
+#[test]
+fn the_line_of_a_call_looks_like_every_other_line() {
+    let call = call();
+    let Event::CallSetUp(record) = &call else {
+        unreachable!("it is one")
+    };
+    for format in [LineFormat::Text, LineFormat::Json] {
+        let theirs = Lines::default();
+        let writer = theirs.clone();
+        let lines = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_target(false)
+            .with_writer(move || writer.clone());
+        let tell = || {
+            tracing::info!(
+                call_id = "a84b4c76?[31m?forged=\"line\"",
+                from = "+12*******30",
+                to = "+18*******12",
+                source = %record.source,
+                direction = "termination",
+                trunk = "acme",
+                status = 200,
+                own = false,
+                why = "",
+                ring_ms = 4020,
+                ms = 6000,
+                attempts = "udp:192.0.2.1:5060=silent udp:192.0.2.2:5060=200",
+                "call"
+            );
+        };
+        match format {
+            LineFormat::Text => tracing::subscriber::with_default(lines.finish(), tell),
+            LineFormat::Json => {
+                let lines = lines.json().flatten_event(true).finish();
+                tracing::subscriber::with_default(lines, tell);
+            }
+        }
+        let mut ours = Vec::new();
+        let mut calls = CallLines::new(format);
+        calls.add(record, "acme");
+        calls.flush(&mut ours);
+        let ours = String::from_utf8(ours).unwrap();
+        let theirs = String::from_utf8(theirs.0.lock().unwrap().clone()).unwrap();
+        match format {
+            LineFormat::Text => {
+                let (stamp, rest) = ours.split_at(27);
+                assert_eq!(rest, &theirs[27..]);
+                assert!(stamp.starts_with("20") && stamp.ends_with('Z'), "{stamp}");
+            }
+            LineFormat::Json => {
+                let fields = |text: &str| -> serde_json::Value {
+                    let mut value: serde_json::Value = serde_json::from_str(text).unwrap();
+                    assert!(value["timestamp"].as_str().unwrap().ends_with('Z'));
+                    value["timestamp"] = "".into();
+                    value
+                };
+                assert_eq!(fields(&ours), fields(&theirs));
+            }
+        }
+    }
 }

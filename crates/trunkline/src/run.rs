@@ -7,8 +7,10 @@ use tokio::{
     sync::mpsc,
 };
 use tracing::{error, info, warn};
-use trunkline_config::{ControlFile, Diagnostic, Loaded};
-use trunkline_control::{Control, ControlHandle, ControlSettings, NetCounts, Pace, View};
+use trunkline_config::{ControlFile, Diagnostic, Loaded, LogFormat};
+use trunkline_control::{
+    Control, ControlHandle, ControlSettings, LineFormat, NetCounts, Pace, View,
+};
 use trunkline_net::{Bound, Command, NetLimits, NetStats};
 use trunkline_proxy::{AskId, Clock, Proxy, Seed, Settings, ShardId, Shared};
 
@@ -99,6 +101,10 @@ impl Service {
             dns_servers: control_file.dns_servers.clone(),
             dns_timeout: control_file.dns_timeout,
             pace,
+            line_format: match control_file.log_format {
+                LogFormat::Text => LineFormat::Text,
+                LogFormat::Json => LineFormat::Json,
+            },
         };
         let (control, routing) = Control::new(control_settings, Arc::clone(&settings)).await?;
         let (admin, handle) = (control.admin_addr(), control.handle());
