@@ -59,22 +59,25 @@ struct Row {
 /// Measures, prints a table for each rate, and returns it for the file.
 pub fn run(options: &Options, site: &Site) -> Result<Value, Failure> {
     let mut rates = Vec::new();
-    for rate in &options.rates {
-        let plan = options.plan(*rate);
-        let mut rows: Vec<Row> = options
-            .only
-            .iter()
-            .map(|system| Row {
-                system: *system,
-                turns: Vec::new(),
-            })
-            .collect();
+    let systems = options.systems(&[
+        System::Kamailio,
+        System::Trunkline,
+        System::Relay,
+        System::KamailioStateless,
+    ]);
+    for rate in options.rates(&[500.0, 2_000.0, 5_000.0]) {
+        let plan = options.plan(rate);
+        let row = |system: &System| Row {
+            system: *system,
+            turns: Vec::new(),
+        };
+        let mut rows: Vec<Row> = systems.iter().map(row).collect();
         for _ in 0..options.passes {
             for row in &mut rows {
                 row.turns.push(Turn::take(row.system, site, &plan)?);
             }
         }
-        print(options, *rate, &rows);
+        print(options, rate, &rows);
         rates.push(json!({
             "rate": rate,
             "systems": rows.iter().map(|row| row.json(&rows)).collect::<Vec<_>>(),

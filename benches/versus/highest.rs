@@ -29,7 +29,13 @@ struct Found {
 /// Searches for each system in turn, prints and returns what was found.
 pub fn run(options: &Options, site: &Site) -> Result<Value, Failure> {
     let mut found: Vec<(System, Vec<Found>)> = Vec::new();
-    found.extend(options.only.iter().map(|system| (*system, Vec::new())));
+    let systems = options.systems(&[
+        System::Kamailio,
+        System::Trunkline,
+        System::Relay,
+        System::KamailioStateless,
+    ]);
+    found.extend(systems.iter().map(|system| (*system, Vec::new())));
     for pass in 1..=options.passes {
         for (system, found) in &mut found {
             println!("\npass {pass}, {}", system.name());
@@ -71,6 +77,15 @@ pub fn run(options: &Options, site: &Site) -> Result<Value, Failure> {
         }));
     }
     Ok(json!({ "mode": "highest", "systems": systems }))
+}
+
+/// The system's highest rate, as it was given or as it is found.
+pub fn of(system: System, options: &Options, site: &Site) -> Result<f64, Failure> {
+    if let Some(capacity) = options.capacity {
+        return Ok(capacity);
+    }
+    println!("\nthe highest rate of {}", system.name());
+    Ok(search(system, options, site)?.rate.max(1.0))
 }
 
 fn search(system: System, options: &Options, site: &Site) -> Result<Found, Failure> {

@@ -57,6 +57,12 @@ impl Histogram {
         self.max()
     }
 
+    /// How many are certainly above.
+    pub fn above(&self, limit: Duration) -> u64 {
+        let limit = bucket(limit.as_nanos() as u64);
+        self.buckets.iter().skip(limit + 1).sum()
+    }
+
     /// Lines with a bar for each doubling that something fell into.
     pub fn picture(&self) -> String {
         let mut doublings: Vec<(u64, u64)> = Vec::new();

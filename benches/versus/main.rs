@@ -3,13 +3,16 @@
 
 mod cost;
 mod cpu;
+mod flood;
 mod highest;
 mod histogram;
 mod load;
 mod options;
+mod overload;
 mod relay;
 mod report;
 mod server;
+mod soak;
 mod sys;
 
 use std::process::ExitCode;
@@ -39,11 +42,14 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     })?;
     sys::exact_timers()?;
     report::preamble(options, &site, outranking.granted);
-    let json = if options.highest {
-        highest::run(options, &site)?
-    } else {
-        cost::run(options, &site)?
+    let measure = match options {
+        Options { highest: true, .. } => highest::run,
+        Options { overload: true, .. } => overload::run,
+        Options { flood: true, .. } => flood::run,
+        Options { soak: Some(_), .. } => soak::run,
+        _ => cost::run,
     };
+    let json = measure(options, &site)?;
     report::write(options, &json)?;
     Ok(())
 }

@@ -13,23 +13,42 @@ use crate::{
 #[derive(Parser, Clone, Debug)]
 #[command(name = "versus")]
 pub struct Options {
-    /// Calls a second to measure at
-    #[arg(long, value_delimiter = ',', default_values_t = [500.0, 2000.0, 5000.0])]
+    /// Calls a second to measure at; 500, 2000 and 5000 unless a mode says otherwise
+    #[arg(long, value_delimiter = ',')]
     pub rates: Vec<f64>,
 
-    /// The highest rate on its cores that each system carries with fewer than 0.1 % of calls in which
-    /// anything was sent twice, instead of costs
-    #[arg(long)]
+    /// Instead of costs: the highest rate on its cores that each system carries with fewer than
+    /// 0.1 % of calls in which anything was sent twice
+    #[arg(long, group = "mode")]
     pub highest: bool,
+
+    /// Instead of costs: twice the highest rate is offered; what is accepted, what is refused, how fast
+    #[arg(long, group = "mode")]
+    pub overload: bool,
+
+    /// Instead of costs: beside calls at a quarter of the highest rate, five times as many datagrams
+    /// of a stranger as the highest rate has calls
+    #[arg(long, group = "mode")]
+    pub flood: bool,
+
+    /// Instead of costs: latencies in so many seconds at half of Kamailio's highest rate
+    #[arg(long, group = "mode", value_name = "SECONDS")]
+    pub soak: Option<f64>,
+
+    /// Trunkline over TCP beside itself over UDP: short for --only trunkline,trunkline-tcp
+    #[arg(long, conflicts_with = "only")]
+    pub tcp: bool,
+
+    /// The highest rate, if it is known; otherwise --overload, --flood and --soak search for it
+    #[arg(long, value_name = "CALLS")]
+    pub capacity: Option<f64>,
 
     /// Latencies as a picture, too
     #[arg(long)]
     pub histogram: bool,
 
-    /// Systems, in the order in which they take turns
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [
-        System::Kamailio, System::Trunkline, System::Relay, System::KamailioStateless,
-    ])]
+    /// Systems, in the order in which they take turns; all that the mode makes sense for
+    #[arg(long, value_delimiter = ',', value_enum)]
     pub only: Vec<System>,
 
     /// How often each system has its turn
@@ -87,13 +106,32 @@ pub struct Options {
 }
 
 impl Options {
+    /// The systems: those that were asked for, or these.
+    pub fn systems(&self, usual: &[System]) -> Vec<System> {
+        match (self.only.is_empty(), self.tcp) {
+            (_, true) => vec![System::Trunkline, System::TrunklineTcp],
+            (true, false) => usual.to_vec(),
+            (false, false) => self.only.clone(),
+        }
+    }
+
+    /// The rates: those that were asked for, or these.
+    pub fn rates(&self, usual: &[f64]) -> Vec<f64> {
+        if self.rates.is_empty() {
+            usual.to_vec()
+        } else {
+            self.rates.clone()
+        }
+    }
+
     /// How servers are run.
     pub fn site(&self) -> Result<Site, Box<dyn std::error::Error>> {
         let own = std::env::current_exe()?;
         let beside = own.with_file_name("trunkline");
         let trunkline = self.trunkline.clone().unwrap_or(beside);
-        let wanted = |system| self.only.contains(&system);
-        if !trunkline.exists() && (wanted(System::Trunkline) || wanted(System::TrunklineTcp)) {
+        let systems = self.systems(&[System::Trunkline]);
+        let wanted = [System::Trunkline, System::TrunklineTcp];
+        if !trunkline.exists() && systems.iter().any(|it| wanted.contains(it)) {
             let trunkline = trunkline.display();
             return Err(
                 format!("there is no {trunkline}: build it, or say --trunkline FILE").into(),
@@ -123,6 +161,7 @@ impl Options {
             measure: Duration::from_secs_f64(self.seconds),
             arrivals: self.arrivals,
             spin: self.spin,
+            flood: 0.0,
         }
     }
 }

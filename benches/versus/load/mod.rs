@@ -12,6 +12,7 @@ pub mod line;
 pub mod message;
 mod peers;
 mod score;
+mod stranger;
 
 use std::{
     io,
@@ -27,6 +28,7 @@ use line::{Line, Role};
 use message::CallerScript;
 use peers::{Peers, Visit};
 pub use score::{Problem, Score};
+use stranger::Stranger;
 
 /// The peers' addresses.
 const CALLER: [u8; 4] = [127, 0, 0, 1];
@@ -73,6 +75,9 @@ pub struct Plan {
     /// Time that is.
     pub measure: Duration,
     pub arrivals: Arrivals,
+    /// Datagrams a second from somebody whom the server does not know, besides the calls and only in
+    /// the measured time.
+    pub flood: f64,
     /// Never sleep, so that the server never has to wake us.
     pub spin: bool,
 }
@@ -163,6 +168,7 @@ impl Bound {
             }
         }
         Ok(Load {
+            stranger: Stranger::new(server)?,
             lines,
             listeners,
             peers: Peers {
@@ -189,6 +195,7 @@ fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
 
 /// A load that can run again and again against one server.
 pub struct Load {
+    stranger: Stranger,
     lines: Vec<Line>,
     listeners: Vec<(usize, TcpListener)>,
     peers: Peers,
@@ -210,6 +217,7 @@ impl Load {
                     warm: Duration::ZERO,
                     measure: Duration::from_millis(100),
                     arrivals: Arrivals::Even,
+                    flood: 0.0,
                     spin: false,
                 },
                 &mut |_| {},
@@ -252,10 +260,15 @@ impl Load {
             if !ended {
                 self.place(&mut pace, now, began);
             }
+            let flooding = began && !ended && plan.flood > 0.0;
+            if flooding {
+                let due = (now - measured) as f64 / 1e9 * plan.flood;
+                self.peers.score.flooded += self.stranger.flood(due as u64);
+            }
             self.send_again(now);
             self.lines.iter_mut().for_each(Line::flush);
 
-            let most = match plan.spin {
+            let most = match plan.spin || flooding {
                 true => Duration::ZERO,
                 false => self.idle_time(now, if ended { end + AFTER } else { pace.due }),
             };

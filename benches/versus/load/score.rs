@@ -38,6 +38,8 @@ pub struct Score {
     pub late: Histogram,
     /// Datagrams that our own system did not take.
     pub unsent: u64,
+    /// A stranger's datagrams that our own system took.
+    pub flooded: u64,
     /// How long was measured.
     pub measured: Duration,
     /// Our own processor time in it.
