@@ -16,7 +16,7 @@ const TIMES: f64 = 5.0;
 /// Measures each system with and without the flood, prints and returns both.
 pub fn run(options: &Options, site: &Site) -> Result<Value, Failure> {
     let mut rows = Vec::new();
-    for system in options.systems(&[System::Trunkline, System::Kamailio]) {
+    for system in options.systems(&[System::Trunkline, System::Kamailio, System::Relay]) {
         let capacity = highest::of(system, options, site)?;
         for rate in options.rates(&[capacity / 4.0]) {
             let calm = options.plan(rate);

@@ -41,6 +41,9 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         )
     })?;
     sys::exact_timers()?;
+    if options.realtime {
+        sys::real_time().map_err(|error| format!("--realtime wants root: {error}"))?;
+    }
     report::preamble(options, &site, outranking.granted);
     let measure = match options {
         Options { highest: true, .. } => highest::run,

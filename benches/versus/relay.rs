@@ -1,5 +1,6 @@
 //! The floor: a process that passes datagrams on and reads none of them. What the caller sends goes
-//! to the callees in turn, everything else to the caller. One socket, one blocking loop.
+//! to the callees in turn, what they send to the caller, and what a stranger sends to nobody. One
+//! socket, one blocking loop.
 
 use std::{
     io,
@@ -21,7 +22,7 @@ pub fn run(addresses: &[String]) -> io::Result<()> {
     };
     let socket = UdpSocket::bind(own)?;
     SockRef::from(&socket).set_recv_buffer_size(4 << 20)?;
-    let mut callees = callees.iter().cycle();
+    let mut turn = callees.iter().cycle();
     let mut buffer = vec![0; 65_536];
     loop {
         // Errors are those of ICMP, about datagrams before: nobody to tell here.
@@ -29,9 +30,9 @@ pub fn run(addresses: &[String]) -> io::Result<()> {
             continue;
         };
         let to = if from == *caller {
-            callees.next()
+            turn.next()
         } else {
-            Some(caller)
+            callees.contains(&from).then_some(caller)
         };
         if let Some(to) = to {
             let _ = socket.send_to(&buffer[..length], to);
