@@ -2,7 +2,11 @@
 
 pub mod budget;
 pub mod callgrind;
+pub mod cpu;
+pub mod histogram;
+pub mod load;
 pub mod peers;
+pub mod sys;
 pub mod world;
 
 use std::{net::SocketAddr, path::Path, sync::Arc};

@@ -1,38 +1,20 @@
-//! Whole calls through real sockets: a caller, a shard with the real proxy, a callee, all on
-//! loopback. The caller is open-loop: it places calls by the clock, whatever comes back.
+//! Whole calls through real sockets: the load of [`trunkline_benches::load`] and one shard with the real
+//! proxy, in one process, on loopback. Quicker to start than `versus/run` and without control, so the
+//! figure is the shard's alone.
 //!
 //! ```text
-//! cargo bench -p trunkline-benches --bench loopback -- [--wire | --bare | --stranger] [--tcp] [--seconds N] [RATE...]
+//! cargo bench -p trunkline-benches --bench loopback -- [--wire] [--tcp] [--seconds N] [RATE...]
 //! ```
 //!
-//! A call is INVITE, 100, 180, 200, ACK, BYE, 200: six messages into the shard and seven out. The
-//! processor time is that of the shard's thread alone; caller and callee need about as much again,
-//! so on few cores they are the first to be too slow.
-//!
-//! - `--wire` puts a brain in the proxy's place that only passes messages on (six in, six out): the
-//!   difference is what deciding costs.
-//! - `--bare` puts a thread with one blocking UDP socket in the shard's place that does the same: the
-//!   difference to `--wire` is what the loop costs.
-//! - `--stranger` calls from an address that nobody allowed: no call is done, and the cost is that of
-//!   one INVITE dropped.
+//! `--wire` puts a brain in the proxy's place that only passes messages on (six in, six out): the
+//! difference is what deciding costs.
 
 mod support;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use support::{
-    callee::callee,
-    caller::{Caller, Score},
-    line::Line,
-    shard::{Brain, Rig, thread_time},
-};
+use support::shard::{Brain, Rig, thread_time};
+use trunkline_benches::load::{Arrivals, Bound, Carrier, Mark, Plan, Score};
 use trunkline_sip::Transport;
 
 fn main() {
@@ -44,24 +26,25 @@ fn main() {
         options.seconds
     );
     println!(
-        "{:>9} {:>9} {:>7} {:>14} {:>10} {:>10}",
-        "offered/s", "done/s", "lost", "shard us/call", "p50 us", "p99 us"
+        "{:>9} {:>9} {:>7} {:>14} {:>10} {:>10} {:>6}",
+        "offered/s", "done/s", "lost", "shard us/call", "p50 us", "p99 us", "load"
     );
     for rate in &options.rates {
-        let score = run(&options, *rate);
+        let (score, shard) = run(&options, *rate);
         println!(
-            "{:>9} {:>9.0} {:>7} {:>14.1} {:>10} {:>10}",
+            "{:>9} {:>9.0} {:>7} {:>14.1} {:>10} {:>10} {:>5.0}%{}",
             rate,
-            score.done as f64 / score.took.as_secs_f64(),
-            score.placed - score.done,
-            score.shard.as_secs_f64() * 1e6
-                / if options.stranger {
-                    score.placed
-                } else {
-                    score.done.max(1)
-                } as f64,
-            score.percentile(50),
-            score.percentile(99),
+            score.done as f64 / score.measured.as_secs_f64(),
+            score.lost,
+            shard.as_secs_f64() * 1e6 / score.ended.max(1) as f64,
+            score.ringing.quantile(0.5).as_micros(),
+            score.ringing.quantile(0.99).as_micros(),
+            score.load_share() * 100.0,
+            if score.fell_behind() {
+                " fell behind"
+            } else {
+                ""
+            }
         );
     }
 }
@@ -69,7 +52,6 @@ fn main() {
 struct Options {
     brain: Brain,
     transport: Transport,
-    stranger: bool,
     seconds: u64,
     rates: Vec<u64>,
 }
@@ -79,7 +61,6 @@ impl Options {
         let mut options = Options {
             brain: Brain::Proxy,
             transport: Transport::Udp,
-            stranger: false,
             seconds: 3,
             rates: Vec::new(),
         };
@@ -87,9 +68,7 @@ impl Options {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--wire" => options.brain = Brain::Wire,
-                "--bare" => options.brain = Brain::Bare,
                 "--tcp" => options.transport = Transport::Tcp,
-                "--stranger" => options.stranger = true,
                 "--seconds" => {
                     let seconds = arguments.next().and_then(|value| value.parse().ok());
                     options.seconds = seconds.unwrap_or_else(|| usage("--seconds wants a number"));
@@ -102,11 +81,8 @@ impl Options {
                 },
             }
         }
-        if options.brain == Brain::Bare && options.transport != Transport::Udp {
-            usage("--bare speaks UDP only");
-        }
         match (options.rates.is_empty(), measure) {
-            (true, true) => options.rates = vec![100, 1_000, 2_000, 4_000],
+            (true, true) => options.rates = vec![100, 1_000, 2_000, 5_000],
             // A test only wants to know whether it works.
             (true, false) => (options.seconds, options.rates) = (1, vec![50]),
             (false, _) => {}
@@ -116,63 +92,36 @@ impl Options {
 }
 
 fn usage(fault: &str) -> ! {
-    eprintln!(
-        "{fault}\nusage: loopback [--wire | --bare | --stranger] [--tcp] [--seconds N] [CALLS-PER-SECOND...]"
-    );
+    eprintln!("{fault}\nusage: loopback [--wire] [--tcp] [--seconds N] [CALLS-PER-SECOND...]");
     std::process::exit(2)
 }
 
-/// One rate, from start to the last answer.
-fn run(options: &Options, rate: u64) -> Score {
-    let stop = Arc::new(AtomicBool::new(false));
-    let callee = callee(options.transport, Arc::clone(&stop));
-    let rig = Rig::start(options.brain, options.transport, callee.address);
-    let from = if options.stranger {
-        "127.0.0.9:0"
-    } else {
-        "127.0.0.1:0"
+/// One rate, from start to the last answer; what the calls came to, and the shard's processor time.
+fn run(options: &Options, rate: u64) -> (Score, Duration) {
+    let carrier = match options.transport {
+        Transport::Udp => Carrier::Udp,
+        _ => Carrier::Tcp(1),
     };
-    let line = Line::to(options.transport, from, rig.address);
-    let calls = rate * options.seconds;
-    let caller = Arc::new(Caller::new(line, calls as usize));
-
-    let listener = thread::spawn({
-        let (caller, stop) = (Arc::clone(&caller), Arc::clone(&stop));
-        move || caller.listen(&stop)
+    let bound = Bound::new(carrier).expect("loopback can be bound");
+    let callee = bound.targets().expect("bound")[0];
+    let rig = Rig::start(options.brain, options.transport, callee);
+    let mut load = bound.connect(rig.address).expect("the shard listens");
+    let plan = Plan {
+        rate: rate as f64,
+        warm: Duration::from_millis(500),
+        measure: Duration::from_secs(options.seconds),
+        arrivals: Arrivals::Random,
+        flood: 0.0,
+        spin: false,
+    };
+    let (mut before, mut after) = (Duration::ZERO, Duration::ZERO);
+    let score = load.run(&plan, &mut |mark| {
+        *match mark {
+            Mark::MeasureBegins => &mut before,
+            Mark::MeasureEnds => &mut after,
+        } = thread_time("shard-0");
     });
-    let before = thread_time("shard-0");
-    let began = Instant::now();
-    let mut placed = 0;
-    while placed < calls {
-        let due = (began.elapsed().as_secs_f64() * rate as f64) as u64;
-        while placed < due.min(calls) {
-            caller.place(placed as usize);
-            placed += 1;
-        }
-        thread::sleep(Duration::from_micros(200));
-    }
-    let took = began.elapsed();
-    if !options.stranger {
-        wait_for(&caller.done, calls, Duration::from_secs(3));
-    }
-    let shard = thread_time("shard-0") - before;
-    stop.store(true, Ordering::Relaxed);
-    let delays = listener.join().expect("the caller's thread lives");
-    callee.thread.join().expect("the callee's thread lives");
+    drop(load);
     rig.stop();
-    Score::new(
-        placed,
-        caller.done.load(Ordering::Relaxed),
-        took,
-        shard,
-        delays,
-    )
-}
-
-/// Waits until the counter has this value, or so long.
-fn wait_for(counter: &AtomicU64, value: u64, most: Duration) {
-    let until = Instant::now() + most;
-    while counter.load(Ordering::Relaxed) < value && Instant::now() < until {
-        thread::sleep(Duration::from_millis(5));
-    }
+    (score, after.saturating_sub(before))
 }

@@ -1,7 +1,7 @@
 //! The shard under test, with a configuration of one carrier.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -25,8 +25,6 @@ pub enum Brain {
     Proxy,
     /// Passes messages on.
     Wire,
-    /// Passes messages on with neither shard nor loop: the least that one thread can cost.
-    Bare,
 }
 
 impl Brain {
@@ -35,7 +33,6 @@ impl Brain {
         match self {
             Brain::Proxy => "the proxy",
             Brain::Wire => "a shard that passes on only",
-            Brain::Bare => "a bare socket that passes on",
         }
     }
 }
@@ -44,16 +41,13 @@ impl Brain {
 pub struct Rig {
     /// Where it listens.
     pub address: SocketAddr,
-    commands: Option<tokio::sync::mpsc::Sender<Command>>,
+    commands: tokio::sync::mpsc::Sender<Command>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Rig {
     /// A shard at 127.0.0.3 between 127.0.0.1, who calls, and the callee.
     pub fn start(brain: Brain, transport: Transport, callee: SocketAddr) -> Rig {
-        if brain == Brain::Bare {
-            return Rig::bare(callee);
-        }
         // The port must be known before the proxy is: it is what Via and Record-Route show.
         let bound = Bound::bind(&[listener(transport, ([127, 0, 0, 3], 0).into())])
             .expect("loopback can be bound");
@@ -88,49 +82,16 @@ impl Rig {
         let reader = thread::spawn(move || while events.blocking_recv().is_some() {});
         Rig {
             address,
-            commands: Some(commands),
+            commands,
             threads: vec![thread, reader],
-        }
-    }
-
-    /// An empty datagram ends it.
-    fn bare(callee: SocketAddr) -> Rig {
-        let socket = UdpSocket::bind("127.0.0.3:0").expect("loopback can be bound");
-        let address = socket.local_addr().expect("bound");
-        let pass_on = move || {
-            let mut buffer = vec![0; 65_535];
-            let mut caller = None;
-            while let Ok((length @ 1.., from)) = socket.recv_from(&mut buffer) {
-                let to = if from == callee {
-                    caller
-                } else {
-                    {
-                        caller = Some(from);
-                        Some(callee)
-                    }
-                };
-                let _ = to.map(|to| socket.send_to(&buffer[..length], to));
-            }
-        };
-        let thread = thread::Builder::new().name("shard-0".into()).spawn(pass_on);
-        Rig {
-            address,
-            commands: None,
-            threads: vec![thread.expect("a thread starts")],
         }
     }
 
     /// Ends it.
     pub fn stop(self) {
-        match self.commands {
-            Some(commands) => commands
-                .blocking_send(Command::Stop)
-                .expect("the shard lives"),
-            None => {
-                let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound");
-                socket.send_to(b"", self.address).expect("sent");
-            }
-        }
+        self.commands
+            .blocking_send(Command::Stop)
+            .expect("the shard lives");
         for thread in self.threads {
             thread.join().expect("the shard did not panic");
         }

@@ -2,10 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    cpu::Spent,
+use trunkline_benches::{
+    cpu::{self, Spent},
     histogram::Histogram,
     load::{Mark, Plan, Score},
+};
+
+use crate::{
     options::Options,
     report::{Spread, spread},
     server::{Failure, Server, Site, System},
@@ -34,13 +37,13 @@ impl Turn {
             *match mark {
                 Mark::MeasureBegins => &mut before,
                 Mark::MeasureEnds => &mut after,
-            } = crate::cpu::tree(process);
+            } = cpu::tree(process);
         };
         let score = server.load.run(plan, &mut mark);
         Turn {
             score,
             spent: after.since(before),
-            resident: crate::cpu::resident(process),
+            resident: cpu::resident(process),
         }
     }
 

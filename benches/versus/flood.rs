@@ -1,11 +1,11 @@
 //! A stranger's flood: what a datagram of his costs, and whether configured peers' calls complete.
 
 use serde_json::{Value, json};
+use trunkline_benches::load::Plan;
 
 use crate::{
     cost::Turn,
     highest,
-    load::Plan,
     options::Options,
     server::{Failure, Site, System},
 };

@@ -2,24 +2,21 @@
 //! Method, results and how to read them are in `benches/README.md`.
 
 mod cost;
-mod cpu;
 mod flood;
 mod highest;
-mod histogram;
-mod load;
 mod options;
 mod overload;
 mod relay;
 mod report;
 mod server;
 mod soak;
-mod sys;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use options::Options;
+use trunkline_benches::sys;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();

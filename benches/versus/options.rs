@@ -3,11 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Parser;
+use trunkline_benches::load::{Arrivals, Plan};
 
-use crate::{
-    load::{Arrivals, Plan},
-    server::{Site, System},
-};
+use crate::server::{Site, System};
 
 /// Trunkline, Kamailio and a bare relay under the same load on loopback, in turn, in one run
 #[derive(Parser, Clone, Debug)]

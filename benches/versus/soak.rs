@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use trunkline_benches::load::Plan;
 
 use crate::{
     cost::Turn,
     highest,
-    load::Plan,
     options::Options,
     server::{Failure, Site, System},
 };

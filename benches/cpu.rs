@@ -12,6 +12,7 @@ pub struct Spent {
     pub total: Duration,
     /// Share of it in user space, in seconds of the clock's ticks (10 ms each): an estimate.
     pub user_ticks: f64,
+    /// The same of the kernel's work for it.
     pub system_ticks: f64,
 }
 

@@ -8,6 +8,7 @@ use crate::{cpu, histogram::Histogram};
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
+    /// The server is not there, or does not route.
     #[error("no call went through in {0:?}; look into the server's log, or keep it with --keep")]
     Silent(Duration),
 }

@@ -7,9 +7,9 @@
 //! to do, as real peers do; its own share of a core and how late it was with its calls are part of
 //! every result, since a load that cannot keep up measures itself.
 
-pub mod calls;
-pub mod line;
-pub mod message;
+mod calls;
+mod line;
+mod message;
 mod peers;
 mod score;
 mod stranger;
@@ -33,7 +33,7 @@ use stranger::Stranger;
 /// The peers' addresses.
 const CALLER: [u8; 4] = [127, 0, 0, 1];
 /// One for each target.
-pub const CALLEES: [[u8; 4]; 3] = [[127, 0, 0, 11], [127, 0, 0, 12], [127, 0, 0, 13]];
+const CALLEES: [[u8; 4]; 3] = [[127, 0, 0, 11], [127, 0, 0, 12], [127, 0, 0, 13]];
 
 /// Calls placed in one turn: what came back must be read now and then.
 const PLACED_A_TURN: usize = 32;
@@ -41,6 +41,7 @@ const PLACED_A_TURN: usize = 32;
 /// How messages travel.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Carrier {
+    /// Datagrams.
     Udp,
     /// Over this many connections of the caller; the server dials each callee as it likes.
     Tcp(usize),
@@ -74,6 +75,7 @@ pub struct Plan {
     pub warm: Duration,
     /// Time that is.
     pub measure: Duration,
+    /// How calls are spread in time.
     pub arrivals: Arrivals,
     /// Datagrams a second from somebody whom the server does not know, besides the calls and only in
     /// the measured time.
@@ -85,7 +87,9 @@ pub struct Plan {
 /// What begins in a run; for what must be read off at that very time.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Mark {
+    /// What is warming up is over.
     MeasureBegins,
+    /// Calls that are still open go on; no more are placed.
     MeasureEnds,
 }
 

@@ -60,7 +60,7 @@ impl Out {
 impl Line {
     /// Of datagrams.
     pub fn udp(role: Role, socket: UdpSocket) -> Line {
-        Line::new(role, Carrier::Udp(socket, Box::new(Inbox::new())))
+        Line::new(role, Carrier::Udp(socket, Box::default()))
     }
 
     /// Over a stream.

@@ -22,16 +22,17 @@ pub struct Inbox {
     filled: usize,
 }
 
-impl Inbox {
-    /// Empty.
-    pub fn new() -> Self {
+impl Default for Inbox {
+    fn default() -> Self {
         Inbox {
             room: vec![0; BATCH * DATAGRAM].into_boxed_slice(),
             lengths: [0; BATCH],
             filled: 0,
         }
     }
+}
 
+impl Inbox {
     /// The datagrams of the last call.
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         let rooms = self.room.chunks(DATAGRAM);
