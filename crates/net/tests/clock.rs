@@ -33,6 +33,7 @@ impl Brain for Sleeper {
             | Input::Answer { .. }
             | Input::Routing(_)
             | Input::PeerHealth(_)
+            | Input::Backlog(_)
             | Input::Drain => {}
         }
     }

@@ -1,6 +1,9 @@
 //! All requests in work, and the messages that wait for DNS before they are.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
 
 use trunkline_sip::Message;
 
@@ -17,6 +20,9 @@ use crate::{
 /// Messages that may wait for DNS at a time.
 const PARKED_MAX: usize = 1000;
 
+/// A request that lingers is kept for so long however many others come.
+const SETTLED_MIN: Duration = Duration::from_secs(5);
+
 /// Messages that wait for the same next hop, and who sent them.
 type Parked = Vec<(Hop, Box<[u8]>)>;
 
@@ -24,6 +30,8 @@ type Parked = Vec<(Hop, Box<[u8]>)>;
 #[derive(Default)]
 pub struct Contexts {
     pub(crate) slab: Slab<Context>,
+    /// Those that only linger, and since when: the first have lingered longest. Some have gone.
+    settled: VecDeque<(Slot, Instant)>,
     parked: HashMap<Place, Parked>,
 }
 
@@ -50,19 +58,61 @@ impl Contexts {
         };
         work(context, turn);
         if context.is_done() {
-            turn.engine.by_key.remove(&context.key);
-            if let Some(key) = context.unacked {
-                turn.engine.unacked.remove(&key);
+            self.forget(slot, turn);
+        } else if !context.settled && !context.is_busy() {
+            context.settled = true;
+            self.settled.push_back((slot, turn.now));
+        }
+        while let Some((slot, _)) = self.settled.front() {
+            if self.slab.get_mut(*slot).is_some() {
+                break;
             }
-            // Held to the end: what is heard late is evidence too.
-            let peers = context.attempts.iter().filter_map(|attempt| attempt.peer);
-            peers.for_each(|peer| turn.engine.health.release(peer));
-            self.slab.remove(slot);
+            self.settled.pop_front();
         }
         if self.slab.is_empty() {
+            self.settled.shrink_to(64);
             turn.engine.by_key.shrink_to(64);
             turn.engine.release_retired();
         }
+    }
+
+    /// Whether there is room for one more request. When `most` are in work, the one that has lingered
+    /// longest goes, if it is [`SETTLED_MIN`] ago that anybody waited for it: a copy that comes as late as
+    /// that is rarer than a caller is dear.
+    pub fn make_room(&mut self, most: u32, turn: &mut Turn<'_>) -> bool {
+        if self.len() < most {
+            return true;
+        }
+        while let Some((slot, since)) = self.settled.front().copied() {
+            if turn.now.saturating_duration_since(since) < SETTLED_MIN {
+                return false;
+            }
+            self.settled.pop_front();
+            // A late answer may have brought it to life again.
+            match self.slab.get_mut(slot) {
+                Some(context) if context.is_busy() => context.settled = false,
+                Some(_) => {
+                    self.forget(slot, turn);
+                    return true;
+                }
+                None => {}
+            }
+        }
+        false
+    }
+
+    fn forget(&mut self, slot: Slot, turn: &mut Turn<'_>) {
+        let Some(context) = self.slab.get_mut(slot) else {
+            return;
+        };
+        turn.engine.by_key.remove(&context.key);
+        if let Some(key) = context.unacked {
+            turn.engine.unacked.remove(&key);
+        }
+        // Held to the end: what is heard late is evidence too.
+        let peers = context.attempts.iter().filter_map(|attempt| attempt.peer);
+        peers.for_each(|peer| turn.engine.health.release(peer));
+        self.slab.remove(slot);
     }
 
     /// Keeps a message until DNS has answered for its next hop.

@@ -21,6 +21,7 @@ mod in_dialog;
 mod local;
 mod next_hop;
 pub mod outbox;
+pub mod pressure;
 pub mod proxy;
 pub mod question;
 mod rate;

@@ -70,6 +70,10 @@ pub enum Input<'a> {
     Routing(Arc<Routing>),
     /// Another shard has seen something of a candidate: its [`Effect::Share`](crate::Effect::Share).
     PeerHealth(News),
+    /// How long what is read now has waited, as well as whoever reads can tell: for one, since all
+    /// sockets were last found empty. Said once a turn at most, and once more when it is zero
+    /// again. See [`pressure`](crate::pressure).
+    Backlog(Duration),
     /// Take no new calls, finish what runs.
     Drain,
     /// `now` has reached [`Proxy::next_deadline`].
@@ -131,6 +135,7 @@ impl Proxy {
             Input::Answer { ask, answer } => self.on_answer(now, ask, answer, out),
             Input::Routing(routing) => self.on_routing(now, routing, out),
             Input::PeerHealth(news) => self.on_peer_health(now, news, out),
+            Input::Backlog(waited) => return self.engine.pressure.hear(now, waited),
             Input::Drain => self.engine.draining = true,
             Input::Deadline => self.on_deadline(now, out),
         }

@@ -27,6 +27,8 @@ pub enum Reject {
     Draining,
     /// A table is full.
     TooBusy,
+    /// The shard does not keep up.
+    Overload,
     /// A next hop's name has no address.
     Unresolvable,
 }
@@ -50,7 +52,7 @@ impl Reject {
             Reject::Loop => 482,
             Reject::TooManyHops => 483,
             Reject::Unresolvable => 502,
-            Reject::Draining | Reject::TooBusy => 503,
+            Reject::Draining | Reject::TooBusy | Reject::Overload => 503,
         }
     }
 
@@ -68,6 +70,7 @@ impl Reject {
             Reject::NoRoute => "No Route For This Number",
             Reject::Draining => "Shutting Down",
             Reject::TooBusy => "Too Busy",
+            Reject::Overload => "Overloaded",
             Reject::Unresolvable => "Next Hop Does Not Resolve",
         }
     }
@@ -86,6 +89,7 @@ impl Reject {
             Reject::NoRoute => "no_route",
             Reject::Draining => "draining",
             Reject::TooBusy => "too_busy",
+            Reject::Overload => "overload",
             Reject::Unresolvable => "unresolvable",
         }
     }

@@ -41,6 +41,14 @@ pub fn to_tag(engine: &Engine, request: &Message<'_>) -> [u8; 16] {
     tag
 }
 
+/// Whether an ACK acknowledges a final that [`stateless`] gave: its To tag is one that only we
+/// could have made of its Call-ID and branch.
+pub fn acknowledges_us(engine: &Engine, ack: &Message<'_>, to_tag: &[u8]) -> bool {
+    // Most tags can be told from ours without a hash.
+    let alike = to_tag.len() == 16 && to_tag.iter().all(|it| b"0123456789abcdef".contains(it));
+    alike && to_tag == crate::reply::to_tag(engine, ack)
+}
+
 /// Answers with one of our own codes. ACK is never answered.
 pub fn stateless(
     turn: &mut Turn<'_>,
@@ -64,6 +72,8 @@ pub fn stateless(
     match reject {
         Reject::MethodNotAllowed => headers.push(("Allow", forward::ALLOW.as_bytes())),
         Reject::Draining | Reject::TooBusy => headers.push(("Retry-After", RETRY_AFTER)),
+        // It is over in a moment: who asks again after five seconds has been away for too long.
+        Reject::Overload => headers.push(("Retry-After", b"1")),
         Reject::Malformed(_)
         | Reject::NotAllowed
         | Reject::TooManyHops

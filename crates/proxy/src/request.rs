@@ -84,6 +84,14 @@ impl Contexts {
                     context.on_retransmission(request, from, turn)
                 });
             }
+            (Method::Ack, None)
+                if facts
+                    .to_tag
+                    .is_some_and(|tag| reply::acknowledges_us(turn.engine, request, tag)) =>
+            {
+                // To a failure that we answered without state: it ends here (RFC 3261 §17.1.1.3).
+                return;
+            }
             (_, None) => {}
         }
         // These make no sense outside a dialog; one with an RFC 2543 callee has no To tag.
@@ -98,6 +106,10 @@ impl Contexts {
                 from,
                 why: "unknown_source",
             });
+        }
+        // Never what belongs to a call that was taken; and OPTIONS cost no more than their refusal.
+        if !in_dialog && method != Method::Options && turn.engine.pressure.sheds() {
+            return turn.reject(request, from, Reject::Overload, &[]);
         }
         let snapshot = Arc::clone(&turn.engine.snapshot);
         let print = loop_print(turn.engine, request, &facts);
@@ -159,7 +171,9 @@ impl Contexts {
     /// Opens a context and makes its first attempt.
     pub(crate) fn open(&mut self, request: &Message<'_>, opening: Opening, turn: &mut Turn<'_>) {
         let snapshot = Arc::clone(&turn.engine.snapshot);
-        if self.len() >= snapshot.settings().capacity.contexts {
+        let capacity = snapshot.settings().capacity;
+        let most = capacity.of_one(turn.engine.shared.shards()).contexts;
+        if !self.make_room(most, turn) {
             return turn.reject(request, opening.from, Reject::TooBusy, &[]);
         }
         let (key, kind) = (opening.key, opening.kind);

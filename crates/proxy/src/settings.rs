@@ -39,14 +39,14 @@ pub struct Settings {
     pub places: Vec<Place>,
     /// How long a drain may take.
     pub drain_timeout: Duration,
-    /// Limits on what one shard holds.
+    /// Limits on what the process holds.
     pub capacity: Capacity,
 }
 
-/// What one shard may hold; beyond it, 503 (counted).
+/// What the process may hold, each of its shards an equal part; beyond it, 503 (counted).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Capacity {
-    /// Requests in work.
+    /// Requests in work. Those that only linger, in case a copy comes, make room for new ones.
     pub contexts: u32,
     /// Calls established and remembered.
     pub calls: u32,
@@ -55,8 +55,19 @@ pub struct Capacity {
 impl Default for Capacity {
     fn default() -> Self {
         Capacity {
-            contexts: 200_000,
-            calls: 500_000,
+            contexts: 1_000_000,
+            calls: 1_000_000,
+        }
+    }
+}
+
+impl Capacity {
+    /// What one of `shards` shards may hold.
+    pub fn of_one(self, shards: u8) -> Capacity {
+        let part = |whole: u32| whole.div_ceil(u32::from(shards.max(1)));
+        Capacity {
+            contexts: part(self.contexts),
+            calls: part(self.calls),
         }
     }
 }

@@ -48,7 +48,9 @@ impl From<&Input<'_>> for Said {
             Input::HopLost { hop, why } => Said::Lost(*hop, *why),
             Input::Answer { ask, answer } => Said::Answer(ask.0, answer.clone()),
             Input::Drain => Said::Drain,
-            Input::Routing(_) | Input::PeerHealth(_) | Input::Deadline => Said::Other,
+            Input::Routing(_) | Input::PeerHealth(_) | Input::Backlog(_) | Input::Deadline => {
+                Said::Other
+            }
         }
     }
 }

@@ -201,6 +201,8 @@ pub struct Context {
     /// Names this call among [those whose ACK is awaited](crate::engine::Engine::unacked).
     pub unacked: Option<u64>,
     pub line: Line,
+    /// Nobody waits for it any more; it lingers in case a copy comes.
+    pub settled: bool,
     /// The attempt whose 2xx the caller has.
     pub winner: Option<u8>,
     /// Why the call ended, when it was not an attempt's answer.
@@ -294,6 +296,7 @@ impl Context {
             first_ring: None,
             unacked: None,
             line: Line::Outside,
+            settled: false,
             winner: None,
             why: "",
         }

@@ -22,6 +22,7 @@ use crate::{
     event::{HealthState, Load},
     health::{Change, Evidence, HealthTable, Lesson, News, PeerIx},
     local::Local,
+    pressure::Pressure,
     question::{AskId, Question},
     reject::Reject,
     routing::{Candidate, Routing},
@@ -135,6 +136,7 @@ pub struct Engine {
     /// INVITEs outside a dialog whose caller still waits.
     pub in_setup: u32,
     pub draining: bool,
+    pub pressure: Pressure,
     pub sweep_armed: bool,
 }
 
@@ -147,7 +149,7 @@ impl Engine {
         shared: Arc<Shared>,
     ) -> Self {
         let mut health = HealthTable::new(shard, shared.shards());
-        let capacity = routing.settings().capacity;
+        let capacity = routing.settings().capacity.of_one(shared.shards());
         let tokens = Tokens::new(seed.cluster);
         let snapshot = Arc::new(Snapshot::new(
             routing,
@@ -179,6 +181,7 @@ impl Engine {
             stirred: VecDeque::new(),
             in_setup: 0,
             draining: false,
+            pressure: Pressure::default(),
             sweep_armed: false,
         }
     }

@@ -11,6 +11,7 @@ use std::{
 use trunkline_proxy::{
     Clock, Effect, Event, Hop, Input, ListenerId, Outbox, Proxy, Question, Routing, Seed, ShardId,
     Shared,
+    health::News,
     routing::{Candidate, Freshness, Resolved},
 };
 use trunkline_sip::Transport;
@@ -51,6 +52,8 @@ pub struct World {
     pub out: Outbox,
     pub asked: Vec<(trunkline_proxy::AskId, Question)>,
     pub events: Vec<Event>,
+    /// What the other shards are to hear.
+    pub news: Vec<News>,
 }
 
 /// What a file means, every place resolved: names by the table, addresses to themselves.
@@ -106,9 +109,19 @@ impl World {
         names: impl Fn(&mut Vec<(&'static str, &'static str)>),
         tune: impl Fn(&mut trunkline_proxy::Settings),
     ) -> Self {
-        let routing = snapshot(file, names, tune);
         #[allow(clippy::disallowed_methods)] // Where virtual time begins; it is never read again.
         let start = Instant::now();
+        let shared = Shared::new(1, start);
+        Self::of_shard(ShardId(0), shared, start, snapshot(file, names, tune))
+    }
+
+    /// One shard of several.
+    pub fn of_shard(
+        shard: ShardId,
+        shared: Arc<Shared>,
+        start: Instant,
+        routing: Arc<Routing>,
+    ) -> Self {
         let clock = Clock {
             at: start,
             unix: 1_800_000_000,
@@ -117,8 +130,7 @@ impl World {
             cluster: [7; 16],
             process: [9; 16],
         };
-        let shared = Shared::new(1, start);
-        let proxy = Proxy::new(ShardId(0), clock, routing, seed, shared);
+        let proxy = Proxy::new(shard, clock, routing, seed, shared);
         World {
             start,
             now: start,
@@ -126,6 +138,7 @@ impl World {
             out: Outbox::new(),
             asked: Vec::new(),
             events: Vec::new(),
+            news: Vec::new(),
         }
     }
 
@@ -142,7 +155,7 @@ impl World {
                 }
                 Effect::Ask { ask, question } => self.asked.push((ask, *question)),
                 Effect::Tell(event) => self.events.push(event),
-                Effect::Share(news) => unreachable!("{news:?} for nobody: there is one shard"),
+                Effect::Share(news) => self.news.push(news),
             }
         }
         self.out.clear();

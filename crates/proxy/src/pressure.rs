@@ -1,0 +1,96 @@
+//! Whether a shard keeps up, and when it stops taking new calls because it does not.
+//!
+//! Whoever reads the sockets says how long what is read now has waited. Short waits are what buffers
+//! are for, and a single long one is a pause that is over when it is seen; but a wait that stands
+//! for [`PATIENCE`] without ever falling below [`LATE`] is a queue that will not go away by
+//! itself (as in CoDel, RFC 8289 §3). Then new calls are answered with 503 until the queue is gone. That costs a
+//! fraction of what a call costs, so nearly as many calls are set up as the shard can do at all, those
+//! that are taken are not late, and what was taken before goes on undisturbed.
+
+use std::time::{Duration, Instant};
+
+/// A wait as short as this is no queue.
+pub const LATE: Duration = Duration::from_millis(10);
+/// For so long the queue has to stand before calls are shed.
+pub const PATIENCE: Duration = Duration::from_millis(40);
+
+/// See the module's text.
+#[derive(Copy, Clone, Default, Debug)]
+pub enum Pressure {
+    /// It keeps up.
+    #[default]
+    None,
+    /// Something waits, since then.
+    Rising(Instant),
+    /// New calls are shed.
+    Shedding,
+}
+
+impl Pressure {
+    /// What is read at `now` has waited for `waited`.
+    pub fn hear(&mut self, now: Instant, waited: Duration) {
+        *self = match *self {
+            _ if waited < LATE => Pressure::None,
+            Pressure::None => Pressure::Rising(now),
+            Pressure::Rising(since) if now.saturating_duration_since(since) >= PATIENCE => {
+                Pressure::Shedding
+            }
+            same => same,
+        };
+    }
+
+    /// Whether new calls are to be refused.
+    pub fn sheds(&self) -> bool {
+        matches!(self, Pressure::Shedding)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[allow(clippy::disallowed_methods)] // Where virtual time begins; it is never read again.
+    fn beginning() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn only_a_queue_that_stands_sheds_and_it_stops_when_the_queue_is_gone() {
+        let start = beginning();
+        /// When, in milliseconds, and how long what was read then had waited.
+        type Heard = &'static [(u32, u32)];
+        let table: [(&str, Heard, bool); 6] = [
+            ("nothing waits", &[(0, 0), (100, 0)], false),
+            (
+                "short waits, however long",
+                &[(0, 9), (500, 9), (900, 9)],
+                false,
+            ),
+            (
+                "one pause",
+                &[(0, 300), (5, 305), (39, 339), (40, 0)],
+                false,
+            ),
+            (
+                "bursts with air between",
+                &[(0, 20), (39, 59), (41, 2), (60, 20), (99, 59)],
+                false,
+            ),
+            ("a standing queue", &[(0, 10), (20, 30), (40, 50)], true),
+            (
+                "a queue that has gone",
+                &[(0, 10), (40, 50), (60, 70), (70, 9)],
+                false,
+            ),
+        ];
+        for (what, story, sheds) in table {
+            let mut pressure = Pressure::default();
+            for (at, waited) in story {
+                pressure.hear(start + *at * MS, *waited * MS);
+            }
+            assert_eq!(pressure.sheds(), sheds, "{what}");
+        }
+    }
+}
