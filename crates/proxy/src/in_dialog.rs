@@ -273,7 +273,7 @@ fn decide(
         let role = snapshot.routing().role(ip);
         known.is_party(ip)
             || role.pbx
-            || named.map_or(!role.is_unknown(), |trunk| role.trunks.contains(&trunk))
+            || named.map_or(!role.is_unknown(), |trunk| role.carries(trunk))
     };
     match next_hops(heading, &onward, side, preferred, snapshot, turn) {
         Ok(found) if found.is_empty() => Decision::Reject(Reject::Unresolvable),

@@ -7,6 +7,7 @@
 pub mod branch;
 #[doc(hidden)]
 pub mod census;
+mod choose;
 mod context;
 mod contexts;
 pub mod dialog;

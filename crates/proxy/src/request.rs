@@ -1,26 +1,24 @@
-//! Requests outside a dialog: who may ask, and which walk their calls take (BEHAVIOUR 2 and 3).
+//! Requests outside a dialog: who may ask (BEHAVIOUR 2 and 3).
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use trunkline_sip::{Facts, Header, Message, Method, Name, Transport, Uri};
+use trunkline_sip::{Facts, Header, Message, Method, Name, Transport};
 
 use crate::{
     Event, Hop,
+    choose::choose_walk,
     context::{Context, Kind, Opening},
     contexts::Contexts,
     dice::Dice,
     engine::{Alarm, Engine, Ring, Turn},
-    event::Direction,
     heading::dropped_routes,
     health::Class,
     in_dialog::is_party,
     reject::Reject,
     reply,
     routing::Role,
-    settings::{HashKey, TrunkId},
     snapshot::Snapshot,
-    walk::{Walk, hash_key},
 };
 
 impl Contexts {
@@ -329,165 +327,4 @@ fn is_usable_for(role: &Role, snapshot: &Snapshot, turn: &Turn<'_>) -> bool {
         || outbound()
             .flat_map(|it| &it.edges)
             .any(|edge| alive(edge.place))
-}
-
-/// The called number: the user part, without its parameters and password.
-fn called_number<'a>(uri: &Uri<'a>) -> &'a [u8] {
-    let user = uri.user.unwrap_or_default();
-    let end = user
-        .iter()
-        .position(|byte| matches!(byte, b';' | b':'))
-        .unwrap_or(user.len());
-    &user[..end]
-}
-
-/// Which way a request goes, and along which candidates.
-fn choose_walk(
-    request: &Message<'_>,
-    from: Hop,
-    facts: &Facts<'_>,
-    snapshot: &Snapshot,
-    engine: &Engine,
-) -> Result<Walk, Reject> {
-    let uri = facts.uri.ok_or(Reject::NoRoute)?;
-    let role = snapshot.routing().role(from.remote.ip());
-    let number = called_number(&uri);
-    match direction(role, from, &uri, number, snapshot) {
-        Direction::Origination => {
-            let id = carrier_trunk(role, &uri, number, snapshot).ok_or(Reject::NoRoute)?;
-            let trunk = snapshot
-                .settings()
-                .trunks
-                .get(usize::from(id.0))
-                .ok_or(Reject::NoRoute)?;
-            let origination = trunk.origination.as_ref().ok_or(Reject::NoRoute)?;
-            let hash = match hash_key(origination) {
-                Some(HashKey::CallId) => facts.call_id,
-                Some(HashKey::From) => user_of(request.from().ok().map(|from| from.uri)),
-                Some(HashKey::To) => user_of(request.to().ok().map(|to| to.uri)),
-                None => b"",
-            };
-            Ok(Walk::Origination {
-                trunk: id,
-                hash: engine.tokens.hash(&[b"target", hash]),
-                current: None,
-            })
-        }
-        Direction::Termination => {
-            let trunks = &snapshot.settings().trunks;
-            let named = snapshot.trunk_of_edge(uri.host_raw);
-            let routes = &snapshot.settings().routes;
-            let matched: SmallVec<[TrunkId; 4]> =
-                match routes.iter().find(|route| route.pattern.matches(number)) {
-                    Some(route) => route.trunks.iter().copied().collect(),
-                    None if routes.is_empty() => {
-                        (0..trunks.len()).map(|at| TrunkId(at as u16)).collect()
-                    }
-                    None => SmallVec::new(),
-                };
-            let mut order: SmallVec<[TrunkId; 4]> = named.into_iter().collect();
-            order.extend(matched.into_iter().filter(|id| Some(*id) != named));
-            order.retain(|id| {
-                trunks
-                    .get(usize::from(id.0))
-                    .is_some_and(|trunk| trunk.termination.is_some())
-            });
-            if order.is_empty() {
-                Err(Reject::NoRoute)
-            } else {
-                Ok(Walk::Termination { trunks: order })
-            }
-        }
-    }
-}
-
-fn user_of(uri: Option<&[u8]>) -> &[u8] {
-    uri.and_then(|uri| Uri::parse(uri).ok())
-        .map_or(b"", |uri| called_number(&uri))
-}
-
-/// A source that is both PBX and carrier (one machine, or a test): what the request itself names
-/// decides, then the exact address, and carrier where nothing does.
-fn direction(
-    role: &Role,
-    from: Hop,
-    uri: &Uri<'_>,
-    number: &[u8],
-    snapshot: &Snapshot,
-) -> Direction {
-    if role.trunks.is_empty() {
-        return Direction::Termination;
-    }
-    if !role.pbx {
-        return Direction::Origination;
-    }
-    let names_edge = snapshot.trunk_of_edge(uri.host_raw).is_some();
-    let names_trunk = role
-        .trunks
-        .iter()
-        .any(|id| names(*id, uri, number, snapshot));
-    if names_edge || (snapshot.is_target(from.remote) && !names_trunk) {
-        return Direction::Termination;
-    }
-    let takes = |id: &TrunkId| {
-        snapshot
-            .settings()
-            .trunks
-            .get(usize::from(id.0))
-            .is_some_and(|it| it.origination.is_some())
-    };
-    if role.trunks.iter().any(takes) {
-        Direction::Origination
-    } else {
-        Direction::Termination
-    }
-}
-
-/// Whether `hosts` or `numbers` of a trunk name this request.
-fn names(id: TrunkId, uri: &Uri<'_>, number: &[u8], snapshot: &Snapshot) -> bool {
-    let Some(trunk) = snapshot.settings().trunks.get(usize::from(id.0)) else {
-        return false;
-    };
-    trunk
-        .hosts
-        .iter()
-        .any(|host| uri.host.eq_text(host.as_bytes()))
-        || trunk.numbers.iter().any(|pattern| pattern.matches(number))
-}
-
-/// The trunk a carrier's call belongs to: among several with the same source, by host, then by
-/// number, else the first (BEHAVIOUR 2).
-fn carrier_trunk(
-    role: &Role,
-    uri: &Uri<'_>,
-    number: &[u8],
-    snapshot: &Snapshot,
-) -> Option<TrunkId> {
-    if role.trunks.len() < 2 {
-        return role.trunks.first().copied();
-    }
-    let trunk = |id: &TrunkId| snapshot.settings().trunks.get(usize::from(id.0));
-    let by_host = role.trunks.iter().find(|id| {
-        trunk(id).is_some_and(|it| {
-            it.hosts
-                .iter()
-                .any(|host| uri.host.eq_text(host.as_bytes()))
-        })
-    });
-    let by_number = || {
-        role.trunks.iter().find(|id| {
-            trunk(id).is_some_and(|it| it.numbers.iter().any(|wanted| wanted.matches(number)))
-        })
-    };
-    let by_default = || {
-        // One that names nothing takes what others do not name.
-        role.trunks
-            .iter()
-            .find(|id| trunk(id).is_some_and(|it| it.hosts.is_empty() && it.numbers.is_empty()))
-    };
-    by_host
-        .or_else(by_number)
-        .or_else(by_default)
-        .or(role.trunks.first())
-        .copied()
 }

@@ -1,20 +1,26 @@
 //! The immutable snapshot that every decision reads: the settings, what their names resolve to
 //! now, and who may speak.
 
+mod numbers;
+mod outbound;
+mod ranges;
+mod roles;
+mod tiers;
+
 use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use ipnet::IpNet;
-use smallvec::SmallVec;
 use trunkline_sip::Transport;
+
+use self::{outbound::Outbound, roles::Sources};
+pub use self::{roles::Role, tiers::Tier};
 
 use crate::{
     event::Peer,
     hop::{Hop, ListenerId},
-    settings::{PlaceId, Settings, TrunkId},
+    settings::{PlaceId, Settings, Trunk, TrunkId},
 };
 
 /// One address that a name resolves to.
@@ -76,28 +82,15 @@ pub enum Freshness {
     Absent,
 }
 
-/// Who a source address is.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Role {
-    /// May place outbound calls.
-    pub pbx: bool,
-    /// Trunks whose carrier it may be.
-    pub trunks: SmallVec<[TrunkId; 2]>,
-}
-
-impl Role {
-    /// Nobody allowed it.
-    pub fn is_unknown(&self) -> bool {
-        !self.pbx && self.trunks.is_empty()
-    }
-}
-
 /// The snapshot. Made by the slow side whenever the file or DNS changes; swapped whole.
 #[derive(Clone, Debug)]
 pub struct Routing {
     settings: Arc<Settings>,
     places: Vec<Arc<Resolved>>,
     sources: Sources,
+    outbound: Outbound,
+    /// By trunk: the targets that come first.
+    tiers: Vec<Tier>,
 }
 
 impl Routing {
@@ -106,10 +99,18 @@ impl Routing {
     pub fn new(settings: Arc<Settings>, mut places: Vec<Arc<Resolved>>) -> Self {
         places.resize_with(settings.places.len(), Arc::default);
         let sources = Sources::new(&settings, &places);
+        let outbound = Outbound::new(&settings);
+        let targets = |trunk: &Trunk| match &trunk.origination {
+            Some(origination) => Tier::first(&origination.targets),
+            None => Tier::default(),
+        };
+        let tiers = settings.trunks.iter().map(targets).collect();
         Routing {
             settings,
             places,
             sources,
+            outbound,
+            tiers,
         }
     }
 
@@ -138,86 +139,15 @@ impl Routing {
     pub fn role(&self, source: IpAddr) -> &Role {
         self.sources.find(source)
     }
-}
 
-/// Longest prefix match, one table a prefix length: the cost does not grow with the list.
-#[derive(Clone, Debug, Default)]
-struct Sources {
-    /// By prefix length (IPv4 mapped into IPv6), longest first.
-    lengths: Vec<(u8, HashMap<u128, Role>)>,
-    nobody: Role,
-}
-
-impl Sources {
-    fn new(settings: &Settings, places: &[Arc<Resolved>]) -> Self {
-        let mut sources = Sources::default();
-        for net in &settings.pbx_allow {
-            sources.entry(*net).pbx = true;
-        }
-        for (index, trunk) in settings.trunks.iter().enumerate() {
-            let id = TrunkId(index as u16);
-            for net in &trunk.allow {
-                let role = sources.entry(*net);
-                if !role.trunks.contains(&id) {
-                    role.trunks.push(id);
-                }
-            }
-            let targets = trunk
-                .origination
-                .iter()
-                .flat_map(|origination| &origination.targets);
-            for candidate in targets
-                .filter_map(|target| places.get(target.place.0 as usize))
-                .flat_map(|resolved| &resolved.candidates)
-            {
-                sources.entry(IpNet::from(candidate.addr.ip())).pbx = true;
-            }
-        }
-        sources
-            .lengths
-            .sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-        sources
+    /// The trunks for an outbound call to this number, in order: those of the first `[[route]]` that
+    /// matches, or all where there is none at all; always such that have edges.
+    pub fn trunks_for(&self, number: &[u8]) -> &Arc<[TrunkId]> {
+        self.outbound.find(number)
     }
 
-    fn entry(&mut self, net: IpNet) -> &mut Role {
-        let (bits, length) = match net {
-            IpNet::V4(net) => (widen(IpAddr::V4(net.network())), net.prefix_len() + 96),
-            IpNet::V6(net) => (widen(IpAddr::V6(net.network())), net.prefix_len()),
-        };
-        let at = self
-            .lengths
-            .iter()
-            .position(|(have, _)| *have == length)
-            .unwrap_or_else(|| {
-                self.lengths.push((length, HashMap::new()));
-                self.lengths.len() - 1
-            });
-        self.lengths[at].1.entry(bits).or_default()
-    }
-
-    fn find(&self, source: IpAddr) -> &Role {
-        let bits = widen(source);
-        // An IPv6 prefix as short as ::/0 must not let IPv4 in.
-        let shortest = if source.is_ipv4() { 96 } else { 0 };
-        self.lengths
-            .iter()
-            .filter(|(length, _)| *length >= shortest)
-            .find_map(|(length, roles)| roles.get(&(bits & mask(*length))))
-            .unwrap_or(&self.nobody)
-    }
-}
-
-fn widen(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => Ipv6Addr::to_bits(v6),
-    }
-}
-
-const fn mask(length: u8) -> u128 {
-    match length {
-        0 => 0,
-        1..=127 => !(u128::MAX >> length),
-        _ => u128::MAX,
+    /// The targets of a trunk that come first.
+    pub fn tier(&self, trunk: TrunkId) -> Option<&Tier> {
+        self.tiers.get(usize::from(trunk.0))
     }
 }

@@ -72,11 +72,13 @@ pub struct Snapshot {
     own: Vec<(OwnHost, u16, ListenerId)>,
     edges: HashMap<Box<str>, TrunkId>,
     targets: HashSet<SocketAddr>,
-    hosts: HashMap<Box<str>, Vec<PlaceId>>,
+    /// Configured places by what names them, where they are spoken to from left out.
+    places: HashMap<Place, PlaceId>,
     /// The hosts of our Vias, as we write them.
     advertised: Vec<Finder<'static>>,
     /// By trunk: the hash of its name that tokens carry.
     trunk_hashes: Vec<u32>,
+    trunks_of_hashes: HashMap<u32, TrunkId>,
     /// By trunk: what is counted of it over all shards.
     tallies: Vec<TrunkTallies>,
 }
@@ -127,12 +129,11 @@ impl Snapshot {
                     .collect()
             })
             .collect();
-        let mut hosts: HashMap<Box<str>, Vec<PlaceId>> = HashMap::new();
+        let mut places = HashMap::new();
         for (index, place) in settings.places.iter().enumerate() {
-            hosts
-                .entry(place.host.clone())
-                .or_default()
-                .push(PlaceId(index as u32));
+            places
+                .entry(anywhere(place))
+                .or_insert(PlaceId(index as u32));
         }
         let own = settings
             .listeners
@@ -140,11 +141,17 @@ impl Snapshot {
             .enumerate()
             .flat_map(own_names)
             .collect();
-        let trunk_hashes = settings
+        let trunk_hashes: Vec<u32> = settings
             .trunks
             .iter()
             .map(|trunk| tokens.name_hash(trunk.name.as_bytes()))
             .collect();
+        let mut trunks_of_hashes = HashMap::new();
+        for (index, hash) in trunk_hashes.iter().enumerate() {
+            trunks_of_hashes
+                .entry(*hash)
+                .or_insert(TrunkId(index as u16));
+        }
         let advertised = settings
             .listeners
             .iter()
@@ -163,8 +170,9 @@ impl Snapshot {
             own,
             edges,
             targets,
-            hosts,
+            places,
             trunk_hashes,
+            trunks_of_hashes,
         }
     }
 
@@ -311,10 +319,7 @@ impl Snapshot {
 
     /// The trunk that tokens call so.
     pub fn trunk_of_hash(&self, hash: u32) -> Option<TrunkId> {
-        self.trunk_hashes
-            .iter()
-            .position(|known| *known == hash)
-            .map(|at| TrunkId(at as u16))
+        self.trunks_of_hashes.get(&hash).copied()
     }
 
     /// The trunk one of whose edges has this host.
@@ -330,13 +335,11 @@ impl Snapshot {
 
     /// A configured place for a next hop that was found in a message.
     pub fn known_place(&self, wanted: &Place) -> Option<PlaceId> {
-        let places = self.hosts.get(&wanted.host)?;
-        places.iter().copied().find(|id| {
-            let place = &self.settings().places[id.0 as usize];
-            place.port == wanted.port
-                && place.transport == wanted.transport
-                && place.secure == wanted.secure
-        })
+        let known = match wanted.from {
+            None => self.places.get(wanted),
+            Some(_) => self.places.get(&anywhere(wanted)),
+        };
+        known.copied()
     }
 
     /// The listener that speaks this transport with this address, `preferred` if it does.
@@ -354,6 +357,14 @@ impl Snapshot {
         }
         let at = self.settings().listeners.iter().position(fits)?;
         Some(ListenerId(at as u16))
+    }
+}
+
+/// A place, wherever it is spoken to from.
+fn anywhere(place: &Place) -> Place {
+    Place {
+        from: None,
+        ..place.clone()
     }
 }
 

@@ -21,13 +21,18 @@ use crate::{
     snapshot::Snapshot,
 };
 
+/// So many targets are all looked at for each call; of more, some are drawn until one fits.
+const SCANNED: usize = 8;
+
 /// Where a call may go.
 #[derive(Clone, Debug)]
 pub enum Walk {
     /// Out: these trunks in order, each edge by edge.
     Termination {
-        /// In order.
-        trunks: SmallVec<[TrunkId; 4]>,
+        /// The one whose edge the Request-URI names comes before all others.
+        named: Option<TrunkId>,
+        /// In order; all have edges.
+        trunks: Arc<[TrunkId]>,
     },
     /// In: the targets of this trunk.
     Origination {
@@ -125,9 +130,9 @@ impl Walk {
 
     fn step(&mut self, terrain: &Terrain<'_>, dice: &mut Dice, panic: bool) -> Option<Step> {
         match self {
-            Walk::Termination { trunks } => trunks
-                .iter()
-                .find_map(|trunk| edge_step(terrain, dice, *trunk, panic)),
+            Walk::Termination { .. } => self
+                .trunks()
+                .find_map(|trunk| edge_step(terrain, dice, trunk, panic)),
             Walk::Origination {
                 trunk,
                 hash,
@@ -169,12 +174,12 @@ impl Walk {
                 })
         };
         match self {
-            Walk::Termination { trunks } => trunks.iter().all(|trunk| {
-                edges(terrain, *trunk).all(|(at, place)| {
+            Walk::Termination { .. } => self.trunks().all(|trunk| {
+                edges(terrain, trunk).all(|(at, place)| {
                     terrain
                         .snapshot
                         .pool(place)
-                        .all(|(it, peer)| dead(*trunk, Addressed::Edge(at), it, peer))
+                        .all(|(it, peer)| dead(trunk, Addressed::Edge(at), it, peer))
                 })
             }),
             Walk::Origination { trunk, .. } => {
@@ -192,10 +197,17 @@ impl Walk {
 
     /// The trunk that the walk begins with.
     pub fn first_trunk(&self) -> TrunkId {
-        match self {
-            Walk::Termination { trunks } => trunks.first().copied().unwrap_or(TrunkId(0)),
-            Walk::Origination { trunk, .. } | Walk::Fixed { trunk, .. } => *trunk,
-        }
+        self.trunks().next().unwrap_or(TrunkId(0))
+    }
+
+    /// The trunks it may take, in order.
+    pub fn trunks(&self) -> impl Iterator<Item = TrunkId> + '_ {
+        let (first, others) = match self {
+            Walk::Termination { named, trunks } => (*named, &trunks[..]),
+            Walk::Origination { trunk, .. } | Walk::Fixed { trunk, .. } => (Some(*trunk), &[][..]),
+        };
+        let others = others.iter().copied().filter(move |id| Some(*id) != first);
+        first.into_iter().chain(others)
     }
 
     /// Which way.
@@ -278,6 +290,30 @@ impl Terrain<'_> {
             })
     }
 
+    /// A target as this call finds it; `None` when it is full, or all its addresses were tried.
+    fn open(&self, trunk: TrunkId, at: u16, target: &Target) -> Option<Open> {
+        let addressed = Addressed::Target(at);
+        let candidates = self.snapshot.pool(target.place);
+        let (class, share) = candidates
+            .filter(|(candidate, _)| !self.was_tried(trunk, addressed, candidate.addr))
+            .map(|(_, peer)| {
+                (
+                    self.health.class(peer, self.now),
+                    self.health.slow_start_share(peer, self.now),
+                )
+            })
+            .min_by_key(|(class, share)| (*class, std::cmp::Reverse(*share)))?;
+        let tally = self.snapshot.tally(trunk, at);
+        let active = tally.map_or(0, |tally| tally.calls());
+        let full = target.max_calls != 0 && active >= target.max_calls;
+        let paced = tally.is_none_or(|tally| tally.has_pace(self.time, target.max_cps));
+        (!full && paced).then_some(Open {
+            class,
+            share,
+            active,
+        })
+    }
+
     /// The best untried candidate of one name: usable before suspect before (in a panic) down;
     /// inside a class by SRV priority, then weight, then chance (BEHAVIOUR 4).
     fn best_of(
@@ -324,6 +360,16 @@ impl Terrain<'_> {
             peer: Some(peer),
         })
     }
+}
+
+/// A target that may be asked.
+struct Open {
+    /// Of its best address.
+    class: Class,
+    /// What that address may have of its share, in thousandths.
+    share: u16,
+    /// Calls it has now.
+    active: u32,
 }
 
 fn edges<'t>(
@@ -380,48 +426,50 @@ fn target_step(
         }
         *current = None;
     }
+    let many = origination.targets.len() > SCANNED;
+    if many && !panic && origination.policy == Policy::Weighted {
+        let drawn = terrain.snapshot.routing().tier(trunk)?.draw(dice, |at| {
+            let open = terrain.open(trunk, at, origination.targets.get(usize::from(at))?)?;
+            (open.class == Class::Usable).then_some(open.share)
+        });
+        if let Some(at) = drawn {
+            *current = Some(at);
+            let place = origination.targets.get(usize::from(at))?.place;
+            return terrain.best_of(dice, trunk, Addressed::Target(at), place, worst);
+        }
+    }
     // Lowest priority first; inside it, usable ones before suspect ones.
     let mut best: Option<(u16, Class)> = None;
-    let mut choices: SmallVec<[Choice; 8]> = SmallVec::new();
-    let mut places: SmallVec<[u16; 8]> = SmallVec::new();
+    let mut choices: SmallVec<[Choice; SCANNED]> = SmallVec::new();
+    let mut places: SmallVec<[u16; SCANNED]> = SmallVec::new();
     for (at, target) in origination.targets.iter().enumerate() {
         let at = at as u16;
-        let addressed = Addressed::Target(at);
-        let candidates = terrain.snapshot.pool(target.place);
-        let Some((class, share)) = candidates
-            .filter(|(candidate, _)| !terrain.was_tried(trunk, addressed, candidate.addr))
-            .map(|(_, peer)| {
-                (
-                    terrain.health.class(peer, terrain.now),
-                    terrain.health.slow_start_share(peer, terrain.now),
-                )
-            })
-            .min_by_key(|(class, share)| (*class, std::cmp::Reverse(*share)))
-        else {
-            continue;
-        };
-        let tally = terrain.snapshot.tally(trunk, at);
-        let active = tally.map_or(0, |tally| tally.calls());
-        let full = target.max_calls != 0 && active >= target.max_calls;
-        let paced = tally.is_none_or(|tally| tally.has_pace(terrain.time, target.max_cps));
-        if class > worst || full || !paced {
+        // What cannot be better need not be looked at.
+        if best.is_some_and(|(priority, _)| target.priority > priority) {
             continue;
         }
-        let rank = (target.priority, class);
+        let Some(open) = terrain.open(trunk, at, target) else {
+            continue;
+        };
+        let rank = (target.priority, open.class);
+        if open.class > worst || best.is_some_and(|best| rank > best) {
+            continue;
+        }
         if best.is_none_or(|best| rank < best) {
             best = Some(rank);
             choices.clear();
             places.clear();
         }
-        if best == Some(rank) {
-            choices.push(Choice {
-                priority: 0,
-                weight: slowed(target.weight, share),
-                active,
-                id: name_id(target),
-            });
-            places.push(at);
-        }
+        choices.push(Choice {
+            priority: 0,
+            weight: slowed(target.weight, open.share),
+            active: open.active,
+            id: match origination.policy {
+                Policy::Hash(_) => name_id(target),
+                Policy::Weighted | Policy::LeastCalls => 0,
+            },
+        });
+        places.push(at);
     }
     let by = match origination.policy {
         Policy::Weighted => By::Weighted,

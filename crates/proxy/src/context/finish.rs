@@ -103,13 +103,12 @@ impl Context {
     /// Whether nothing was tried because of a carrier's `cps`.
     fn is_held_back(&self, turn: &Turn<'_>) -> bool {
         let time = turn.engine.shared.time(turn.now);
-        let Walk::Termination { trunks } = &self.walk else {
-            return false;
-        };
-        self.attempts.is_empty()
-            && trunks
-                .iter()
-                .filter_map(|trunk| self.snapshot.carrier(*trunk))
+        matches!(self.walk, Walk::Termination { .. })
+            && self.attempts.is_empty()
+            && self
+                .walk
+                .trunks()
+                .filter_map(|trunk| self.snapshot.carrier(trunk))
                 .any(|(termination, tally)| {
                     tally.line(time, termination.cps) > termination.cps_wait
                 })

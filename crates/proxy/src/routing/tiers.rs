@@ -1,0 +1,186 @@
+//! One of many targets by weight, without looking at all of them.
+//!
+//! A target is drawn by its weight among all of its priority, and asked whether it can take the call; one
+//! that cannot is drawn no more than the next. What comes out has the very shares that `select` gives
+//! among those that can: drawing again until one fits is drawing among those that fit.
+
+use std::collections::BTreeMap;
+
+use crate::{dice::Dice, settings::Target};
+
+/// How often one is drawn that cannot take the call, before all are looked at.
+const DRAWS: usize = 24;
+
+/// A whole share, in thousandths.
+const WHOLE: u64 = 1000;
+
+/// The targets of one trunk that come first: those of the lowest priority.
+#[derive(Clone, Debug, Default)]
+pub struct Tier {
+    /// Those that have a weight, and the sum of weights up to and with each.
+    weighty: Vec<u16>,
+    sums: Vec<u64>,
+    /// Those that weigh nothing.
+    weightless: Vec<u16>,
+}
+
+impl Tier {
+    /// The first tier.
+    pub fn first(targets: &[Target]) -> Tier {
+        let mut by_priority: BTreeMap<u16, Tier> = BTreeMap::new();
+        for (at, target) in targets.iter().enumerate() {
+            let tier = by_priority.entry(target.priority).or_default();
+            tier.add(at as u16, target.weight);
+        }
+        by_priority
+            .pop_first()
+            .map(|(_, tier)| tier)
+            .unwrap_or_default()
+    }
+
+    fn add(&mut self, at: u16, weight: u16) {
+        if weight == 0 {
+            self.weightless.push(at);
+        } else {
+            self.weighty.push(at);
+            self.sums.push(self.total() + u64::from(weight));
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.sums.last().copied().unwrap_or(0)
+    }
+
+    /// Draws one in proportion to its weight times the thousandths of it that `share` says it may have;
+    /// `None`: it cannot take the call. Gives up after some draws.
+    pub fn draw(&self, dice: &mut Dice, share: impl Fn(u16) -> Option<u16>) -> Option<u16> {
+        (0..DRAWS).find_map(|_| self.draw_once(dice, &share))
+    }
+
+    fn draw_once(&self, dice: &mut Dice, share: impl Fn(u16) -> Option<u16>) -> Option<u16> {
+        // As in `select`: all that weigh nothing share one part beside the thousandths of the others.
+        let parts = self.total() * WHOLE;
+        let all = parts + u64::from(!self.weightless.is_empty());
+        if all == 0 {
+            return None;
+        }
+        let drawn = dice.below(all);
+        if drawn < parts {
+            let weight = drawn / WHOLE;
+            let at = self.sums.partition_point(|sum| *sum <= weight);
+            let at = *self.weighty.get(at)?;
+            // What is left of the draw is as good as another one.
+            let left = drawn % WHOLE;
+            return share(at).filter(|it| left < u64::from(*it)).map(|_| at);
+        }
+        if parts == 0 {
+            let at = dice.below(self.weightless.len() as u64) as usize;
+            return self
+                .weightless
+                .get(at)
+                .copied()
+                .filter(|at| share(*at).is_some());
+        }
+        // So rare that looking at all of them costs nothing.
+        let fitting = || self.weightless.iter().filter(|at| share(**at).is_some());
+        let count = fitting().count() as u64;
+        let chosen = (count > 0).then(|| dice.below(count) as usize)?;
+        fitting().nth(chosen).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        select::{self, By, Choice},
+        settings::{PlaceId, RequestAddress},
+    };
+
+    fn target(priority: u16, weight: u16) -> Target {
+        let address = RequestAddress {
+            written: "".into(),
+            scheme: "sip".into(),
+            user: None,
+            host: "".into(),
+            authority: "".into(),
+            params: "".into(),
+        };
+        Target {
+            address,
+            place: PlaceId(0),
+            priority,
+            weight,
+            max_calls: 0,
+            max_cps: 0,
+        }
+    }
+
+    /// How often each comes in so many calls, drawn here and by looking at all.
+    fn shares(targets: &[Target], share: impl Fn(u16) -> Option<u16>) -> Vec<(u32, u32)> {
+        let tier = Tier::first(targets);
+        let mut counts = vec![(0, 0); targets.len()];
+        let lowest = targets.iter().map(|target| target.priority).min();
+        let first = |at: &usize| Some(targets[*at].priority) == lowest;
+        let open: Vec<usize> = (0..targets.len())
+            .filter(first)
+            .filter(|at| share(*at as u16).is_some())
+            .collect();
+        let choices: Vec<Choice> = open
+            .iter()
+            .map(|at| Choice {
+                priority: 0,
+                weight: u32::from(targets[*at].weight) * u32::from(share(*at as u16).unwrap()),
+                active: 0,
+                id: 0,
+            })
+            .collect();
+        for call in 0..20_000u32 {
+            let mut dice = Dice::for_call(&[7; 16], &call.to_be_bytes());
+            if let Some(at) = tier.draw(&mut dice, &share) {
+                counts[usize::from(at)].0 += 1;
+            }
+            if let Some(at) = select::pick(By::Weighted, &choices, &mut dice) {
+                counts[open[at]].1 += 1;
+            }
+        }
+        counts
+    }
+
+    fn assert_same(counts: &[(u32, u32)]) {
+        for (at, (drawn, picked)) in counts.iter().enumerate() {
+            // Five standard deviations of the difference.
+            let room = 5.0 * f64::from(drawn + picked).sqrt() + 1.0;
+            let apart = f64::from(*drawn) - f64::from(*picked);
+            assert!(apart.abs() <= room, "target {at}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn drawing_gives_the_shares_that_looking_at_all_gives() {
+        let weighty: Vec<Target> = [60, 20, 20, 5, 0, 1]
+            .map(|weight| target(10, weight))
+            .into_iter()
+            .chain([target(20, 1000)])
+            .collect();
+        let all = |_| Some(1000);
+        assert_same(&shares(&weighty, all));
+        // One cannot take calls, one comes back slowly.
+        let some = |at| match at {
+            0 => None,
+            1 => Some(250),
+            _ => Some(1000),
+        };
+        assert_same(&shares(&weighty, some));
+        let weightless: Vec<Target> = (0..5).map(|_| target(1, 0)).collect();
+        assert_same(&shares(&weightless, |at| (at != 2).then_some(1000)));
+    }
+
+    #[test]
+    fn where_nobody_can_take_the_call_it_gives_up() {
+        let targets = [target(1, 3), target(1, 0)];
+        let mut dice = Dice::for_call(&[7; 16], b"a call");
+        assert_eq!(Tier::first(&targets).draw(&mut dice, |_| None), None);
+        assert_eq!(Tier::default().draw(&mut dice, |_| Some(1000)), None);
+    }
+}
