@@ -66,7 +66,7 @@ fn a_callee_that_answers_no_options_gets_calls_when_there_is_no_other() {
 
 /// A carrier's calls to the PBX and a PBX's calls to the carrier, with callers that keep the Route
 /// set and callees that want their BYE.
-fn both_ways(lab: &Lab, config: &str, transport: &'static str) {
+fn both_ways(lab: &Lab, config: &str, transport: &'static str) -> Trunkline {
     let trunkline = Trunkline::start(lab, config);
     for (caller, callee, number) in [
         ("@2:5060", "@3:5060", "+15550100"),
@@ -89,6 +89,7 @@ fn both_ways(lab: &Lab, config: &str, transport: &'static str) {
             .filter(|call| call["status"] == 200);
         (answered.count() == 60).then_some(())
     });
+    trunkline
 }
 
 #[test]
@@ -99,6 +100,31 @@ fn calls_complete_both_ways_over_udp() {
 #[test]
 fn calls_complete_both_ways_over_tcp() {
     both_ways(&Lab::new(), OVER_TCP, "tcp");
+}
+
+#[test]
+fn four_threads_share_the_calls_of_two_peers() {
+    for (config, transport) in [(OVER_UDP, "udp"), (OVER_TCP, "tcp")] {
+        let config = format!("node.workers = 4\n{config}");
+        let lab = Lab::new();
+        let trunkline = both_ways(&lab, &config, transport);
+        assert!(counter(&trunkline, "trunkline_shard_posts_total{result=\"passed\"}") > 100);
+        assert_eq!(
+            counter(
+                &trunkline,
+                "trunkline_shard_posts_total{result=\"dropped\"}"
+            ),
+            0
+        );
+    }
+}
+
+/// A counter of /metrics, by its name and labels.
+fn counter(trunkline: &Trunkline, name: &str) -> u64 {
+    let page = trunkline.page("/metrics");
+    let value = page.lines().find_map(|line| line.strip_prefix(name));
+    let value = value.and_then(|value| value.trim().parse().ok());
+    value.unwrap_or_else(|| panic!("{name} is not in {page}"))
 }
 
 #[test]

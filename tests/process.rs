@@ -139,8 +139,17 @@ fn a_bad_file_changes_nothing_and_says_why() {
 
 #[test]
 fn a_drain_lets_running_calls_finish_and_sends_new_ones_elsewhere() {
+    drains(BOTH_WAYS);
+}
+
+#[test]
+fn a_drain_of_four_threads_waits_for_the_call_that_one_of_them_has() {
+    drains(&format!("node.workers = 4\n{BOTH_WAYS}"));
+}
+
+fn drains(config: &str) {
     let lab = Lab::new();
-    let mut trunkline = Trunkline::start(&lab, BOTH_WAYS);
+    let mut trunkline = Trunkline::start(&lab, config);
     let ringing = Sipp::new(&lab, "reached.xml", "@3:5060")
         .pause(3000)
         .start();

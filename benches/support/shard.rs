@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_net::{Bound, Command, Handles, NetLimits, spawn};
+use trunkline_net::{Bound, Command, Handles, NetLimits, Threads, owner::Owners, spawn};
 use trunkline_proxy::{
     Clock, Hop, Input, ListenerId, Outbox, Proxy, Routing, Seed, Settings, ShardId, Shared,
     routing::{Candidate, Freshness, Resolved},
@@ -41,19 +41,20 @@ impl Brain {
 pub struct Rig {
     /// Where it listens.
     pub address: SocketAddr,
-    commands: tokio::sync::mpsc::Sender<Command>,
-    threads: Vec<JoinHandle<()>>,
+    commands: Vec<tokio::sync::mpsc::Sender<Command>>,
+    shards: Threads,
+    reader: JoinHandle<()>,
 }
 
 impl Rig {
     /// A shard at 127.0.0.3 between 127.0.0.1, who calls, and the callee.
     pub fn start(brain: Brain, transport: Transport, callee: SocketAddr) -> Rig {
         // The port must be known before the proxy is: it is what Via and Record-Route show.
-        let bound = Bound::bind(&[listener(transport, ([127, 0, 0, 3], 0).into())])
+        let bound = Bound::bind(&[listener(transport, ([127, 0, 0, 3], 0).into())], 1)
             .expect("loopback can be bound");
         let address = bound.local_addrs()[0];
         let limits = NetLimits::default();
-        let (handles, thread) = if brain == Brain::Proxy {
+        let (handles, shards) = if brain == Brain::Proxy {
             let routing = Arc::new(routing(transport, address, callee));
             let seed = Seed {
                 cluster: [1; 16],
@@ -63,14 +64,15 @@ impl Rig {
                 let shared = Shared::new(1, clock.at);
                 Proxy::new(ShardId(0), clock, routing, seed, shared)
             };
-            spawn(ShardId(0), bound, make, limits)
+            spawn(bound, Owners::alone(), |_| make.clone(), limits)
         } else {
             let wire = Wire {
                 transport,
                 callee,
                 caller: None,
             };
-            spawn(ShardId(0), bound, move |_| wire, limits)
+            let make = move |_| wire;
+            spawn(bound, Owners::alone(), |_| make.clone(), limits)
         }
         .expect("a shard starts");
         let Handles {
@@ -83,22 +85,23 @@ impl Rig {
         Rig {
             address,
             commands,
-            threads: vec![thread, reader],
+            shards,
+            reader,
         }
     }
 
     /// Ends it.
     pub fn stop(self) {
-        self.commands
-            .blocking_send(Command::Stop)
-            .expect("the shard lives");
-        for thread in self.threads {
-            thread.join().expect("the shard did not panic");
+        for shard in &self.commands {
+            shard.blocking_send(Command::Stop).expect("the shard lives");
         }
+        assert!(self.shards.join(), "the shard panicked");
+        self.reader.join().expect("it ended with the events");
     }
 }
 
 /// Passes what the callee says to whoever spoke last, and everything else to the callee.
+#[derive(Clone)]
 struct Wire {
     transport: Transport,
     callee: SocketAddr,

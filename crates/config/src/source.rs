@@ -35,11 +35,6 @@ impl<'t> Source<'t> {
         Source { text, starts }
     }
 
-    /// What stands there.
-    pub fn slice(&self, span: &Span) -> &'t str {
-        self.text.get(span.clone()).unwrap_or_default()
-    }
-
     /// Line and column of an offset, both from 1; the column in characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let offset = offset.min(self.text.len());

@@ -12,7 +12,7 @@ use toml::{
 };
 
 use crate::{
-    duration, keys,
+    duration,
     nearest::nearest,
     shape::{Given, Key, Kind, Shape},
     source::{Faults, Span},
@@ -60,7 +60,6 @@ impl<'w> Section<'w> {
             shape,
         };
         section.note_unknown_keys();
-        section.note_weak_keys();
         section
     }
 
@@ -108,28 +107,6 @@ impl<'w> Section<'w> {
     /// to the top of the file.
     fn may_hold_echoes(&self) -> bool {
         self.faults.torn && self.path.is_empty()
-    }
-
-    /// Warns about keys that are written and do not have their full effect yet.
-    fn note_weak_keys(&self) {
-        let title = self.shape.title.trim_matches(['[', ']']);
-        for weak in keys::NOT_YET {
-            let Some(name) = weak
-                .key
-                .strip_prefix(title)
-                .and_then(|rest| rest.strip_prefix('.'))
-            else {
-                continue;
-            };
-            let Some(value) = self.written(name) else {
-                continue;
-            };
-            let written = self.faults.source().slice(&value.at);
-            if !weak.harmless.contains(&written) {
-                let message = format!("{name} = {} has no full effect", shorten(written));
-                value.warn(message, weak.instead);
-            }
-        }
     }
 
     fn path_of(&self, name: &str) -> String {

@@ -171,10 +171,6 @@ fn what_was_hardly_meant_is_asked_about() {
             ],
         ),
         (
-            "[node]\nworkers = 4\n[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.7\"]\n[trunk.origination]\ntargets = [\"p1\"]",
-            &[(2, "workers = 4 has no full effect", "one thread")],
-        ),
-        (
             "[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\"]\ncps = 1",
             &[],
         ),

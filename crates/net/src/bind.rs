@@ -18,10 +18,11 @@ const DATAGRAM_BUFFER_BYTES: usize = 4 << 20;
 /// Connections the system completes before we accept them.
 const BACKLOG: i32 = 1024;
 
-/// All listeners of a configuration, bound.
+/// All listeners of a configuration, bound: each of them once for every shard.
 #[derive(Debug)]
 pub struct Bound {
-    pub(crate) listeners: Vec<BoundListener>,
+    /// The same listeners in each.
+    pub(crate) shards: Vec<Vec<BoundListener>>,
 }
 
 #[derive(Debug)]
@@ -38,23 +39,34 @@ pub(crate) enum BoundSocket {
 }
 
 impl Bound {
-    /// Binds every listener; the first that fails undoes the rest. Port 0 lets the system choose.
-    pub fn bind(listeners: &[Listener]) -> Result<Bound, BindError> {
-        let listeners = listeners
-            .iter()
-            .enumerate()
-            .map(|(index, listener)| bind(index, listener));
-        Ok(Bound {
-            listeners: listeners.collect::<Result<_, _>>()?,
-        })
+    /// Binds every listener for this many shards (0 counts as 1); the first that fails undoes the
+    /// rest. Port 0 lets the system choose.
+    pub fn bind(listeners: &[Listener], shards: u8) -> Result<Bound, BindError> {
+        let mut bound = Bound {
+            shards: (0..shards.max(1)).map(|_| Vec::new()).collect(),
+        };
+        for (index, listener) in listeners.iter().enumerate() {
+            let sockets = bind(index, listener, bound.shards.len())?;
+            for (shard, (local, socket)) in bound.shards.iter_mut().zip(sockets) {
+                shard.push(BoundListener {
+                    id: ListenerId(index as u16),
+                    local,
+                    socket,
+                });
+            }
+        }
+        Ok(bound)
+    }
+
+    /// How many shards there are sockets for.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
     }
 
     /// The addresses bound, in the order of the listeners.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners
-            .iter()
-            .map(|listener| listener.local)
-            .collect()
+        let first = self.shards.first().into_iter().flatten();
+        first.map(|listener| listener.local).collect()
     }
 }
 
@@ -102,7 +114,11 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-fn bind(index: usize, listener: &Listener) -> Result<BoundListener, BindError> {
+fn bind(
+    index: usize,
+    listener: &Listener,
+    shards: usize,
+) -> Result<Vec<(SocketAddr, BoundSocket)>, BindError> {
     let name = listener
         .name
         .as_deref()
@@ -110,8 +126,8 @@ fn bind(index: usize, listener: &Listener) -> Result<BoundListener, BindError> {
     let transport = listener.transport.param();
     let address = listener.bind;
     let opened = match listener.transport {
-        Transport::Udp => udp(address),
-        Transport::Tcp => tcp(address),
+        Transport::Udp => group(address, shards, udp),
+        Transport::Tcp => group(address, shards, tcp),
         Transport::Tls | Transport::Ws | Transport::Wss => {
             return Err(BindError::NotInThisBuild {
                 listener: name,
@@ -120,21 +136,37 @@ fn bind(index: usize, listener: &Listener) -> Result<BoundListener, BindError> {
             });
         }
     };
-    let (local, socket) = opened.map_err(|source| BindError::Refused {
+    opened.map_err(|source| BindError::Refused {
         listener: name,
         transport,
         address,
         source,
-    })?;
-    Ok(BoundListener {
-        id: ListenerId(index as u16),
-        local,
-        socket,
     })
 }
 
-fn udp(address: SocketAddr) -> io::Result<(SocketAddr, BoundSocket)> {
+/// One socket for each shard, all on one address.
+///
+/// The system picks among them by the peer's address, so what one peer sends is read in its order,
+/// and mailboxes keep it: a BYE must not overtake the ACK before it. (A filter that picks by chance
+/// would spread the reading too, and was seen to do just that.)
+fn group(
+    address: SocketAddr,
+    shards: usize,
+    open: fn(SocketAddr, bool) -> io::Result<(SocketAddr, BoundSocket)>,
+) -> io::Result<Vec<(SocketAddr, BoundSocket)>> {
+    // Alone, so that another program that has the address is noticed even if it shares it.
+    let first = open(address, false)?;
+    if shards == 1 {
+        return Ok(vec![first]);
+    }
+    let address = first.0;
+    drop(first);
+    (0..shards).map(|_| open(address, true)).collect()
+}
+
+fn udp(address: SocketAddr, shared: bool) -> io::Result<(SocketAddr, BoundSocket)> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    socket.set_reuse_port(shared)?;
     // Best effort: the system caps both, and calls flow with less.
     let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES);
@@ -154,10 +186,11 @@ fn udp(address: SocketAddr) -> io::Result<(SocketAddr, BoundSocket)> {
     Ok((socket.local_addr()?, BoundSocket::Udp(socket)))
 }
 
-fn tcp(address: SocketAddr) -> io::Result<(SocketAddr, BoundSocket)> {
+fn tcp(address: SocketAddr, shared: bool) -> io::Result<(SocketAddr, BoundSocket)> {
     let socket = socket(address, Type::STREAM, Protocol::TCP)?;
     // Else a restart must wait until the last connection's TIME_WAIT is over.
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     let socket = TcpListener::from(socket);

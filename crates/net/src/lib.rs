@@ -1,7 +1,7 @@
 //! Sockets: the only code that speaks SIP over the wire.
 //!
-//! A [shard](spawn) is one thread that owns a [`Proxy`](trunkline_proxy::Proxy), its sockets and
-//! its connections, and shares nothing. It carries bytes in, carries effects out and decides
+//! A shard ([`spawn`]) is one thread that owns a [`Proxy`](trunkline_proxy::Proxy), its sockets and
+//! its connections; with other shards it talks by mail. It carries bytes in, carries effects out and decides
 //! nothing about a call; of a message it reads only what [`owner`] needs.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
@@ -11,11 +11,13 @@ mod brain;
 mod clock;
 mod icmp;
 mod limits;
+mod mailbox;
 mod mmsg;
 pub mod owner;
 mod poller;
 mod shard;
 mod sockets;
+mod spawn;
 mod stats;
 mod stream;
 mod teller;
@@ -24,5 +26,6 @@ mod udp;
 pub use bind::{BindError, Bound};
 pub use brain::Brain;
 pub use limits::NetLimits;
-pub use shard::{Command, Handles, SpawnError, spawn};
+pub use shard::Command;
+pub use spawn::{Handles, SpawnError, Threads, spawn};
 pub use stats::{Count, NetStats};

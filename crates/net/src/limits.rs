@@ -1,17 +1,21 @@
-//! What one shard's sockets may hold.
+//! What the sockets of a process may hold.
 
 use std::time::Duration;
 
 use trunkline_sip::Limits;
 
-/// Limits of one shard. Reaching one is counted in [`NetStats`](crate::NetStats).
+/// Fewer connections than this from one address are refused by no shard of several: the system does
+/// not spread them evenly.
+const PER_SOURCE_MIN: usize = 64;
+
+/// Limits of a process. Reaching one is counted in [`NetStats`](crate::NetStats).
 #[derive(Clone, Debug)]
 pub struct NetLimits {
     /// Of one message. On streams a longer one ends the connection.
     pub message: Limits,
-    /// Stream connections, accepted and dialled.
+    /// Stream connections, accepted and dialled. Each shard may have an equal share of them.
     pub connections: usize,
-    /// Accepted connections from one address.
+    /// Accepted connections from one address; shared out as well.
     pub connections_per_source: usize,
     /// A connection over which no whole message came or went for so long is closed.
     pub idle: Duration,
@@ -20,7 +24,7 @@ pub struct NetLimits {
     pub first_message: Duration,
     /// Bytes waiting to be written to one connection; beyond it the connection is closed.
     pub connection_queue: usize,
-    /// Datagrams waiting in a socket that takes no more; beyond it they are dropped.
+    /// Datagrams waiting in one socket that takes no more; beyond it they are dropped.
     pub datagram_queue: usize,
     /// Events on their way to the slow side; beyond it they are dropped.
     pub events: usize,
@@ -40,6 +44,20 @@ impl Default for NetLimits {
             datagram_queue: 1_024,
             events: 65_536,
             questions: 4_096,
+        }
+    }
+}
+
+impl NetLimits {
+    /// What one of so many shards may hold.
+    pub(crate) fn share(&self, shards: usize) -> NetLimits {
+        let per_source = self.connections_per_source.div_ceil(shards);
+        NetLimits {
+            connections: self.connections.div_ceil(shards),
+            connections_per_source: per_source
+                .max(PER_SOURCE_MIN)
+                .min(self.connections_per_source),
+            ..self.clone()
         }
     }
 }

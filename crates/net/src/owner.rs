@@ -5,7 +5,7 @@
 //! and nobody outside can aim at one. Correctness rests on this and not on how the system spreads
 //! packets over sockets.
 
-use std::hash::Hasher;
+use std::{hash::Hasher, sync::Arc};
 
 use siphasher::sip::SipHasher13;
 use trunkline_proxy::ShardId;
@@ -16,17 +16,23 @@ use trunkline_sip::peek;
 pub struct Owners {
     shards: u8,
     key: [u8; 16],
-    of_branch: fn(&[u8]) -> Option<ShardId>,
+    of_branch: Arc<OfBranch>,
 }
+
+type OfBranch = dyn Fn(&[u8]) -> Option<ShardId> + Send + Sync;
 
 impl Owners {
     /// A process with shards 0 to `shards` - 1 (0 counts as 1). `of_branch` reads the shard from
     /// a branch of ours, and gives `None` for one that is not.
-    pub fn new(shards: u8, key: [u8; 16], of_branch: fn(&[u8]) -> Option<ShardId>) -> Self {
+    pub fn new(
+        shards: u8,
+        key: [u8; 16],
+        of_branch: impl Fn(&[u8]) -> Option<ShardId> + Send + Sync + 'static,
+    ) -> Self {
         Owners {
             shards: shards.max(1),
             key,
-            of_branch,
+            of_branch: Arc::new(of_branch),
         }
     }
 

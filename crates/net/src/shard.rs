@@ -1,27 +1,33 @@
 //! The loop of one shard.
 //!
-//! One thread owns everything here; nothing is shared and nothing is locked. A turn takes what is
+//! One thread owns everything here; nothing is locked. A turn takes what is
 //! ready, each thing within a budget, hands it to the brain and carries out what the brain wants.
 
 use std::{
     collections::VecDeque,
-    io,
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
-    thread,
     time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 use trunkline_proxy::{
-    Answer, AskId, Clock, Effect, Event, Input, Outbox, Question, Routing, ShardId, health::News,
-    question::HttpFailure,
+    Answer, AskId, Effect, Event, Hop, HopLoss, Input, Outbox, Question, Routing, ShardId,
+    health::News, question::HttpFailure,
 };
+use trunkline_sip::Transport;
 
 use crate::{
-    bind::Bound, brain::Brain, clock, limits::NetLimits, owner::Owners, poller::Ready,
-    sockets::Sockets, stats::NetStats, teller::Teller,
+    brain::Brain,
+    clock,
+    mailbox::{self, Letter, Mail},
+    owner::Owners,
+    poller::{Ready, Token},
+    sockets::Sockets,
+    stats::NetStats,
+    stream,
+    teller::Teller,
 };
 
 /// Sockets visited before the clock is read again.
@@ -33,11 +39,13 @@ const LOSSES_PER_TURN: usize = 256;
 /// How finely the shard's timers are told apart: nothing against T1, and at most so many wakes a
 /// second however many calls there are.
 const ALARM_GRID: Duration = Duration::from_millis(4);
-/// Commands that may wait for the shard.
-const COMMANDS_WAITING: usize = 4_096;
+/// Parcels of other shards opened in one turn.
+const PARCELS_PER_TURN: usize = 16;
+/// How soon a shard that does not keep up is asked again to take what is for it.
+const STUCK_PAUSE: Duration = Duration::from_millis(1);
 
 /// What the slow side tells a shard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// A new snapshot.
     Routing(Arc<Routing>),
@@ -48,85 +56,12 @@ pub enum Command {
         /// What came back.
         answer: Answer,
     },
-    /// Another shard has seen something of a candidate.
+    /// Something was seen of a candidate elsewhere.
     PeerHealth(News),
-    /// Take no new calls; end when nothing is in work.
+    /// Take no new calls; end when no shard has anything in work.
     Drain,
     /// End now.
     Stop,
-}
-
-/// The slow side's ends of a shard's channels.
-#[derive(Debug)]
-pub struct Handles {
-    /// Into the shard. A full channel means that it is far behind: wait.
-    pub commands: mpsc::Sender<Command>,
-    /// What the shard wants to know; answer each with [`Command::Answer`].
-    pub questions: mpsc::Receiver<(AskId, Box<Question>)>,
-    /// What happened. Whoever reads too slowly misses some ([`NetStats::events_dropped`]).
-    pub events: mpsc::Receiver<Event>,
-    /// The shard's counters.
-    pub stats: Arc<NetStats>,
-}
-
-/// A shard that could not be started.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot start data path thread {shard}: {source}; check the limits on open files and threads of this process"
-)]
-pub struct SpawnError {
-    /// Which.
-    pub shard: u8,
-    /// What the system said.
-    pub source: io::Error,
-}
-
-/// Starts a shard on a thread of its own. It ends after [`Command::Stop`], or after
-/// [`Command::Drain`] as soon as nothing is in work.
-///
-/// `make` runs on that thread; the clock it gets ties the shard's time to wall time.
-pub fn spawn<B: Brain + 'static>(
-    shard: ShardId,
-    bound: Bound,
-    make: impl FnOnce(Clock) -> B + Send + 'static,
-    limits: NetLimits,
-) -> Result<(Handles, thread::JoinHandle<()>), SpawnError> {
-    let failed = |source| SpawnError {
-        shard: shard.0,
-        source,
-    };
-    let (commands, command_ends) = mpsc::channel(COMMANDS_WAITING);
-    let (question_ends, questions) = mpsc::channel(limits.questions);
-    let (event_ends, events) = mpsc::channel(limits.events);
-    let stats = Arc::new(NetStats::default());
-    let handles = Handles {
-        commands,
-        questions,
-        events,
-        stats: Arc::clone(&stats),
-    };
-    let (sockets, bell) = Sockets::new(shard, bound, limits, Arc::clone(&stats)).map_err(failed)?;
-    let thread = thread::Builder::new()
-        .name(format!("shard-{}", shard.0))
-        .spawn(move || {
-            let shard = Shard {
-                id: shard,
-                owners: Owners::alone(),
-                brain: make(clock::both()),
-                out: Outbox::new(),
-                sockets,
-                unanswered: VecDeque::new(),
-                commands: Some(command_ends),
-                questions: question_ends,
-                teller: Teller::new(event_ends, Arc::clone(&stats)),
-                stats,
-                bell: Waker::from(Arc::new(Bell(bell))),
-                called: true,
-                draining: false,
-            };
-            shard.run();
-        });
-    Ok((handles, thread.map_err(failed)?))
 }
 
 /// Wakes the shard for a command.
@@ -143,12 +78,24 @@ impl Wake for Bell {
     }
 }
 
-struct Shard<B> {
+/// A shard's ends of the channels to the slow side.
+pub(crate) struct Ends {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) questions: mpsc::Sender<(AskId, Box<Question>)>,
+    pub(crate) events: mpsc::Sender<Event>,
+    /// Ends the shard's sleep.
+    pub(crate) bell: Arc<mio::Waker>,
+}
+
+pub(crate) struct Shard<B> {
     id: ShardId,
     owners: Owners,
     brain: B,
     out: Outbox,
     sockets: Sockets,
+    mail: Mail,
+    /// Connections left unread while another shard does not keep up.
+    held: Vec<Ready>,
     /// Questions for which the slow side had no room.
     unanswered: VecDeque<(AskId, Answer)>,
     /// `None` when the slow side is gone. Calls go on without it.
@@ -163,11 +110,43 @@ struct Shard<B> {
 }
 
 impl<B: Brain> Shard<B> {
-    fn run(mut self) {
+    pub(crate) fn new(
+        id: ShardId,
+        owners: Owners,
+        brain: B,
+        sockets: Sockets,
+        mail: Mail,
+        ends: Ends,
+        stats: Arc<NetStats>,
+    ) -> Self {
+        Shard {
+            id,
+            owners,
+            brain,
+            out: Outbox::new(),
+            sockets,
+            mail,
+            held: Vec::new(),
+            unanswered: VecDeque::new(),
+            commands: Some(ends.commands),
+            questions: ends.questions,
+            teller: Teller::new(ends.events, Arc::clone(&stats)),
+            stats,
+            bell: Waker::from(Arc::new(Bell(ends.bell))),
+            called: true,
+            draining: false,
+        }
+    }
+
+    /// The thread's whole life.
+    pub(crate) fn run(mut self) {
         let start = clock::now();
         while self.turn(start).is_continue() {
             let patience = self.patience(start);
             self.called |= self.sockets.wait(patience);
+            if !self.mail.is_alone() {
+                self.mail.wake_up();
+            }
         }
         self.teller.flush();
     }
@@ -199,9 +178,14 @@ impl<B: Brain> Shard<B> {
             let Some(ready) = self.sockets.take_ready() else {
                 break;
             };
+            if matches!(ready.token, Token::Connection(_)) && self.mail.is_stuck() {
+                self.held.push(ready);
+                continue;
+            }
             self.visit(now, ready);
             self.dispatch(now);
         }
+        self.open_mail(now);
 
         // 4. What is due at the sockets: datagrams that found no room, errors, connections out of
         // time.
@@ -214,6 +198,9 @@ impl<B: Brain> Shard<B> {
                 lost => lost,
             };
             if let (Some((hop, why)), _) = input {
+                // Who sent there may be on any shard: the system reports a datagram's error to any
+                // socket of an address, and one shard's connection serves all.
+                self.mail.tell_lost(hop, why, &self.stats);
                 self.brain
                     .handle(now, Input::HopLost { hop, why }, &mut self.out);
             }
@@ -224,14 +211,22 @@ impl<B: Brain> Shard<B> {
             self.dispatch(now);
         }
 
-        // 6. One write for all that a connection got in this turn.
+        // 6. One write for all that a connection got in this turn; what another shard had no room
+        // for.
         self.sockets.flush(now);
+        self.mail.send_off(&self.stats);
+        if !self.held.is_empty() && !self.mail.is_stuck() {
+            self.sockets.again(&mut self.held);
+        }
 
         // 7. The bookkeeping.
         self.teller.tick(now);
 
-        if self.draining && self.brain.is_idle() && self.is_flushed() {
-            return ControlFlow::Break(());
+        if self.draining {
+            let done = self.brain.is_idle() && self.is_flushed();
+            if self.mail.are_all_done(done) {
+                return ControlFlow::Break(());
+            }
         }
         ControlFlow::Continue(())
     }
@@ -252,18 +247,25 @@ impl<B: Brain> Shard<B> {
     }
 
     /// How long the sockets may be waited for.
-    fn patience(&self, start: Instant) -> Option<Duration> {
-        if self.called || self.sockets.has_more() || !self.unanswered.is_empty() {
+    fn patience(&mut self, start: Instant) -> Option<Duration> {
+        if self.called
+            || self.sockets.has_more()
+            || !self.unanswered.is_empty()
+            || (!self.mail.is_alone() && !self.mail.fall_asleep())
+        {
             return Some(Duration::ZERO);
         }
+        let stuck = self.mail.is_stuck().then(|| clock::now() + STUCK_PAUSE);
         let deadline = self
             .brain
             .next_deadline()
             .into_iter()
             .chain(self.sockets.deadline())
             .chain(self.teller.deadline())
+            .map(|deadline| on_grid(start, deadline))
+            .chain(stuck)
             .min()?;
-        Some(on_grid(start, deadline).saturating_duration_since(clock::now()))
+        Some(deadline.saturating_duration_since(clock::now()))
     }
 
     fn obey(&mut self, now: Instant, command: Command) -> ControlFlow<()> {
@@ -283,23 +285,88 @@ impl<B: Brain> Shard<B> {
     }
 
     fn visit(&mut self, now: Instant, ready: Ready) {
-        self.sockets.visit(now, ready, |from, bytes| {
-            if self.owners.of(bytes).is_none_or(|owner| owner == self.id) {
-                self.brain
-                    .handle(now, Input::Message { from, bytes }, &mut self.out);
-            } else {
-                // A mailbox to the owner goes here once there is more than one shard.
-                self.stats.misplaced.add(1);
+        self.sockets
+            .visit(now, ready, |from, bytes| match self.owners.of(bytes) {
+                Some(owner) if owner != self.id => {
+                    self.mail.hand_over(owner, from, bytes, &self.stats);
+                }
+                Some(_) | None => {
+                    self.brain
+                        .handle(now, Input::Message { from, bytes }, &mut self.out);
+                }
+            });
+    }
+
+    /// What other shards sent.
+    fn open_mail(&mut self, now: Instant) {
+        for _ in 0..PARCELS_PER_TURN {
+            let Some((from, mut parcel)) = self.mail.next() else {
+                return;
+            };
+            let (letters, arena) = parcel.open();
+            let bytes = |at: Range<u32>| {
+                let bytes = arena.get(at.start as usize..at.end as usize);
+                bytes.unwrap_or_default()
+            };
+            for letter in letters {
+                let input = match letter {
+                    Letter::Message { from, at } => Input::Message {
+                        from,
+                        bytes: bytes(at),
+                    },
+                    Letter::Lost { hop, why } => Input::HopLost { hop, why },
+                    Letter::News(news) => Input::PeerHealth(news),
+                    Letter::Send {
+                        to,
+                        at,
+                        connect_within,
+                    } => {
+                        self.send_stream(now, to, bytes(at), connect_within);
+                        continue;
+                    }
+                };
+                self.brain.handle(now, input, &mut self.out);
             }
-        });
+            self.mail.give_back(from, parcel);
+            self.dispatch(now);
+        }
+    }
+
+    /// Sends by a connection here, or has the shard do it that has it or is to have it.
+    fn send_stream(&mut self, now: Instant, mut to: Hop, bytes: &[u8], connect_within: Duration) {
+        let home = match to.connection.map(stream::shard_of) {
+            _ if self.mail.is_alone() || self.sockets.reaches(&to) => self.id,
+            Some(home) if home != self.id => home,
+            // One that we had, or none.
+            Some(_) | None => {
+                to.connection = None;
+                mailbox::dials(to.remote, self.mail.shards())
+            }
+        };
+        if home == self.id {
+            self.sockets.send_stream(now, to, bytes, connect_within);
+        } else if self
+            .mail
+            .have_sent(home, to, bytes, connect_within, &self.stats)
+            .is_err()
+        {
+            self.sockets.lose(to, HopLoss::Limit);
+        }
     }
 
     /// Carries out everything in the outbox.
     fn dispatch(&mut self, now: Instant) {
-        if self.out.is_empty() {
+        let mut out = std::mem::take(&mut self.out);
+        self.carry_out(now, &mut out);
+        self.out = out;
+        self.mail.send_off(&self.stats);
+    }
+
+    fn carry_out(&mut self, now: Instant, out: &mut Outbox) {
+        if out.is_empty() {
             return;
         }
-        let (effects, arena) = self.out.split();
+        let (effects, arena) = out.split();
         for effect in effects {
             match effect {
                 Effect::Send {
@@ -307,7 +374,12 @@ impl<B: Brain> Shard<B> {
                     bytes,
                     connect_within,
                 } => {
-                    self.sockets.send(now, to, arena, bytes, connect_within);
+                    if to.transport == Transport::Udp {
+                        self.sockets.send_datagram(to, bytes);
+                    } else {
+                        let bytes = arena.get(bytes.start as usize..bytes.end as usize);
+                        self.send_stream(now, to, bytes.unwrap_or_default(), connect_within);
+                    }
                 }
                 Effect::Ask { ask, question } => {
                     if let Err(error) = self.questions.try_send((ask, question)) {
@@ -318,17 +390,20 @@ impl<B: Brain> Shard<B> {
                     }
                 }
                 Effect::Tell(event) => self.teller.tell(now, event),
-                // A mailbox to the others goes here once there is more than one shard.
-                Effect::Share(_) => {}
+                Effect::Share(news) => self.mail.tell_news(news, &self.stats),
             }
         }
         self.sockets.flush_datagrams(now, arena);
-        self.out.clear();
+        out.clear();
     }
 
     /// Whether nothing is left to be said, inside or outside.
     fn is_flushed(&self) -> bool {
-        self.unanswered.is_empty() && !self.sockets.has_more() && self.sockets.is_flushed()
+        self.unanswered.is_empty()
+            && !self.sockets.has_more()
+            && self.sockets.is_flushed()
+            && !self.mail.is_stuck()
+            && !self.mail.has_arrived()
     }
 }
 

@@ -16,7 +16,7 @@ use trunkline_proxy::{Hop, HopLoss, ListenerId, ShardId};
 use trunkline_sip::Transport;
 
 use crate::{
-    bind::{Bound, BoundListener, BoundSocket},
+    bind::{BoundListener, BoundSocket},
     limits::NetLimits,
     mmsg::Inbox,
     poller::{Entrance, Poller, Ready, Token},
@@ -57,7 +57,7 @@ impl Sockets {
     /// Takes over what was bound. With the bell that ends [`wait`](Self::wait).
     pub(crate) fn new(
         shard: ShardId,
-        bound: Bound,
+        listeners: Vec<BoundListener>,
         limits: NetLimits,
         stats: Arc<NetStats>,
     ) -> io::Result<(Self, Arc<Waker>)> {
@@ -65,11 +65,7 @@ impl Sockets {
         let (bell, entrance) = (poller.bell()?, poller.entrance()?);
         let open = |listener| Endpoint::new(listener, &entrance, limits.datagram_queue);
         let sockets = Sockets {
-            endpoints: bound
-                .listeners
-                .into_iter()
-                .map(open)
-                .collect::<io::Result<_>>()?,
+            endpoints: listeners.into_iter().map(open).collect::<io::Result<_>>()?,
             poller,
             ready: VecDeque::new(),
             again: VecDeque::new(),
@@ -141,38 +137,43 @@ impl Sockets {
         }
     }
 
-    /// Sends one message of the arena, or takes note that its hop is lost. Datagrams leave with
-    /// [`flush_datagrams`](Self::flush_datagrams), streams are written by [`flush`](Self::flush).
-    pub(crate) fn send(
+    /// Puts one message among the datagrams that leave with
+    /// [`flush_datagrams`](Self::flush_datagrams): by its place in the arena.
+    pub(crate) fn send_datagram(&mut self, to: Hop, at: Range<u32>) {
+        match self.kind(to.listener) {
+            Some(EndpointKind::Udp(udp)) => udp.queue(to.remote, at),
+            Some(EndpointKind::Tcp(_)) => {
+                self.cannot_send(to, "its listener speaks another protocol");
+            }
+            None => self.cannot_send(to, "there is no such listener"),
+        }
+    }
+
+    /// Puts one message on a connection; it is written by [`flush`](Self::flush).
+    pub(crate) fn send_stream(
         &mut self,
         now: Instant,
         to: Hop,
-        arena: &[u8],
-        at: Range<u32>,
+        bytes: &[u8],
         connect_within: Duration,
     ) {
-        let Some(endpoint) = self.endpoints.get_mut(usize::from(to.listener.0)) else {
+        let Some(endpoint) = self.endpoints.get(usize::from(to.listener.0)) else {
             return self.cannot_send(to, "there is no such listener");
         };
-        let sent = match (to.transport, &mut endpoint.kind) {
-            (Transport::Udp, EndpointKind::Udp(udp)) => {
-                udp.queue(to.remote, at);
-                Ok(())
-            }
-            (Transport::Udp, EndpointKind::Tcp(_)) => {
-                return self.cannot_send(to, "its listener speaks another protocol");
-            }
-            (Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss, _) => {
-                let bytes = arena
-                    .get(at.start as usize..at.end as usize)
-                    .unwrap_or_default();
-                self.streams
-                    .send(now, endpoint.local, to, bytes, connect_within)
-            }
-        };
-        if let Err(why) = sent {
-            self.lost.push_back((to, why));
+        let local = endpoint.local;
+        if let Err(why) = self.streams.send(now, local, to, bytes, connect_within) {
+            self.lose(to, why);
         }
+    }
+
+    /// Takes note that a hop is lost.
+    pub(crate) fn lose(&mut self, hop: Hop, why: HopLoss) {
+        self.lost.push_back((hop, why));
+    }
+
+    /// Puts sockets back that were taken as ready and not visited.
+    pub(crate) fn again(&mut self, ready: &mut Vec<Ready>) {
+        self.ready.extend(ready.drain(..));
     }
 
     /// Sends the datagrams of this arena.
@@ -190,6 +191,11 @@ impl Sockets {
     /// Writes what was queued on streams since the last time.
     pub(crate) fn flush(&mut self, now: Instant) {
         self.streams.flush(now);
+    }
+
+    /// Whether a message for this hop has a connection here to go by.
+    pub(crate) fn reaches(&self, to: &Hop) -> bool {
+        self.streams.reaches(to)
     }
 
     /// Reads error queues, and does what is due by time: second tries, timeouts.
@@ -261,7 +267,12 @@ impl Sockets {
     fn cannot_send(&mut self, to: Hop, why: &'static str) {
         tracing::debug!(%to, listener = to.listener.0, why, "message not sent");
         self.stats.sends_dropped.add(1);
-        self.lost.push_back((to, HopLoss::Unreachable));
+        self.lose(to, HopLoss::Unreachable);
+    }
+
+    fn kind(&mut self, id: ListenerId) -> Option<&mut EndpointKind> {
+        let endpoint = self.endpoints.get_mut(usize::from(id.0))?;
+        Some(&mut endpoint.kind)
     }
 }
 

@@ -64,6 +64,9 @@ pub struct NetStats {
     pub events_dropped: Count,
     /// Questions failed at once because the slow side did not keep up.
     pub questions_failed: Count,
-    /// Messages that belong to a shard this process does not have.
-    pub misplaced: Count,
+    /// What went to other shards of this process: messages of their calls, messages for their
+    /// connections, losses, health.
+    pub posts: Count,
+    /// What did not, because the other shard does not keep up.
+    pub posts_dropped: Count,
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use support::PATIENCE;
-use trunkline_net::{Bound, Brain, Command, NetLimits, spawn};
-use trunkline_proxy::{Input, Outbox, ShardId};
+use trunkline_net::{Bound, Brain, Command, NetLimits, owner::Owners, spawn};
+use trunkline_proxy::{Clock, Input, Outbox};
 use trunkline_sip::Transport;
 
 /// Wants one deadline after another and says when each was due and when it came. Every message
@@ -52,21 +52,25 @@ const LATE_MAX: Duration = Duration::from_millis(500);
 
 #[test]
 fn deadlines_come_in_time_and_once_and_a_drain_waits_for_them() {
-    let bound = Bound::bind(&[support::listener(Transport::Udp, "127.0.0.1:0")]).expect("bound");
+    let bound = Bound::bind(&[support::listener(Transport::Udp, "127.0.0.1:0")], 1).expect("bound");
     let (tell, told) = channel();
     let start = Instant::now();
     let due: Vec<_> = [0, 20, 20, 45, 200]
         .map(|after| start + Duration::from_millis(after))
         .into();
     let brain_due = due.clone();
-    let make = move |_clock| Sleeper {
+    let make = move |_clock: Clock| Sleeper {
         due: brain_due,
         tell,
     };
-    let (handles, thread) =
-        spawn(ShardId(0), bound, make, NetLimits::default()).expect("a shard starts");
-    handles
-        .commands
+    let (handles, threads) = spawn(
+        bound,
+        Owners::alone(),
+        support::once(make),
+        NetLimits::default(),
+    )
+    .expect("a shard starts");
+    handles.commands[0]
         .blocking_send(Command::Drain)
         .expect("the shard lives");
     for expected in due {
@@ -75,13 +79,13 @@ fn deadlines_come_in_time_and_once_and_a_drain_waits_for_them() {
         assert!(came >= due, "{:?} early", due - came);
         assert!(came - due < LATE_MAX, "{:?} late", came - due);
     }
-    thread.join().expect("the shard did not panic");
+    assert!(threads.join());
     assert!(told.recv_timeout(PATIENCE).is_err(), "nothing else came");
 }
 
 #[test]
 fn a_deadline_that_moves_away_is_not_told_early() {
-    let bound = Bound::bind(&[support::listener(Transport::Udp, "127.0.0.1:0")]).expect("bound");
+    let bound = Bound::bind(&[support::listener(Transport::Udp, "127.0.0.1:0")], 1).expect("bound");
     let address = bound.local_addrs()[0];
     let (tell, told) = channel();
     let start = Instant::now();
@@ -89,21 +93,25 @@ fn a_deadline_that_moves_away_is_not_told_early() {
         start + Duration::from_millis(150),
         start + Duration::from_millis(300),
     );
-    let make = move |_clock| Sleeper {
+    let make = move |_clock: Clock| Sleeper {
         due: vec![soon, later],
         tell,
     };
-    let (handles, thread) =
-        spawn(ShardId(0), bound, make, NetLimits::default()).expect("a shard starts");
+    let (handles, threads) = spawn(
+        bound,
+        Owners::alone(),
+        support::once(make),
+        NetLimits::default(),
+    )
+    .expect("a shard starts");
     support::udp_peer("127.0.0.1:0")
         .send_to(b"not so soon", address)
         .expect("sent");
     let (due, came) = told.recv_timeout(PATIENCE).expect("a deadline comes");
     assert_eq!(due, later);
     assert!(came >= later);
-    handles
-        .commands
+    handles.commands[0]
         .blocking_send(Command::Stop)
         .expect("the shard lives");
-    thread.join().expect("the shard did not panic");
+    assert!(threads.join());
 }

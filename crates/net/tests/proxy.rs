@@ -6,12 +6,11 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
     sync::Arc,
-    thread::JoinHandle,
     time::Duration,
 };
 
 use support::{PATIENCE, listener, udp_peer};
-use trunkline_net::{Bound, Command, Handles, NetLimits, spawn};
+use trunkline_net::{Bound, Command, Handles, NetLimits, Threads, owner::Owners, spawn};
 use trunkline_proxy::{
     Clock, Proxy, Routing, Seed, Settings, ShardId, Shared,
     settings::{Access, Capacity, UnknownSource},
@@ -21,7 +20,7 @@ use trunkline_sip::Transport;
 struct Product {
     addrs: Vec<SocketAddr>,
     handles: Handles,
-    thread: JoinHandle<()>,
+    threads: Threads,
 }
 
 impl Product {
@@ -31,7 +30,7 @@ impl Product {
             .into_iter()
             .map(|transport| listener(transport, "127.0.0.1:0"))
             .collect();
-        let bound = Bound::bind(&listeners).expect("loopback can be bound");
+        let bound = Bound::bind(&listeners, 1).expect("loopback can be bound");
         let addrs = bound.local_addrs();
         let listeners = std::iter::zip(listeners, &addrs).map(|(mut listener, addr)| {
             listener.bind = *addr;
@@ -61,25 +60,29 @@ impl Product {
             let shared = Shared::new(1, clock.at);
             Proxy::new(ShardId(0), clock, routing, seed, shared)
         };
-        let (handles, thread) =
-            spawn(ShardId(0), bound, make, NetLimits::default()).expect("a shard starts");
+        let (handles, threads) = spawn(
+            bound,
+            Owners::alone(),
+            support::once(make),
+            NetLimits::default(),
+        )
+        .expect("a shard starts");
         Product {
             addrs,
             handles,
-            thread,
+            threads,
         }
     }
 
     fn drain(self) {
         let Product {
-            handles, thread, ..
+            handles, threads, ..
         } = self;
-        handles
-            .commands
+        handles.commands[0]
             .blocking_send(Command::Drain)
             .expect("the shard lives");
-        support::wait_until(|| thread.is_finished());
-        thread.join().expect("the shard did not panic");
+        support::wait_until(|| threads.are_finished());
+        assert!(threads.join(), "the shard panicked");
     }
 }
 
@@ -220,6 +223,6 @@ fn garbage_of_every_length_disturbs_nobody() {
     }
     let answer = ask_udp(&good, 1, product.addrs[0]);
     assert!(answer.contains("CSeq: 1 OPTIONS"), "{answer}");
-    support::wait_until(|| product.handles.stats.connections.get() == 0);
+    support::wait_until(|| product.handles.stats[0].connections.get() == 0);
     product.drain();
 }

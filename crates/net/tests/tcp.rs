@@ -148,7 +148,7 @@ fn a_double_crlf_is_answered_by_one_and_the_brain_hears_nothing() {
     peer.write_all(&sent).expect("written");
     assert_eq!(hear_message(&world).1, message(1, 0));
     assert_eq!(read(&mut peer, sent.len() - 2), message(1, 0));
-    assert!(world.handles.stats.keep_alives.get() >= 1);
+    assert!(world.stats().keep_alives.get() >= 1);
 }
 
 #[test]
@@ -161,8 +161,8 @@ fn a_peer_that_only_pings_and_never_reads_takes_no_memory() {
         peer.write_all(&pings).expect("the shard goes on reading");
     }
     let sent = (pings.len() * 8) as u64;
-    wait_until(|| world.handles.stats.bytes_in.get() == sent);
-    assert_eq!(world.handles.stats.connections.get(), 1);
+    wait_until(|| world.stats().bytes_in.get() == sent);
+    assert_eq!(world.stats().connections.get(), 1);
 }
 
 #[test]
@@ -186,8 +186,8 @@ fn what_is_no_sip_is_handed_over_once_answered_and_closed() {
     assert_eq!(read_to_end(&mut peer), b"SIP/2.0 400 Bad\r\n\r\n");
     assert!(world.silent_for(Duration::from_millis(50)));
     drop(peer);
-    wait_until(|| world.handles.stats.connections.get() == 0);
-    assert_eq!(world.handles.stats.connections_broken.get(), 1);
+    wait_until(|| world.stats().connections.get() == 0);
+    assert_eq!(world.stats().connections_broken.get(), 1);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn garbage_from_a_stranger_ends_its_connection_without_a_word() {
     peer.write_all(&[0xff; 3_000]).expect("written");
     assert_eq!(read_to_end(&mut peer), b"");
     drop(peer);
-    wait_until(|| world.handles.stats.connections.get() == 0);
+    wait_until(|| world.stats().connections.get() == 0);
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_dialled_connection_carries_many_messages_and_their_answers() {
     let (from, heard) = hear_message(&world);
     assert_eq!((from.remote, heard), (to, message(9, 0)));
     assert!(from.connection.is_some());
-    assert_eq!(world.handles.stats.connections_dialled.get(), 1);
+    assert_eq!(world.stats().connections_dialled.get(), 1);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_hop_without_a_connection_uses_the_one_the_peer_opened() {
     let mut peer = connect(world.addrs[0]);
     peer.write_all(&message(1, 0)).expect("written");
     assert_eq!(read(&mut peer, message(1, 0).len()), message(1, 0));
-    assert_eq!(world.handles.stats.connections_dialled.get(), 0);
+    assert_eq!(world.stats().connections_dialled.get(), 0);
 }
 
 #[test]
@@ -366,7 +366,7 @@ fn a_peer_that_reads_nothing_loses_its_connection_and_nobody_else_does() {
     let (from, _) = hear_message(&world);
     let lost = world.hear();
     assert_eq!(lost, Said::Lost(from, HopLoss::Limit));
-    assert!(world.handles.stats.connections_stuffed.get() >= 1);
+    assert!(world.stats().connections_stuffed.get() >= 1);
     good.write_all(&message(2, 0)).expect("written");
     assert_eq!(read(&mut good, message(2, 0).len()), message(2, 0));
 }
@@ -403,7 +403,7 @@ fn connections_over_the_limits_are_refused_and_those_within_live() {
     };
     let world = tcp(limits, echo);
     let mut kept: Vec<_> = (0..2).map(|_| connect(world.addrs[0])).collect();
-    wait_until(|| world.handles.stats.connections.get() == 2);
+    wait_until(|| world.stats().connections.get() == 2);
     // The third of one source.
     assert_eq!(read_to_end(&mut connect(world.addrs[0])), b"");
     // Another source fills the table, and then it is too late for that one too.
@@ -422,16 +422,16 @@ fn connections_over_the_limits_are_refused_and_those_within_live() {
         stream
     };
     kept.push(from([127, 0, 0, 2]));
-    wait_until(|| world.handles.stats.connections.get() == 3);
+    wait_until(|| world.stats().connections.get() == 3);
     assert_eq!(read_to_end(&mut from([127, 0, 0, 3])), b"");
-    assert_eq!(world.handles.stats.connections_refused.get(), 2);
+    assert_eq!(world.stats().connections_refused.get(), 2);
     for peer in &mut kept {
         peer.write_all(&message(1, 0)).expect("written");
         assert_eq!(read(peer, message(1, 0).len()), message(1, 0));
     }
     // Who leaves makes room.
     drop(kept);
-    wait_until(|| world.handles.stats.connections.get() == 0);
+    wait_until(|| world.stats().connections.get() == 0);
     let mut next = connect(world.addrs[0]);
     next.write_all(&message(1, 0)).expect("written");
     assert_eq!(read(&mut next, message(1, 0).len()), message(1, 0));
@@ -460,7 +460,7 @@ fn who_says_nothing_whole_in_time_is_closed() {
     assert_eq!(read_to_end(&mut pinging), b"\r\n");
     assert_eq!(read_to_end(&mut slow), message(2, 0));
     assert!(began.elapsed() < PATIENCE / 2);
-    assert_eq!(world.handles.stats.connections_idle.get(), 3);
+    assert_eq!(world.stats().connections_idle.get(), 3);
     // The good one has no such hurry.
     good.write_all(&message(3, 0)).expect("written");
     assert_eq!(read(&mut good, message(3, 0).len()), message(3, 0));
@@ -492,7 +492,7 @@ fn an_idle_connection_is_closed_and_one_in_use_is_not() {
         assert!(began.elapsed() < PATIENCE);
     }
     assert!(began.elapsed() >= idle);
-    assert_eq!(world.handles.stats.connections.get(), 1);
+    assert_eq!(world.stats().connections.get(), 1);
 }
 
 #[test]
@@ -519,7 +519,11 @@ fn udp_and_tcp_share_an_address_and_a_message_may_change_between_them() {
     let bound = (0..100).find_map(|_| {
         let address = closed_port().to_string();
         let both = [Transport::Udp, Transport::Tcp];
-        Bound::bind(&both.map(|transport| support::listener(transport, &address))).ok()
+        Bound::bind(
+            &both.map(|transport| support::listener(transport, &address)),
+            1,
+        )
+        .ok()
     });
     let sink = support::udp_peer(LOOPBACK);
     let to = hop(Transport::Udp, 0, sink.local_addr().expect("bound"));

@@ -73,8 +73,8 @@ fn keep_alives_never_reach_the_brain() {
         peer.send_to(bytes, world.addrs[0]).expect("sent");
     }
     assert!(matches!(world.hear(), Said::Message(_, bytes) if bytes == b"real"));
-    assert_eq!(world.handles.stats.keep_alives.get(), 3);
-    assert_eq!(world.handles.stats.datagrams_in.get(), 4);
+    assert_eq!(world.stats().keep_alives.get(), 3);
+    assert_eq!(world.stats().datagrams_in.get(), 4);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_closed_port_is_a_lost_hop_at_once() {
                 Said::Lost(hop(Transport::Udp, 0, nobody), HopLoss::Unreachable)
             );
         }
-        assert!(world.handles.stats.icmp_errors.get() >= 2);
+        assert!(world.stats().icmp_errors.get() >= 2);
     }
 }
 
@@ -180,7 +180,7 @@ fn a_message_too_large_for_a_datagram_is_a_lost_hop_and_counted() {
         .expect("sent");
     assert!(matches!(world.hear(), Said::Message(..)));
     assert_eq!(world.hear(), Said::Lost(to, HopLoss::Limit));
-    assert_eq!(world.handles.stats.oversize.get(), 1);
+    assert_eq!(world.stats().oversize.get(), 1);
 }
 
 #[test]
@@ -248,8 +248,8 @@ fn a_slow_side_that_does_not_keep_up_costs_events_and_answers_but_no_call() {
         world.hear(),
         Said::Answer(3, Answer::HttpFailed(HttpFailure::Busy))
     );
-    wait_until(|| world.handles.stats.events_dropped.get() == 2);
-    assert_eq!(world.handles.stats.questions_failed.get(), 2);
+    wait_until(|| world.stats().events_dropped.get() == 2);
+    assert_eq!(world.stats().questions_failed.get(), 2);
 }
 
 #[test]
@@ -324,8 +324,8 @@ fn a_stopped_shard_ends_at_once() {
 fn a_listener_that_cannot_be_bound_says_which_and_what_to_do() {
     let taken = udp_peer("127.0.0.1:0");
     let address = taken.local_addr().expect("bound").to_string();
-    let error =
-        Bound::bind(&[support::listener(Transport::Udp, &address)]).expect_err("the port is taken");
+    let error = Bound::bind(&[support::listener(Transport::Udp, &address)], 1)
+        .expect_err("the port is taken");
     let text = error.to_string();
     assert!(
         text.contains("listener #1")
@@ -336,7 +336,7 @@ fn a_listener_that_cannot_be_bound_says_which_and_what_to_do() {
 
     let mut named = support::listener(Transport::Tls, "127.0.0.1:0");
     named.name = Some("outside".into());
-    let error = Bound::bind(&[named]).expect_err("no TLS yet");
+    let error = Bound::bind(&[named], 1).expect_err("no TLS yet");
     assert!(matches!(error, BindError::NotInThisBuild { .. }));
     assert!(
         error.to_string().contains("\"outside\"")
@@ -349,9 +349,10 @@ fn a_listener_that_cannot_be_bound_says_which_and_what_to_do() {
 fn ipv4_and_ipv6_wildcards_share_a_port() {
     // Another program may have the port in the other family: not every try succeeds.
     let shared = (0..100).any(|_| {
-        let first = Bound::bind(&[support::listener(Transport::Udp, "0.0.0.0:0")]).expect("bound");
+        let first =
+            Bound::bind(&[support::listener(Transport::Udp, "0.0.0.0:0")], 1).expect("bound");
         let other = format!("[::]:{}", first.local_addrs()[0].port());
-        Bound::bind(&[support::listener(Transport::Udp, &other)]).is_ok()
+        Bound::bind(&[support::listener(Transport::Udp, &other)], 1).is_ok()
     });
     assert!(shared);
 }
@@ -367,7 +368,7 @@ fn a_burst_larger_than_a_visit_is_read_to_its_end() {
     for _ in 0..100 {
         peer.send_to(b"burst", world.addrs[0]).expect("sent");
     }
-    wait_until(|| world.handles.stats.datagrams_in.get() == 100);
+    wait_until(|| world.stats().datagrams_in.get() == 100);
 }
 
 fn place() -> Place {

@@ -2,11 +2,26 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{routing::Candidate, settings::Place};
+use crate::{ShardId, routing::Candidate, settings::Place};
 
-/// Names one question of one shard.
+/// Names one question of one shard, which it says.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct AskId(pub u64);
+
+/// Where in an [`AskId`] the shard stands.
+const SHARD_BITS: u32 = 56;
+
+impl AskId {
+    /// Before the first question of a shard.
+    pub(crate) const fn none_yet(shard: ShardId) -> AskId {
+        AskId((shard.0 as u64) << SHARD_BITS)
+    }
+
+    /// Who asked, and is to be answered.
+    pub const fn shard(self) -> ShardId {
+        ShardId((self.0 >> SHARD_BITS) as u8)
+    }
+}
 
 /// Something only the slow side can find out.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,6 +1,14 @@
 //! `trunkline run`: the service from its first socket to its last call.
 
-use std::{path::Path, process::ExitCode, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    future::Future,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    task::Poll,
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -11,8 +19,8 @@ use trunkline_config::{ControlFile, Diagnostic, Loaded, LogFormat};
 use trunkline_control::{
     Control, ControlHandle, ControlSettings, LineFormat, NetCounts, Pace, View,
 };
-use trunkline_net::{Bound, Command, NetLimits, NetStats};
-use trunkline_proxy::{AskId, Clock, Proxy, Seed, Settings, ShardId, Shared};
+use trunkline_net::{Bound, Command, Count, NetLimits, NetStats, Threads, owner::Owners};
+use trunkline_proxy::{AskId, Proxy, Seed, Settings, Shared, branch::Branches};
 
 use crate::{logging, secrets};
 
@@ -62,9 +70,10 @@ pub struct Service {
     settings: Arc<Settings>,
     control_file: ControlFile,
     control: ControlHandle,
-    commands: mpsc::Sender<Command>,
-    shard: JoinHandle<()>,
-    /// Ends when the shard has.
+    /// To each shard.
+    commands: Vec<mpsc::Sender<Command>>,
+    shards: Threads,
+    /// Ends when the shards have.
     slow_side: tokio::task::JoinHandle<()>,
     /// Where the admin server listens.
     pub admin: Option<std::net::SocketAddr>,
@@ -89,7 +98,8 @@ impl Service {
         seed: Seed,
         pace: Pace,
     ) -> Result<Self, StartError> {
-        let bound = Bound::bind(&settings.listeners)?;
+        let workers = workers(control_file.workers);
+        let bound = Bound::bind(&settings.listeners, workers)?;
         let listening: Vec<String> = settings
             .listeners
             .iter()
@@ -108,12 +118,17 @@ impl Service {
         };
         let (control, routing) = Control::new(control_settings, Arc::clone(&settings)).await?;
         let (admin, handle) = (control.admin_addr(), control.handle());
-        let make = move |clock: Clock| {
-            let shared = Shared::new(1, clock.at);
-            Proxy::new(ShardId(0), clock, routing, seed, shared)
+        let branches = Branches::new(seed.process);
+        let owners = Owners::new(workers, seed.process, move |branch| {
+            branches.read(branch).map(|(token, _)| token.shard)
+        });
+        let shared = Shared::new(workers, Instant::now());
+        let maker = |shard| {
+            let (routing, seed, shared) = (Arc::clone(&routing), seed.clone(), Arc::clone(&shared));
+            move |clock| Proxy::new(shard, clock, routing, seed, shared)
         };
-        let (shard_ends, shard) =
-            trunkline_net::spawn(ShardId(0), bound, make, NetLimits::default())?;
+        let (shard_ends, shards) =
+            trunkline_net::spawn(bound, owners, maker, NetLimits::default())?;
         let trunkline_net::Handles {
             commands,
             questions,
@@ -133,6 +148,7 @@ impl Service {
             node = %settings.node,
             listening = %listening.join(" "),
             admin = admin.map_or("off".into(), |addr| addr.to_string()),
+            workers,
             "started"
         );
         Ok(Service {
@@ -140,7 +156,7 @@ impl Service {
             control_file,
             control: handle,
             commands,
-            shard,
+            shards,
             slow_side,
             admin,
         })
@@ -167,6 +183,10 @@ impl Service {
                 _ = hangup.recv() => self.reload(config).await,
                 _ = terminate.recv() => break info!("SIGTERM: draining"),
                 _ = interrupt.recv() => break info!("SIGINT: draining; once more ends at once"),
+                _ = a_shard_ends(&self.commands) => {
+                    error!("a data path thread ended by itself; ending, so that a supervisor starts anew");
+                    return ExitCode::FAILURE;
+                }
                 _ = &mut self.slow_side => {
                     error!("the control task ended by itself; ending, so that a supervisor starts anew");
                     return ExitCode::FAILURE;
@@ -220,14 +240,13 @@ impl Service {
     /// `true`: everything ended by itself.
     pub async fn drain(self, patience: Duration) -> bool {
         self.control.draining();
-        let told = self.commands.send(Command::Drain).await.is_ok();
-        let shard = self.shard;
-        let ended = tokio::task::spawn_blocking(move || shard.join().is_ok());
+        tell_all(&self.commands, &Command::Drain).await;
+        let shards = self.shards;
+        let ended = tokio::task::spawn_blocking(move || shards.join());
         tokio::pin!(ended);
         let whole = tokio::time::timeout(patience, &mut ended).await.is_ok();
-        if told && !whole {
-            // A shard that has ended by now does not hear it, which is as good.
-            let _ = self.commands.send(Command::Stop).await;
+        if !whole {
+            tell_all(&self.commands, &Command::Stop).await;
             let _ = ended.await;
         }
         drop(self.commands);
@@ -265,15 +284,59 @@ fn needs_restart(settings: &Settings, control: &ControlFile, loaded: &Loaded) ->
     .collect()
 }
 
-/// Sends answers to the shard without making the slow side wait.
-fn answering(
-    commands: mpsc::Sender<Command>,
-) -> impl Fn(AskId, trunkline_proxy::Answer) + Send + Sync + 'static {
-    move |ask, answer| post(&commands, Command::Answer { ask, answer })
+/// How many data path threads `node.workers` means: 0 is one for each core that this process may
+/// use.
+fn workers(wanted: usize) -> u8 {
+    let workers = match wanted {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        wanted => wanted,
+    };
+    u8::try_from(workers).unwrap_or(u8::MAX)
 }
 
-fn snapshotting(commands: mpsc::Sender<Command>) -> impl Fn(Arc<trunkline_proxy::Routing>) + Send {
-    move |routing| post(&commands, Command::Routing(routing))
+/// Says the same to all shards. One that has ended by now does not hear it, which is as good.
+async fn tell_all(shards: &[mpsc::Sender<Command>], command: &Command) {
+    for shard in shards {
+        let _ = shard.send(command.clone()).await;
+    }
+}
+
+/// Comes when any shard does not listen any more.
+async fn a_shard_ends(shards: &[mpsc::Sender<Command>]) {
+    let mut ends: Vec<_> = shards
+        .iter()
+        .map(|shard| Box::pin(shard.closed()))
+        .collect();
+    std::future::poll_fn(|cx| {
+        let ended = ends.iter_mut().any(|end| end.as_mut().poll(cx).is_ready());
+        if ended {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// Sends answers to the shard that asked, without making the slow side wait.
+fn answering(
+    shards: Vec<mpsc::Sender<Command>>,
+) -> impl Fn(AskId, trunkline_proxy::Answer) + Send + Sync + 'static {
+    move |ask, answer| {
+        if let Some(shard) = shards.get(usize::from(ask.shard().0)) {
+            post(shard, Command::Answer { ask, answer });
+        }
+    }
+}
+
+fn snapshotting(
+    shards: Vec<mpsc::Sender<Command>>,
+) -> impl Fn(Arc<trunkline_proxy::Routing>) + Send {
+    move |routing| {
+        for shard in &shards {
+            post(shard, Command::Routing(Arc::clone(&routing)));
+        }
+    }
 }
 
 /// A full channel means a shard far behind; what it must know waits for it beside this task.
@@ -286,14 +349,18 @@ fn post(commands: &mpsc::Sender<Command>, command: Command) {
     }
 }
 
-fn counts(stats: &NetStats) -> NetCounts {
+/// Summed over all shards.
+fn counts(shards: &[Arc<NetStats>]) -> NetCounts {
+    let sum = |count: fn(&NetStats) -> &Count| shards.iter().map(|stats| count(stats).get()).sum();
     NetCounts {
-        datagrams_in: stats.datagrams_in.get(),
-        datagrams_out: stats.datagrams_out.get(),
-        bytes_in: stats.bytes_in.get(),
-        bytes_out: stats.bytes_out.get(),
-        sends_dropped: stats.sends_dropped.get(),
-        connections: stats.connections.get(),
-        events_dropped: stats.events_dropped.get(),
+        datagrams_in: sum(|stats| &stats.datagrams_in),
+        datagrams_out: sum(|stats| &stats.datagrams_out),
+        bytes_in: sum(|stats| &stats.bytes_in),
+        bytes_out: sum(|stats| &stats.bytes_out),
+        sends_dropped: sum(|stats| &stats.sends_dropped),
+        connections: sum(|stats| &stats.connections),
+        events_dropped: sum(|stats| &stats.events_dropped),
+        posts: sum(|stats| &stats.posts),
+        posts_dropped: sum(|stats| &stats.posts_dropped),
     }
 }

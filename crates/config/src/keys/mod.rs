@@ -3,7 +3,6 @@
 //! The only place where this is written down. Reading takes ranges and defaults from here, an
 //! unknown key is compared with these names, and `config/reference.toml` is printed from it.
 
-mod not_yet;
 mod trunk;
 
 use std::time::Duration;
@@ -49,10 +48,7 @@ const fn number(least: u64, most: u64) -> Kind {
 
 use Given::{Default, Nested, Optional, Required, Shown};
 
-pub(crate) use self::{
-    not_yet::NOT_YET,
-    trunk::{EDGE, TARGET},
-};
+pub(crate) use self::trunk::{EDGE, TARGET};
 
 /// The file.
 pub(crate) static ROOT: Shape = Shape {

@@ -32,6 +32,10 @@ pub struct NetCounts {
     pub connections: u64,
     /// Events not told because their queue was full.
     pub events_dropped: u64,
+    /// What one data path thread passed on to another.
+    pub posts: u64,
+    /// What it could not pass on, because the other does not keep up.
+    pub posts_dropped: u64,
 }
 
 /// Everything `/metrics` shows.
@@ -84,6 +88,11 @@ impl Scrape {
             &mut out,
             &table::EVENTS_DROPPED,
             &[(&[], net.events_dropped)],
+        );
+        series(
+            &mut out,
+            &table::POSTS,
+            &[(&["passed"], net.posts), (&["dropped"], net.posts_dropped)],
         );
         series(
             &mut out,

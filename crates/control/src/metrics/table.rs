@@ -107,6 +107,8 @@ metrics! {
         "Open stream connections."
     EVENTS_DROPPED = "trunkline_events_dropped_total" Counter []
         "Events that metrics and logs never saw because their queue was full; other figures are low by as many."
+    POSTS = "trunkline_shard_posts_total" Counter ["result"]
+        "What one data path thread had for another (messages of its calls or for its connections, losses, health): passed, dropped (it did not keep up)."
     READY = "trunkline_ready" Gauge []
         "1 when /readyz says so."
     START_TIME = "trunkline_start_time_seconds" Gauge []

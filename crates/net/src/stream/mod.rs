@@ -30,6 +30,14 @@ use crate::{
 /// Where a connection leads, whoever opened it.
 type Line = (Transport, ListenerId, SocketAddr);
 
+/// Where in a connection's number the shard stands.
+const SHARD_BITS: u32 = 56;
+
+/// Which shard has a connection.
+pub(crate) fn shard_of(connection: ConnectionId) -> ShardId {
+    ShardId((connection.0 >> SHARD_BITS) as u8)
+}
+
 /// A hop that cannot be used any more, and why.
 pub(crate) type Loss = (Hop, HopLoss);
 
@@ -62,8 +70,8 @@ impl Streams {
         limits: NetLimits,
     ) -> Self {
         Streams {
-            // The shard is part of the number, so that numbers of one process never meet.
-            next: ConnectionId(u64::from(shard.0) << 56 | FIRST_CONNECTION),
+            // Numbers of one process never meet, and each says whose it is.
+            next: ConnectionId(u64::from(shard.0) << SHARD_BITS | FIRST_CONNECTION),
             entries: HashMap::new(),
             lines: HashMap::new(),
             sources: HashMap::new(),
@@ -105,6 +113,13 @@ impl Streams {
                 tracing::warn!(%remote, %error, "connection refused: the system cannot watch it");
             }
         }
+    }
+
+    /// Whether a message for this hop has a connection here to go by.
+    pub(crate) fn reaches(&self, to: &Hop) -> bool {
+        to.connection
+            .is_some_and(|id| self.entries.contains_key(&id))
+            || self.lines.contains_key(&line(to))
     }
 
     /// Queues a message: on the connection it names, else on any to the same peer, else on a new

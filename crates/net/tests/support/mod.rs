@@ -3,12 +3,16 @@
 
 use std::{
     net::{SocketAddr, UdpSocket},
-    thread::JoinHandle,
+    sync::mpsc::{Sender, channel},
     time::{Duration, Instant},
 };
 
-use trunkline_net::{Bound, Brain, Command, Handles, NetLimits, spawn};
-use trunkline_proxy::{Hop, Input, ListenerId, Outbox, ShardId, settings::Listener};
+use trunkline_net::{
+    Bound, Brain, Command, Count, Handles, NetLimits, NetStats, Threads, owner::Owners, spawn,
+};
+use trunkline_proxy::{
+    Clock, Hop, Input, ListenerId, Outbox, ShardId, health::News, settings::Listener,
+};
 use trunkline_sip::Transport;
 
 /// Nothing here takes this long unless it is broken.
@@ -37,6 +41,7 @@ pub enum Said {
     Message(Hop, Vec<u8>),
     Lost(Hop, trunkline_proxy::HopLoss),
     Answer(u64, trunkline_proxy::Answer),
+    News(News),
     Drain,
     Other,
 }
@@ -48,9 +53,8 @@ impl From<&Input<'_>> for Said {
             Input::HopLost { hop, why } => Said::Lost(*hop, *why),
             Input::Answer { ask, answer } => Said::Answer(ask.0, answer.clone()),
             Input::Drain => Said::Drain,
-            Input::Routing(_) | Input::PeerHealth(_) | Input::Backlog(_) | Input::Deadline => {
-                Said::Other
-            }
+            Input::PeerHealth(news) => Said::News(*news),
+            Input::Routing(_) | Input::Backlog(_) | Input::Deadline => Said::Other,
         }
     }
 }
@@ -60,7 +64,7 @@ pub struct World {
     pub addrs: Vec<SocketAddr>,
     pub handles: Handles,
     said: std::sync::mpsc::Receiver<Said>,
-    thread: Option<JoinHandle<()>>,
+    threads: Option<Threads>,
 }
 
 impl World {
@@ -74,7 +78,7 @@ impl World {
             .iter()
             .map(|(transport, address)| listener(*transport, address))
             .collect();
-        let bound = Bound::bind(&listeners).expect("loopback can be bound");
+        let bound = Bound::bind(&listeners, 1).expect("loopback can be bound");
         World::with(bound, limits, brain)
     }
 
@@ -82,24 +86,61 @@ impl World {
     pub fn with(
         bound: Bound,
         limits: NetLimits,
-        mut brain: impl FnMut(&Said, &mut Outbox) + Send + 'static,
+        brain: impl FnMut(&Said, &mut Outbox) + Send + 'static,
     ) -> World {
         let addrs = bound.local_addrs();
-        let (tell, said) = std::sync::mpsc::channel();
-        let make = move |_clock| {
-            Fake(move |_now: Instant, input: Input<'_>, out: &mut Outbox| {
-                let word = Said::from(&input);
-                brain(&word, out);
-                let _ = tell.send(word);
-            })
-        };
-        let (handles, thread) = spawn(ShardId(0), bound, make, limits).expect("a shard starts");
+        let (tell, said) = channel();
+        let maker = once(move |_clock: Clock| {
+            let mut brain = brain;
+            fake(tell, move |_, said, out| brain(said, out))
+        });
+        let (handles, threads) =
+            spawn(bound, Owners::alone(), maker, limits).expect("a shard starts");
         World {
             addrs,
             handles,
             said,
-            thread: Some(thread),
+            threads: Some(threads),
         }
+    }
+
+    /// Several shards, with a brain for each.
+    pub fn of_shards<F: FnMut(&Said, &mut Outbox) + Send + 'static>(
+        listeners: &[(Transport, &str)],
+        owners: Owners,
+        shards: u8,
+        mut brain: impl FnMut(ShardId) -> F,
+    ) -> World {
+        let listeners: Vec<_> = listeners
+            .iter()
+            .map(|(transport, address)| listener(*transport, address))
+            .collect();
+        let bound = Bound::bind(&listeners, shards).expect("loopback can be bound");
+        let addrs = bound.local_addrs();
+        let (tell, said) = channel();
+        let maker = |shard| {
+            let (tell, mut brain) = (tell.clone(), brain(shard));
+            move |_clock: Clock| fake(tell, move |_, said, out| brain(said, out))
+        };
+        let (handles, threads) =
+            spawn(bound, owners, maker, NetLimits::default()).expect("shards start");
+        World {
+            addrs,
+            handles,
+            said,
+            threads: Some(threads),
+        }
+    }
+
+    /// The counters of the first shard.
+    pub fn stats(&self) -> &NetStats {
+        &self.handles.stats[0]
+    }
+
+    /// A counter summed over all shards.
+    pub fn sum(&self, count: fn(&NetStats) -> &Count) -> u64 {
+        let counts = self.handles.stats.iter().map(|stats| count(stats).get());
+        counts.sum()
     }
 
     /// The next thing the brain hears.
@@ -115,27 +156,48 @@ impl World {
     }
 
     pub fn command(&self, command: Command) {
-        self.handles
-            .commands
-            .blocking_send(command)
-            .expect("the shard lives");
+        for shard in &self.handles.commands {
+            shard
+                .blocking_send(command.clone())
+                .expect("the shard lives");
+        }
     }
 
-    /// Waits for the end of the thread.
+    /// Waits for the end of the threads.
     pub fn join(mut self) {
-        let thread = self.thread.take().expect("joined once");
-        wait_until(|| thread.is_finished());
-        thread.join().expect("the shard did not panic");
+        let threads = self.threads.take().expect("joined once");
+        wait_until(|| threads.are_finished());
+        assert!(threads.join(), "a shard panicked");
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            let _ = self.handles.commands.blocking_send(Command::Stop);
-            let _ = thread.join();
+        if let Some(threads) = self.threads.take() {
+            for shard in &self.handles.commands {
+                let _ = shard.blocking_send(Command::Stop);
+            }
+            threads.join();
         }
     }
+}
+
+/// A brain that says what it hears.
+fn fake(
+    tell: Sender<Said>,
+    mut brain: impl FnMut(Instant, &Said, &mut Outbox),
+) -> Fake<impl FnMut(Instant, Input<'_>, &mut Outbox)> {
+    Fake(move |now: Instant, input: Input<'_>, out: &mut Outbox| {
+        let word = Said::from(&input);
+        brain(now, &word, out);
+        let _ = tell.send(word);
+    })
+}
+
+/// For a process with one shard: makes what can be made only once.
+pub fn once<M>(make: M) -> impl FnMut(ShardId) -> M {
+    let mut make = Some(make);
+    move |_shard| make.take().expect("there is one shard")
 }
 
 pub fn listener(transport: Transport, address: &str) -> Listener {
@@ -149,7 +211,7 @@ pub fn listener(transport: Transport, address: &str) -> Listener {
 }
 
 /// Polls a condition that something else brings about.
-pub fn wait_until(condition: impl Fn() -> bool) {
+pub fn wait_until(mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < until, "it did not happen in time");

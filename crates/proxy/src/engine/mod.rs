@@ -126,7 +126,7 @@ pub struct Engine {
     pub locals: Slab<Local>,
     pub by_key: HashMap<u128, Slot, BuildHasherDefault<Mixed>>,
     pub asks: HashMap<AskId, Asker>,
-    next_ask: u64,
+    last_ask: AskId,
     names: Names,
     guests: HashMap<IpAddr, Instant>,
     /// Calls whose 2xx went to the caller and whose ACK has not come by yet: see [`ack_key`].
@@ -174,7 +174,7 @@ impl Engine {
             locals: Slab::default(),
             by_key: HashMap::default(),
             asks: HashMap::new(),
-            next_ask: 0,
+            last_ask: AskId::none_yet(shard),
             names: HashMap::new(),
             guests: HashMap::new(),
             unacked: HashSet::default(),
@@ -361,8 +361,8 @@ impl Turn<'_> {
 
     /// Asks the slow side.
     pub fn ask(&mut self, who: Asker, question: Question) -> AskId {
-        self.engine.next_ask += 1;
-        let id = AskId(self.engine.next_ask);
+        self.engine.last_ask.0 += 1;
+        let id = self.engine.last_ask;
         self.engine.asks.insert(id, who);
         self.out.ask(id, question);
         id
