@@ -26,23 +26,25 @@ struct Row {
     others: Vec<(Address, f64)>,
     /// When new calls must avoid the dead at the latest, and whether this row is held to the targets.
     within: Option<Duration>,
+    /// So many calls may be slowed later: real calls that try a dead one, since nothing else does.
+    trials: usize,
 }
 
 fn main() -> ExitCode {
     let rows = [
-        pbxs("PBX, defaults", "", Some(2.01)),
+        pbxs("PBX, defaults", "", Some(2.0)),
         pbxs(
             "PBX, no regular probes",
             "target_probe_interval = \"off\"",
-            Some(2.01),
+            Some(2.0),
         ),
         pbxs(
             "PBX, no probes, no suspicion",
             "target_probe_interval = \"off\"\nsuspect_after = \"off\"",
             None,
         ),
-        stalls(pbxs("PBX stalls for 6 s", "", Some(2.01))),
-        edge("edge, 1 of 4", 1, Some(2.01)),
+        stalls(pbxs("PBX stalls for 6 s", "", Some(2.0))),
+        edge("edge, 1 of 4", 1, Some(2.0)),
         edge("edge, 4 of 4", 4, None),
         idle("idle, probes each second"),
     ];
@@ -146,7 +148,7 @@ fn measure(row: &Row) -> Vec<String> {
         format!("known after {within:?}"),
     );
     target(
-        late == 0,
+        late <= row.trials,
         format!("{late} calls slowed after the discovery"),
     );
     target(lost == 0, format!("{lost} calls lost"));
@@ -221,6 +223,8 @@ fn pbxs(name: &'static str, health: &str, within: Option<f64>) -> Row {
         dead,
         others: vec![(address("10.0.2.2"), 20.0), (address("10.0.2.3"), 20.0)],
         within: within.map(Duration::from_secs_f64),
+        // After 5, 15, 35 s.
+        trials: if health.contains("off") { 3 } else { 0 },
     }
 }
 
@@ -259,6 +263,7 @@ fn edge(name: &'static str, dying: usize, within: Option<f64>) -> Row {
         dead: dead.to_vec(),
         others: others.iter().map(|who| (*who, 1.0)).collect(),
         within: within.map(Duration::from_secs_f64),
+        trials: 0,
     }
 }
 

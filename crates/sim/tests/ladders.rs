@@ -48,6 +48,7 @@ ladders! {
         max_attempts_ends_a_call
         no_failover_after_ringing
         one_calls_discovery_moves_the_others
+        only_100_from_a_candidate_that_turned_down_moves_on
         origination_answers_go_back
         origination_failover_codes
         progress_timeout_moves_on

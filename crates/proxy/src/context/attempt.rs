@@ -151,7 +151,7 @@ impl Context {
     }
 
     /// Whether there is anything left to try; changes nothing.
-    fn has_next(&mut self, engine: &Engine, now: Instant) -> bool {
+    pub(super) fn has_next(&mut self, engine: &Engine, now: Instant) -> bool {
         let (walk, dice) = (self.walk.clone(), self.dice.clone());
         let found = self.next_step(engine, now).is_some();
         (self.walk, self.dice) = (walk, dice);
@@ -504,15 +504,22 @@ impl Context {
     }
 
     /// Another call found out that this candidate is down: move on, unless there is nowhere to go.
+    ///
+    /// Who has had a 100 gets `response_timeout` more: a phone may be about to ring. Without
+    /// that it would wait for Timer C, since nobody is there who could refuse it.
     pub fn peer_down(&mut self, slot: Slot, peer: crate::health::PeerIx, turn: &mut Turn<'_>) {
         let waiting = self
             .attempts
             .iter()
-            .position(|it| it.peer == Some(peer) && !it.heard && it.is_pending());
-        if let Some(number) = waiting
-            && self.has_next(turn.engine, turn.now)
-        {
-            self.give_up(slot, number, Outcome::PeerDown, turn);
+            .position(|it| it.peer == Some(peer) && !it.rang && it.is_pending());
+        let Some(number) = waiting else { return };
+        if !self.attempts[number].heard {
+            if self.has_next(turn.engine, turn.now) {
+                self.give_up(slot, number, Outcome::PeerDown, turn);
+            }
+        } else if let (Some(limits), true) = (self.limits(number), self.is_invite()) {
+            let after = limits.response_timeout;
+            turn.arm(after, Alarm::Context(slot, Ring::Progress(number as u8)));
         }
     }
 

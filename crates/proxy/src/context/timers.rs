@@ -4,7 +4,7 @@ use super::{CANCELLED, Client, Context, Server};
 use crate::{
     Event,
     engine::{Alarm, Ring, Turn},
-    event::Outcome,
+    event::{HealthState, Outcome},
     forward,
     table::Slot,
     transaction::{LINGER, client, invite_client, invite_server},
@@ -84,13 +84,26 @@ impl Context {
         }
     }
 
+    /// Only a 100 for so long: for `progress_timeout`, or since its candidate turned down.
     fn on_progress(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
-        let stuck = self
+        let Some(attempt) = self
             .attempts
             .get(number)
-            .is_some_and(|attempt| attempt.is_pending() && !attempt.rang);
-        if stuck {
+            .filter(|attempt| attempt.is_pending() && !attempt.rang)
+        else {
+            return;
+        };
+        let waited = turn.now.saturating_duration_since(attempt.began);
+        let down = attempt
+            .peer
+            .is_some_and(|peer| turn.engine.health.state(peer) == HealthState::Down);
+        let limit = self
+            .limits(number)
+            .and_then(|limits| limits.progress_timeout);
+        if limit.is_some_and(|limit| waited >= limit) {
             self.give_up(slot, number, Outcome::NoProgress, turn);
+        } else if down && self.has_next(turn.engine, turn.now) {
+            self.give_up(slot, number, Outcome::PeerDown, turn);
         }
     }
 

@@ -56,7 +56,7 @@ pub enum Ring {
     Resend(u8, u8),
     /// No response at all for `response_timeout` (B or F where nothing else is left to try).
     Try(u8),
-    /// Only a 100 for `progress_timeout`.
+    /// Only a 100 for `progress_timeout`, or for a while after its candidate turned down.
     Progress(u8),
     /// C: ringing for `answer_timeout`.
     Answer(u8),

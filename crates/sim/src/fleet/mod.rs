@@ -285,7 +285,7 @@ impl<'s> Fleet<'s> {
             Happening::HangUp(call) => {
                 if let Some(leg) = self.legs.get_mut(&call) {
                     let bye = leg.request("BYE", None).write();
-                    self.to_trunkline(self.scenario.caller, bye);
+                    self.deliver(self.scenario.caller, bye);
                 }
             }
             Happening::Change(nth) => self.change(nth),
@@ -314,7 +314,7 @@ impl<'s> Fleet<'s> {
         let invite = leg.request("INVITE", None).write();
         self.legs.insert(call, leg);
         self.out.calls[call].placed = self.now;
-        self.to_trunkline(self.scenario.caller, invite);
+        self.deliver(self.scenario.caller, invite);
         if call + 1 < self.out.calls.len() {
             let (from, _, gap) = self.scenario.calls;
             self.plan(from + gap * (call as u32 + 1), Happening::Place(call + 1));
@@ -366,7 +366,7 @@ impl<'s> Fleet<'s> {
             self.legs.remove(&call);
         }
         if let Some(ack) = ack {
-            self.to_trunkline(self.scenario.caller, ack);
+            self.deliver(self.scenario.caller, ack);
         }
     }
 
@@ -380,14 +380,14 @@ impl<'s> Fleet<'s> {
     /// Sends what a callee says, and plans what it does next.
     fn follow(&mut self, at: Address, steps: callee::Steps) {
         for bytes in steps.says {
-            self.to_trunkline(at, bytes);
+            self.deliver(at, bytes);
         }
         for (call, after) in steps.next {
             self.plan(self.now + after, Happening::Step(at, call));
         }
     }
 
-    fn to_trunkline(&mut self, from: Address, bytes: Vec<u8>) {
+    fn deliver(&mut self, from: Address, bytes: Vec<u8>) {
         self.plan(self.now + WIRE, Happening::ToTrunkline(from, bytes));
     }
 
