@@ -9,6 +9,7 @@
 mod control;
 mod duration;
 mod environment;
+mod foresight;
 mod host;
 mod keys;
 mod lint;
@@ -29,6 +30,7 @@ use trunkline_proxy::Settings;
 pub use self::{
     control::{ControlFile, LogFormat, LogLevel},
     environment::{Environment, System},
+    foresight::{Cause, Foresight, Sentence},
     reference::reference,
     report::{Diagnostic, Report, Severity},
 };
@@ -48,6 +50,8 @@ pub struct Loaded {
     pub control: ControlFile,
     /// What was hardly meant, in file order.
     pub warnings: Vec<Diagnostic>,
+    /// What its timers come to when something dies, in file order.
+    pub foresight: Vec<Foresight>,
 }
 
 /// Reads a configuration file.
@@ -109,7 +113,7 @@ pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<L
         );
     }
     let folder = path.parent().unwrap_or(Path::new(""));
-    let (settings, control) = {
+    let (settings, control, foresight) = {
         let root = walk::Section::new(&faults, table.get_ref(), String::new(), 0..0, &keys::ROOT);
         let (settings, control, notes) = read::file(&root, folder, environment);
         // A faulty entry is missing from the settings: judged without it, the whole looks worse
@@ -117,7 +121,8 @@ pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<L
         if !faults.any_error() {
             lint::judge(&root, &settings, &notes);
         }
-        (settings, control)
+        let foresight = foresight::foresee(&root, &settings, &notes);
+        (settings, control, foresight)
     };
     if faults.any_error() {
         return Err(faults.into_report(path));
@@ -126,5 +131,6 @@ pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<L
         settings: Arc::new(settings),
         control,
         warnings: faults.into_diagnostics(),
+        foresight,
     })
 }

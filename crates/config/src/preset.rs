@@ -34,6 +34,8 @@ pub(crate) struct Preset {
     pub domains: Vec<String>,
     /// Probing faster than this is not welcome.
     pub probe_interval_min: Option<Duration>,
+    /// A carrier that hears nothing at all from us for so long tries elsewhere.
+    pub gives_up_after: Option<Duration>,
 }
 
 impl Preset {
@@ -103,6 +105,7 @@ fn parse(name: &str, text: &str) -> Result<Preset, String> {
         networks: Vec::new(),
         domains: Vec::new(),
         probe_interval_min: None,
+        gives_up_after: None,
     };
     for (key, value) in table.get_ref().iter() {
         let at = value.span().start;
@@ -130,16 +133,19 @@ fn parse(name: &str, text: &str) -> Result<Preset, String> {
                         .push(text_or(item.get_ref())?.to_ascii_lowercase());
                 }
             }
-            ("probe_interval_min", value) => {
-                let interval =
-                    duration::parse(&text_or(value)?).map_err(|remedy| told(at, remedy))?;
-                preset.probe_interval_min = Some(interval);
+            (name @ ("probe_interval_min" | "gives_up_after"), value) => {
+                let read = duration::parse(&text_or(value)?).map_err(|remedy| told(at, remedy))?;
+                if name == "gives_up_after" {
+                    preset.gives_up_after = Some(read);
+                } else {
+                    preset.probe_interval_min = Some(read);
+                }
             }
             // For the reader: who says so, and when it was last compared.
             ("source" | "dated" | "note", DeValue::String(_)) => {}
             (unknown, _) => {
-                let known =
-                    "a preset has source, dated, note, networks, domains, probe_interval_min";
+                let known = "a preset has source, dated, note, networks, domains, probe_interval_min, \
+                     gives_up_after";
                 return Err(told(
                     key.span().start,
                     format!("{unknown:?} does not belong here; {known}"),

@@ -76,6 +76,26 @@ impl<'w> Section<'w> {
         }
     }
 
+    /// What was written for a key of a table inside this one, whatever that table's shape.
+    pub fn written_in(&self, table: &str, name: &str) -> Option<Value<'w>> {
+        let DeValue::Table(inner) = self.table.get(table)?.get_ref() else {
+            return None;
+        };
+        let value = inner.get(name)?;
+        Some(Value {
+            faults: self.faults,
+            node: value.get_ref(),
+            path: format!("{}.{name}", self.path_of(table)),
+            at: value.span(),
+        })
+    }
+
+    /// Whether something stands here that the shape does not know.
+    pub fn has_unknown_keys(&self) -> bool {
+        let mut keys = self.table.keys();
+        keys.any(|key| self.shape.key(key.get_ref()).is_none())
+    }
+
     fn note_unknown_keys(&self) {
         for key in self.table.keys() {
             let name: &str = key.get_ref();

@@ -27,17 +27,25 @@ fn what_was_hardly_meant_is_asked_about() {
     let cases: &[(&str, &[Warning])] = &[
         (
             "[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\", \"e2.example\"]",
+            &[],
+        ),
+        (
+            "[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\", \"e2.example\", \"e3.example\"]",
             &[(
                 5,
-                "2 edges of up to 4 addresses each x 4s = 32s is more than setup_budget 28s",
-                "response_timeout = \"3500ms\" fits",
+                "\"e3.example\" is never tried when all before it are silent: setup_budget 28s has time for 7 attempts of 4s, and 8 addresses stand before it (3 edges of up to 4 addresses each)",
+                "response_timeout = \"3100ms\" reaches it",
             )],
+        ),
+        (
+            "[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\", \"e2.example\", \"e3.example\"]\nresponse_timeout = \"3100ms\"\nmax_attempts = 12",
+            &[],
         ),
         (
             "[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\", \"10.9.9.9\"]\nresponse_timeout = \"1s\"\nmax_attempts = 3",
             &[(
                 8,
-                "1 edge of up to 4 addresses each and 1 edge by address are more than max_attempts 3",
+                "\"10.9.9.9\" is never tried when all before it fail: max_attempts 3, and 4 addresses stand before it (1 edge of up to 4 addresses each and 1 edge by address)",
                 "max_attempts = 5",
             )],
         ),
@@ -202,4 +210,66 @@ fn a_machine_without_addresses_still_runs_on_loopback() {
         "{:?}",
         loaded.warnings
     );
+}
+
+/// What a person reads who wonders how long a death goes unnoticed, and which lines to change.
+#[test]
+fn a_death_is_foretold_in_words_with_the_lines_that_decide() {
+    let loaded = load(&format!(
+        "[health]
+target_probe_interval = \"2s\"
+[[trunk]]
+name = \"acme\"
+allow = [\"preset:twilio\"]
+[trunk.termination]
+edges = [\"acme.pstn.dublin.twilio.com\", \"acme.pstn.frankfurt.twilio.com\", \"192.0.2.7\"]
+response_timeout = \"3s\"
+max_attempts = 9
+[trunk.termination.health]
+probe_interval = \"20s\"
+fail_after = 1
+[trunk.origination]
+targets = [\"10.0.2.1\", \"10.0.2.2\"]
+setup_budget = \"6s\"
+[trunk.origination.health]
+suspect_after = \"off\"
+{LISTEN}"
+    ));
+    let shown: Vec<String> = loaded
+        .foresight
+        .iter()
+        .map(|foresight| foresight.to_string())
+        .collect();
+    assert_eq!(
+        shown.join("\n"),
+        "\
+if an address of a \"acme\" edge dies (line 6):
+  probes notice it after at most 23 s                 probe_interval 20s (line 11), probe_timeout 1s (default), fail_after 1 (line 12)
+  several silent calls make others avoid it after 1 s suspect_after 1s (default)
+  one call notices it after 3 s                       response_timeout 3s (line 8), fail_after 1 (line 12)
+  if all are silent, a caller waits at most 27 s      9 x response_timeout 3s (line 8), 2 edges of up to 4 addresses each and 1 edge by address (line 6)
+if an address of a \"acme\" target dies (line 13):
+  probes notice it after at most 4.2 s                target_probe_interval 2s (line 2), probe_timeout 1s (default), fail_after 2 (default)
+  several silent calls say no more than one           suspect_after off (line 17)
+  2 calls notice it after 4 s each                    response_timeout 4s (default), fail_after 2 (default)
+  if all are silent, a caller waits at most 6 s       2 x response_timeout 4s (default), 2 targets (line 13)
+  if this machine dies, twilio gives it up after 4 s  preset:twilio (line 5)"
+    );
+}
+
+/// One mistake, one message: a misspelt `allow` is not also a missing one.
+#[test]
+fn a_misspelt_allow_is_one_fault() {
+    for typo in [
+        "alow = [\"192.0.2.7\"]",
+        "allow = [\"192.0.2.700\"]",
+        "allow = [\"preset:twilo\"]",
+        "allow = \"192.0.2.7\"",
+    ] {
+        let text = format!(
+            "[[trunk]]\nname = \"a\"\n{typo}\n[trunk.origination]\ntargets = [\"p1\"]\n{LISTEN}"
+        );
+        let report = Memory::new().parse(&text).unwrap_err();
+        assert_eq!(report.diagnostics.len(), 1, "{typo}\n{report}");
+    }
 }

@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use trunkline_config::Report;
 
-/// Prints every fault and warning. Exit code 0: the file can be used; 2: it cannot.
+/// Prints every fault and warning, and what the timers come to when something dies. Exit code 0: the file can be used; 2: it cannot.
 pub fn check(file: &Path) -> ExitCode {
     match trunkline_config::load(file) {
         Ok(loaded) => {
@@ -30,6 +30,9 @@ pub fn check(file: &Path) -> ExitCode {
                     more => format!("; {}", counted(more, "warning")),
                 }
             );
+            for foresight in &loaded.foresight {
+                println!("\n{foresight}");
+            }
             ExitCode::SUCCESS
         }
         Err(report) => {

@@ -86,12 +86,41 @@ fn code_or_class(value: &Value<'_>) -> Option<std::ops::Range<u16>> {
     None
 }
 
-/// How much a walk through all candidates may take, and how it is counted.
-pub(super) struct Walk {
-    /// Addresses that are tried at most.
-    pub addresses: u32,
+/// What a walk through all candidates meets, and how it is counted.
+#[derive(Clone, Default)]
+pub(crate) struct Walk {
+    /// Each edge or target as written, in the order in which it is tried, and how many addresses
+    /// it has at most.
+    pub entries: Vec<(String, u32)>,
     /// "2 edges of up to 4 addresses each".
     pub counted: String,
+}
+
+impl Walk {
+    /// Addresses that are tried at most.
+    pub fn addresses(&self) -> u32 {
+        let counts = self.entries.iter().map(|(_, addresses)| *addresses);
+        counts.fold(0, u32::saturating_add)
+    }
+
+    /// The first entry that is not reached when all before it are silent and only so many
+    /// addresses are tried; with how many stand before it.
+    fn unreached(&self, tried: u32) -> Option<(&str, u32)> {
+        let mut before = 0u32;
+        for (written, addresses) in &self.entries {
+            if before >= tried {
+                return Some((written, before));
+            }
+            before = before.saturating_add(*addresses);
+        }
+        None
+    }
+}
+
+/// So many attempts begin before `setup_budget` is over when everybody is silent.
+pub(crate) fn attempts_that_fit(attempts: &Attempts) -> u32 {
+    let each = attempts.response_timeout.as_millis().max(1);
+    u32::try_from(attempts.setup_budget.as_millis().div_ceil(each)).unwrap_or(u32::MAX)
 }
 
 /// Warns where the timers contradict each other.
@@ -141,15 +170,17 @@ pub(super) fn judge(section: &Section<'_>, attempts: &Attempts, walk: &Walk) {
             "a connect that hangs should cost less than a silent peer: make it shorter".to_owned(),
         );
     }
-    let Walk { addresses, counted } = walk;
-    let needed = response_timeout.saturating_mul(*addresses);
-    if needed > *setup_budget {
-        let sum = format!("{counted} x {} = {}", show(*response_timeout), show(needed));
+    let fit = attempts_that_fit(attempts);
+    if let Some((last, before)) = walk.unreached(fit) {
         let message = format!(
-            "{sum} is more than setup_budget {}: if all are silent, the last are never tried",
-            show(*setup_budget)
+            "{:?} is never tried when all before it are silent: setup_budget {} has time for {fit} attempts of {}, and {before} addresses stand before it ({})",
+            shorten(last),
+            show(*setup_budget),
+            show(*response_timeout),
+            walk.counted
         );
-        let fitting = *setup_budget / (*addresses).max(1);
+        // The attempt that reaches it has to begin before the budget is over.
+        let fitting = *setup_budget / before.saturating_add(1);
         let fitting = Duration::from_millis(
             u64::try_from(fitting.as_millis()).unwrap_or(u64::MAX) / 100 * 100,
         );
@@ -157,20 +188,19 @@ pub(super) fn judge(section: &Section<'_>, attempts: &Attempts, walk: &Walk) {
             "lower response_timeout, or list fewer".to_owned()
         } else {
             format!(
-                "response_timeout = \"{}\" fits; or leave it: addresses known to be down are skipped",
+                "response_timeout = \"{}\" reaches it; or leave it: addresses known to be down are skipped",
                 show(fitting)
             )
         };
         warn("setup_budget", message, remedy);
     }
-    if *addresses > u32::from(*max_attempts) {
+    if let Some((last, before)) = walk.unreached(u32::from(*max_attempts)) {
         let message = format!(
-            "{counted} are more than max_attempts {max_attempts}: the last are never tried"
+            "{:?} is never tried when all before it fail: max_attempts {max_attempts}, and {before} addresses stand before it ({})",
+            shorten(last),
+            walk.counted
         );
-        warn(
-            "max_attempts",
-            message,
-            format!("write max_attempts = {addresses}, or list fewer"),
-        );
+        let remedy = format!("write max_attempts = {}, or list fewer", walk.addresses());
+        warn("max_attempts", message, remedy);
     }
 }

@@ -10,7 +10,10 @@ mod route;
 mod sources;
 mod trunk;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use trunkline_proxy::{
     Settings,
@@ -24,7 +27,11 @@ use crate::{
     walk::{Section, Value},
 };
 
-pub(crate) use self::{place::Places, sources::Allowed};
+pub(crate) use self::{
+    attempts::{Walk, attempts_that_fit},
+    place::Places,
+    sources::Allowed,
+};
 
 /// What all readers share.
 pub(crate) struct Context<'e> {
@@ -68,6 +75,52 @@ pub(crate) struct TrunkNotes {
     pub path: String,
     /// `allow`, presets expanded.
     pub allow: Vec<Allowed>,
+    /// The carrier of a preset, and after how long without any answer of ours it tries elsewhere.
+    pub gives_up: Option<(String, Duration)>,
+    /// `[trunk.termination]`.
+    pub termination: Option<DirectionNotes>,
+    /// `[trunk.origination]`.
+    pub origination: Option<DirectionNotes>,
+}
+
+/// Where one direction's parts stand, and what is tried.
+pub(crate) struct DirectionNotes {
+    /// Its header.
+    pub at: Span,
+    /// The candidates in order.
+    pub walk: Walk,
+    /// Where its own timers and health stand.
+    written: Vec<(&'static str, Span)>,
+}
+
+impl DirectionNotes {
+    fn new(section: &Section<'_>, walk: Walk) -> Self {
+        const TIMERS: [&str; 3] = ["response_timeout", "setup_budget", "max_attempts"];
+        const HEALTH: [&str; 4] = [
+            "probe_interval",
+            "probe_timeout",
+            "suspect_after",
+            "fail_after",
+        ];
+        let timers = TIMERS.map(|name| (name, section.written(name)));
+        let health = HEALTH.map(|name| (name, section.written_in("health", name)));
+        let written = timers
+            .into_iter()
+            .chain(health)
+            .filter_map(|(name, value)| Some((name, value?.at)))
+            .collect();
+        DirectionNotes {
+            at: section.at.clone(),
+            walk,
+            written,
+        }
+    }
+
+    /// Where this direction says it, if it does.
+    pub fn written(&self, name: &str) -> Option<Span> {
+        let found = self.written.iter().find(|(known, _)| *known == name);
+        found.map(|(_, at)| at.clone())
+    }
 }
 
 /// Reads the whole file. What is faulty is noted and replaced by something harmless.

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use trunkline_proxy::settings::{
-    CodeSet, Edge, HashKey, InDialog, NumberPattern, Origination, Policy, Target, Termination,
-    Trunk,
+    CodeSet, Edge, HashKey, InDialog, NumberPattern, Origination, Policy, RequestAddress, Target,
+    Termination, Trunk,
 };
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     host, keys,
     preset::{self, Preset},
     read::{
-        Context, TrunkNotes,
+        Context, DirectionNotes, TrunkNotes,
         attempts::{self, Walk},
         fit_name, health, place, recovery,
         route::number_pattern,
@@ -75,9 +75,11 @@ fn trunk(section: &Section<'_>, context: &mut Context<'_>) -> (Trunk, TrunkNotes
     let termination = section
         .section("termination")
         .map(|table| termination(&table, &sources.presets, context));
+    let (termination, out_notes) = termination.unzip();
     let origination = section
         .section("origination")
         .map(|table| origination(&table, context));
+    let (origination, in_notes) = origination.unzip();
     let recovery = section.section("disaster_recovery");
     if section.written("termination").is_none() && section.written("origination").is_none() {
         let message = "this trunk has neither [trunk.termination] nor [trunk.origination]: no call can use it";
@@ -103,6 +105,8 @@ fn trunk(section: &Section<'_>, context: &mut Context<'_>) -> (Trunk, TrunkNotes
         && section
             .written("allow")
             .is_none_or(|allow| allow.is_empty_list())
+        // Perhaps one of them was to be `allow`.
+        && !section.has_unknown_keys()
     {
         let message = "nobody may bring calls to these targets: allow is empty";
         section.faults.warning(
@@ -137,6 +141,12 @@ fn trunk(section: &Section<'_>, context: &mut Context<'_>) -> (Trunk, TrunkNotes
         at: section.at.clone(),
         path: section.path.clone(),
         allow: sources.allowed,
+        gives_up: sources.presets.iter().find_map(|preset| {
+            let after = preset.gives_up_after?;
+            Some((preset.name.clone(), after))
+        }),
+        termination: out_notes,
+        origination: in_notes,
     };
     (trunk, notes)
 }
@@ -164,7 +174,7 @@ fn termination(
     section: &Section<'_>,
     presets: &[Preset],
     context: &mut Context<'_>,
-) -> Termination {
+) -> (Termination, DirectionNotes) {
     let list = section.required("edges");
     let values = section.items("edges");
     if let Some(list) = list.filter(|list| list.is_empty_list()) {
@@ -187,19 +197,21 @@ fn termination(
     let attempts = attempts::read(section, CodeSet::termination());
     let health = health::own(section, context.health.termination);
     let walk = walk(
-        edges.iter().map(|edge| &*edge.address.host),
+        edges.iter().map(|edge| &edge.address),
         "edge",
         ADDRESSES_OF_AN_EDGE,
     );
     attempts::judge(section, &attempts, &walk);
     note_hasty_probes(section, &edges, presets, health.probe_interval);
-    Termination {
+    let notes = DirectionNotes::new(section, walk);
+    let termination = Termination {
         edges,
         attempts,
         cps: section.number_u32("cps"),
         cps_wait: section.duration("cps_wait"),
         health,
-    }
+    };
+    (termination, notes)
 }
 
 fn edge(value: &Value<'_>, context: &mut Context<'_>) -> Option<Edge> {
@@ -216,7 +228,7 @@ fn edge(value: &Value<'_>, context: &mut Context<'_>) -> Option<Edge> {
     Some(Edge { address, place })
 }
 
-fn origination(section: &Section<'_>, context: &mut Context<'_>) -> Origination {
+fn origination(section: &Section<'_>, context: &mut Context<'_>) -> (Origination, DirectionNotes) {
     let list = section.required("targets");
     let values = section.items("targets");
     if let Some(list) = list.filter(|list| list.is_empty_list()) {
@@ -237,18 +249,18 @@ fn origination(section: &Section<'_>, context: &mut Context<'_>) -> Origination 
             .collect::<Vec<_>>(),
     );
     let attempts = attempts::read(section, CodeSet::origination());
-    let walk = walk(
-        targets.iter().map(|target| &*target.address.host),
-        "target",
-        1,
-    );
+    let mut in_order: Vec<&Target> = targets.iter().collect();
+    in_order.sort_by_key(|target| target.priority);
+    let walk = walk(in_order.iter().map(|target| &target.address), "target", 1);
     attempts::judge(section, &attempts, &walk);
-    Origination {
+    let notes = DirectionNotes::new(section, walk);
+    let origination = Origination {
         policy: policy(section),
         targets,
         attempts,
         health: health::own(section, context.health.origination),
-    }
+    };
+    (origination, notes)
 }
 
 fn policy(section: &Section<'_>) -> Policy {
@@ -321,14 +333,23 @@ fn note_repeats(values: &[Value<'_>], written: &[&str]) {
     }
 }
 
-/// Counts the addresses of a walk through hosts, where a name has `of_a_name` of them.
-fn walk<'h>(hosts: impl Iterator<Item = &'h str>, word: &str, of_a_name: u32) -> Walk {
+/// The walk through these addresses, where a name has `of_a_name` of them.
+fn walk<'a>(entries: impl Iterator<Item = &'a RequestAddress>, word: &str, of_a_name: u32) -> Walk {
     let literal = |host: &str| host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
-    let (literals, names): (Vec<&str>, Vec<&str>) = hosts.partition(|host| literal(host));
-    let count = |list: &[&str]| u32::try_from(list.len()).unwrap_or(u32::MAX);
-    let (literals, names) = (count(&literals), count(&names));
+    let (mut names, mut literals) = (0u32, 0u32);
+    let mut walk = Walk::default();
+    for entry in entries {
+        let addresses = if literal(&entry.host) {
+            literals = literals.saturating_add(1);
+            1
+        } else {
+            names = names.saturating_add(1);
+            of_a_name
+        };
+        walk.entries.push((entry.written.to_string(), addresses));
+    }
     let plural = |n: u32| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-    let counted = match (names, literals) {
+    walk.counted = match (names, literals) {
         (0, _) => plural(literals),
         (_, 0) if of_a_name == 1 => plural(names),
         (_, 0) => format!("{} of up to {of_a_name} addresses each", plural(names)),
@@ -339,10 +360,7 @@ fn walk<'h>(hosts: impl Iterator<Item = &'h str>, word: &str, of_a_name: u32) ->
             plural(literals)
         ),
     };
-    Walk {
-        addresses: names.saturating_mul(of_a_name).saturating_add(literals),
-        counted,
-    }
+    walk
 }
 
 /// Carriers ban those who ask too often.
