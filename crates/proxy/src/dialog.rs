@@ -26,6 +26,13 @@ use crate::{
 /// by our Record-Route, and nobody can fill the memory with one call.
 pub const CALL_BYTES_MAX: usize = 4096;
 
+/// [`Entry::lapses`] of a call without a session timer.
+const NEVER: u32 = u32::MAX;
+/// RFC 4028 §4: no session timer may be shorter.
+const SESSION_MIN: Duration = Duration::from_secs(90);
+/// A refresh in the last moment needs its answer (timer F), before a call counts as left.
+const REFRESH_GRACE: Duration = Duration::from_secs(32);
+
 /// Below so many calls the table is not worth shrinking.
 const SHRINK_FROM: usize = 1024;
 
@@ -39,6 +46,21 @@ pub fn key(hash: impl Fn(&[&[u8]]) -> u128, call_id: &[u8], tag_a: &[u8], tag_b:
         (tag_b, tag_a)
     };
     hash(&[call_id, first, second])
+}
+
+fn nanos_between(epoch: Instant, at: Instant) -> i64 {
+    let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+    match at.checked_duration_since(epoch) {
+        Some(after) => nanos(after),
+        None => -nanos(epoch.saturating_duration_since(at)),
+    }
+}
+
+/// When a call that was refreshed at this age has expired, in seconds of its age.
+fn lapses(age: Duration, session: Option<Duration>) -> u32 {
+    let Some(session) = session else { return NEVER };
+    let end = age + session.max(SESSION_MIN) + REFRESH_GRACE;
+    u32::try_from(end.as_secs()).unwrap_or(NEVER)
 }
 
 /// One of the two who talk.
@@ -84,6 +106,8 @@ pub struct NewCall<'a> {
     pub peer: PeerIx,
     /// When the 2xx came.
     pub began: Instant,
+    /// Its Session-Expires (RFC 4028): who does not refresh the call in time has left it.
+    pub session: Option<Duration>,
     /// As on the wire.
     pub call_id: &'a [u8],
     /// Who sent the INVITE.
@@ -159,13 +183,18 @@ pub struct EndedCall {
 /// The table: one for each shard.
 #[derive(Debug)]
 pub struct Calls {
+    /// When the first call of all began: the others count from there, in half the room.
+    epoch: Option<Instant>,
     table: HashMap<u128, Entry, BuildHasherDefault<Keyed>>,
     capacity: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
-    began: Instant,
+    /// Nanoseconds after [`Calls::epoch`].
+    began: i64,
+    /// Seconds after `began` at which the session has expired; [`NEVER`] without a timer.
+    lapses: u32,
     /// See [`write_blob`].
     blob: Box<[u8]>,
     peer: PeerIx,
@@ -179,6 +208,7 @@ impl Calls {
     /// Room for `capacity` calls; none is taken ahead of need.
     pub fn new(capacity: u32) -> Self {
         Calls {
+            epoch: None,
             table: HashMap::default(),
             capacity: capacity as usize,
         }
@@ -198,12 +228,15 @@ impl Calls {
             direction,
             peer,
             began,
+            session,
             ..
         } = facts;
+        let epoch = *self.epoch.get_or_insert(began);
         self.table.insert(
             key,
             Entry {
-                began,
+                began: nanos_between(epoch, began),
+                lapses: lapses(Duration::ZERO, session),
                 blob,
                 peer,
                 trunk,
@@ -222,11 +255,20 @@ impl Calls {
             trunk: entry.trunk,
             direction: entry.direction,
             peer: entry.peer,
-            began: entry.began,
+            began: self.moment(entry.began)?,
             call_id: blob.text()?,
             caller: blob.side()?,
             callee: blob.side()?,
         })
+    }
+
+    fn moment(&self, nanos: i64) -> Option<Instant> {
+        let distance = Duration::from_nanos(nanos.unsigned_abs());
+        if nanos < 0 {
+            self.epoch?.checked_sub(distance)
+        } else {
+            self.epoch?.checked_add(distance)
+        }
     }
 
     /// Who speaks, by the tag of From. The other tag is the callee's: [`key`] saw both.
@@ -262,16 +304,27 @@ impl Calls {
         }
     }
 
+    /// The call was refreshed (RFC 4028 §7.2): from now on it may last for `session`, or for as
+    /// long as it likes.
+    pub fn refresh(&mut self, key: u128, now: Instant, session: Option<Duration>) {
+        if let (Some(epoch), Some(entry)) = (self.epoch, self.table.get_mut(&key)) {
+            let age = nanos_between(epoch, now).saturating_sub(entry.began);
+            entry.lapses = lapses(Duration::from_nanos(age.max(0) as u64), session);
+        }
+    }
+
     /// Forgets a call and gives memory back when a peak has passed.
     pub fn forget(&mut self, key: u128) -> Option<EndedCall> {
         let entry = self.table.remove(&key)?;
+        let began = self.moment(entry.began)?;
         // A quarter full and not half, so that a load that swings a little does not copy the
         // table with every call.
         if self.table.capacity() > SHRINK_FROM && self.table.len() < self.table.capacity() / 4 {
             self.table.shrink_to(self.table.len() * 2);
         }
         let Entry {
-            began,
+            began: _,
+            lapses: _,
             blob,
             peer,
             trunk,
@@ -290,18 +343,33 @@ impl Calls {
         })
     }
 
-    /// The keys of the calls that were answered longer than `age` ago, oldest first.
+    /// The keys of the calls that cannot last any more, oldest first: answered longer than `age`
+    /// ago ("expired"), or not refreshed in time ("session_expired").
     #[allow(clippy::disallowed_methods)] // The table's order is chance, but what leaves is sorted.
-    pub fn older_than(&self, now: Instant, age: Duration) -> Vec<u128> {
-        let is_old = |entry: &Entry| now.saturating_duration_since(entry.began) > age;
-        let mut old: Vec<(Instant, u128)> = self
+    pub fn overdue(&self, now: Instant, age: Duration) -> Vec<(u128, &'static str)> {
+        let Some(epoch) = self.epoch else {
+            return Vec::new();
+        };
+        let now = nanos_between(epoch, now);
+        let why = |entry: &Entry| {
+            let lasted = Duration::from_nanos(now.saturating_sub(entry.began).max(0) as u64);
+            let lapsed = entry.lapses != NEVER && lasted.as_secs() >= u64::from(entry.lapses);
+            match (lasted > age, lapsed) {
+                (true, _) => Some("expired"),
+                (false, true) => Some("session_expired"),
+                (false, false) => None,
+            }
+        };
+        let mut overdue: Vec<(i64, u128, &'static str)> = self
             .table
             .iter()
-            .filter(|(_, entry)| is_old(entry))
-            .map(|(key, entry)| (entry.began, *key))
+            .filter_map(|(key, entry)| Some((entry.began, *key, why(entry)?)))
             .collect();
-        old.sort_unstable();
-        old.into_iter().map(|(_, key)| key).collect()
+        overdue.sort_unstable();
+        overdue
+            .into_iter()
+            .map(|(_, key, why)| (key, why))
+            .collect()
     }
 
     /// Gives trunks other numbers, after a reload that moved them. `None`: the call's trunk is

@@ -62,7 +62,7 @@ pub enum Event {
         lasted: Duration,
         /// The call's name on the wire.
         call_id: Box<str>,
-        /// "bye", "expired".
+        /// "bye"; "expired", "session_expired" (RFC 4028): forgotten without one.
         why: &'static str,
     },
     /// A 2xx came for a call that was over; we sent ACK and BYE.

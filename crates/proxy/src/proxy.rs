@@ -34,12 +34,17 @@ pub(crate) const LIMITS: Limits = Limits {
 };
 /// How often the sizes of the tables are told at most.
 const LOAD_EVERY: Duration = Duration::from_secs(1);
-/// How often established calls are looked through for those that outlived any call.
-pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// More calls than this are not looked through every minute: it takes a while.
+const MANY_CALLS: usize = 50_000;
 /// Longer than this no call is remembered; its BYE still travels by its token.
 const CALL_LIFE_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Timers that one [`Input::Deadline`] works off; the rest follow in the next turn, after packets.
 const ALARMS_PER_TURN: usize = 512;
+
+/// How often so many established calls are looked through for those that nobody is in any more.
+pub(crate) const fn sweep_every(calls: usize) -> Duration {
+    Duration::from_secs(if calls > MANY_CALLS { 600 } else { 60 })
+}
 
 /// Something that happened outside.
 #[derive(Debug)]
@@ -475,12 +480,12 @@ impl Proxy {
             engine: &mut self.engine,
             out,
         };
-        for key in turn.engine.calls.older_than(now, CALL_LIFE_MAX) {
-            context::forget_call(&mut turn, key, "expired");
+        for (key, why) in turn.engine.calls.overdue(now, CALL_LIFE_MAX) {
+            context::forget_call(&mut turn, key, why);
         }
         turn.engine.sweep_armed = !turn.engine.calls.is_empty();
         if turn.engine.sweep_armed {
-            turn.arm(SWEEP_EVERY, Alarm::Sweep);
+            turn.arm(sweep_every(turn.engine.calls.len()), Alarm::Sweep);
         }
     }
 

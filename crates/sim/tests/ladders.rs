@@ -76,8 +76,10 @@ ladders! {
         weight_zero_is_rarely_first
     }
     dialogs {
+        a_bye_that_nobody_answers_ends_the_call
         a_callee_that_ignores_record_route_is_remembered
         a_challenged_bye_ends_nothing
+        a_session_that_nobody_refreshes_is_no_active_call
         a_strict_router_before_us_is_understood
         a_subscription_is_a_dialog
         an_early_dialog_is_routed_too

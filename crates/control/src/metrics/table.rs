@@ -50,7 +50,7 @@ metrics! {
     CALLS = "trunkline_calls_total" Counter ["direction", "trunk", "outcome"]
         "Calls whose caller has a final answer: answered, cancelled, failed (our own final response), or the class of the answer that was forwarded (3xx to 6xx)."
     CALLS_ENDED = "trunkline_calls_ended_total" Counter ["direction", "trunk", "why"]
-        "Established calls that are over: bye, or expired (forgotten without one)."
+        "Established calls that are over: bye; expired, or session_expired (RFC 4028): forgotten without one."
     CALL_SECONDS = "trunkline_call_seconds_total" Counter ["direction", "trunk"]
         "Seconds that ended calls had lasted from their 2xx."
     CALLS_ACTIVE = "trunkline_calls_active" Gauge []

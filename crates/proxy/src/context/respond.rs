@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_sip::{Message, Name, Scheme, Uri};
+use trunkline_sip::{Message, Method, Name, Scheme, Uri};
 
 use super::{Best, Caller, Context, Kind, Replay, Server};
 use crate::{
@@ -89,6 +89,7 @@ impl Context {
                 self.end_attempt(slot, number, Outcome::Final(code), turn);
                 self.winner = Some(number as u8);
                 self.remember(number, response, turn);
+                self.refresh(response, turn);
                 if self.is_invite() {
                     // RFC 6026: copies of the INVITE are swallowed from now on.
                     self.replay = Replay::Nothing;
@@ -414,6 +415,18 @@ impl Context {
         }
     }
 
+    /// A session refresh was answered (RFC 4028 §7.2).
+    fn refresh(&self, response: &Message<'_>, turn: &mut Turn<'_>) {
+        let refreshes = response
+            .cseq()
+            .is_ok_and(|cseq| matches!(cseq.method, Method::Invite | Method::Update));
+        if let (true, Some(key)) = (refreshes, self.in_dialog.as_ref().and_then(|it| it.call)) {
+            turn.engine
+                .calls
+                .refresh(key, turn.now, session_of(response));
+        }
+    }
+
     /// Remembers the call that this 2xx to an INVITE establishes.
     fn remember(&mut self, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
         let attempt = &self.attempts[number];
@@ -487,6 +500,7 @@ impl Context {
             direction,
             peer,
             began: turn.now,
+            session: session_of(response),
             call_id,
             caller: NewSide {
                 hop: self.from,
@@ -504,7 +518,8 @@ impl Context {
         if engine.calls.remember(key, call, seat)
             && !std::mem::replace(&mut engine.sweep_armed, true)
         {
-            turn.arm(crate::proxy::SWEEP_EVERY, Alarm::Sweep);
+            let every = crate::proxy::sweep_every(engine.calls.len());
+            turn.arm(every, Alarm::Sweep);
         }
     }
 }
@@ -517,6 +532,20 @@ fn contact_of<'a>(message: &Message<'a>) -> &'a [u8] {
         .unwrap_or_default();
     let sip = Uri::parse(uri).is_ok_and(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips));
     if sip { uri } else { b"" }
+}
+
+/// How long a session lasts without a refresh; `None` without a session timer.
+fn session_of(response: &Message<'_>) -> Option<Duration> {
+    let value = response.values(Name::SessionExpires).next()?.bytes;
+    let digits = value
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(value.len());
+    let seconds: u32 = std::str::from_utf8(value.get(..digits)?)
+        .ok()?
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds.into()))
 }
 
 /// Forgets an established call and says so.

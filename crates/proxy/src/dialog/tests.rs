@@ -35,6 +35,7 @@ fn usual(began: Instant) -> NewCall<'static> {
         direction: Direction::Origination,
         peer: PeerIx(41),
         began,
+        session: None,
         call_id: b"6a1f0f4ad0b1d2e3c4f5a697887950d1@203.0.113.10",
         caller: NewSide {
             hop: hop(Transport::Udp, "203.0.113.10:5060", None),
@@ -192,13 +193,49 @@ fn calls_that_last_too_long_are_found_oldest_first() {
     }
     let now = start + Duration::from_secs(60 * 30);
     assert_eq!(
-        calls.older_than(now, Duration::from_secs(60 * 15)),
-        [6, 7, 8]
+        calls.overdue(now, Duration::from_secs(60 * 15)),
+        [(6, "expired"), (7, "expired"), (8, "expired")]
     );
+    assert_eq!(calls.overdue(now, Duration::from_secs(60 * 30)), []);
+}
+
+/// RFC 4028: who does not refresh a session in time has left it. Half a minute is for the refresh that
+/// came in the last moment.
+#[test]
+fn a_session_that_is_not_refreshed_in_time_is_over() {
+    let (mut calls, start) = (Calls::new(9), now());
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let day = Duration::from_secs(86_400);
+    for (key, session) in [
+        (1, None),
+        (2, Some(1800)),
+        (3, Some(5)),
+        (4, Some(u32::MAX)),
+    ] {
+        let session = session.map(|seconds| Duration::from_secs(seconds.into()));
+        let call = NewCall {
+            session,
+            ..usual(start)
+        };
+        assert!(calls.remember(key, call, None));
+    }
+    assert_eq!(calls.overdue(after(121), day), []);
     assert_eq!(
-        calls.older_than(now, Duration::from_secs(60 * 30)),
-        [0u128; 0]
+        calls.overdue(after(122), day),
+        [(3, "session_expired")],
+        "90 s at least"
     );
+    calls.refresh(3, after(122), Some(Duration::from_secs(90)));
+    assert_eq!(calls.overdue(after(243), day), []);
+    calls.refresh(3, after(243), None);
+    assert_eq!(
+        calls.overdue(after(1831), day),
+        [],
+        "the timer was given up"
+    );
+    assert_eq!(calls.overdue(after(1832), day), [(2, "session_expired")]);
+    calls.refresh(9, after(1832), None);
+    assert_eq!(calls.overdue(after(80_000), day), [(2, "session_expired")]);
 }
 
 #[test]

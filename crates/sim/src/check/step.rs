@@ -573,13 +573,14 @@ fn may_begin(
     {
         return None;
     }
-    if last.heard {
-        // Only a 100, for `progress_timeout`.
-        let may = limits.is_some_and(|limits| limits.progress_timeout.is_some());
-        return (!may).then(|| format!("{} had been heard", last.to));
-    }
     let waited = now.saturating_sub(last.at);
     let patience = limits.map_or(Duration::ZERO, |limits| limits.response_timeout);
+    if last.heard {
+        // Only a 100, for `progress_timeout`; or from one that has been down for a while.
+        let may = limits.is_some_and(|limits| limits.progress_timeout.is_some())
+            || is_down(last.to) && waited + EXACT >= patience;
+        return (!may).then(|| format!("{} had been heard", last.to));
+    }
     let exact = waited + EXACT >= patience && waited <= patience + EXACT;
     (!exact && !is_down(last.to)).then(|| {
         format!(
