@@ -41,6 +41,8 @@ const LOSSES_PER_TURN: usize = 256;
 const ALARM_GRID: Duration = Duration::from_millis(4);
 /// Parcels of other shards opened in one turn.
 const PARCELS_PER_TURN: usize = 16;
+/// A shorter backlog is as good as none.
+const BACKLOG_MIN: Duration = Duration::from_millis(1);
 /// How soon a shard that does not keep up is asked again to take what is for it.
 const STUCK_PAUSE: Duration = Duration::from_millis(1);
 
@@ -107,6 +109,12 @@ pub(crate) struct Shard<B> {
     /// The bell rang, and whoever rang it was not asked yet.
     called: bool,
     draining: bool,
+    /// The last turn did not get to the end of what there was to read.
+    is_behind: bool,
+    /// When a turn last did.
+    kept_up: Instant,
+    /// The brain knows of a backlog.
+    backlog_told: bool,
 }
 
 impl<B: Brain> Shard<B> {
@@ -135,6 +143,9 @@ impl<B: Brain> Shard<B> {
             bell: Waker::from(Arc::new(Bell(ends.bell))),
             called: true,
             draining: false,
+            is_behind: false,
+            kept_up: clock::now(),
+            backlog_told: false,
         }
     }
 
@@ -154,6 +165,7 @@ impl<B: Brain> Shard<B> {
     /// One turn, in order of importance to a call that is being set up.
     fn turn(&mut self, start: Instant) -> ControlFlow<()> {
         let now = clock::now();
+        self.tell_backlog(now);
 
         // 1. Commands: few, and a new snapshot or Stop must not wait behind a flood of packets.
         for _ in 0..COMMANDS_PER_TURN {
@@ -231,6 +243,25 @@ impl<B: Brain> Shard<B> {
         ControlFlow::Continue(())
     }
 
+    /// How long what is read now has waited at most, as far as this side of the system knows; once
+    /// 0 when we have caught up.
+    fn tell_backlog(&mut self, now: Instant) {
+        let backlog = if self.is_behind {
+            now - self.kept_up
+        } else {
+            self.kept_up = now;
+            Duration::ZERO
+        };
+        let is_worth_a_word = backlog >= BACKLOG_MIN;
+        if !is_worth_a_word && !self.backlog_told {
+            return;
+        }
+        self.backlog_told = is_worth_a_word;
+        self.brain
+            .handle(now, Input::Backlog(backlog), &mut self.out);
+        self.dispatch(now);
+    }
+
     /// The next command. Once there is none, the bell rings for the next.
     fn next_command(&mut self) -> Option<Command> {
         if !self.called {
@@ -248,11 +279,10 @@ impl<B: Brain> Shard<B> {
 
     /// How long the sockets may be waited for.
     fn patience(&mut self, start: Instant) -> Option<Duration> {
-        if self.called
-            || self.sockets.has_more()
-            || !self.unanswered.is_empty()
-            || (!self.mail.is_alone() && !self.mail.fall_asleep())
-        {
+        self.is_behind =
+            self.sockets.has_more() || (!self.mail.is_alone() && !self.mail.fall_asleep());
+        let must_say = self.backlog_told || !self.unanswered.is_empty();
+        if self.is_behind || self.called || must_say {
             return Some(Duration::ZERO);
         }
         let stuck = self.mail.is_stuck().then(|| clock::now() + STUCK_PAUSE);

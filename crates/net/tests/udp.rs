@@ -2,7 +2,11 @@
 
 mod support;
 
-use std::net::{SocketAddr, UdpSocket};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::mpsc::channel,
+    time::Duration,
+};
 
 use support::{PATIENCE, Said, World, echo, hop, udp_peer, wait_until};
 use trunkline_net::{BindError, Bound, Command, NetLimits};
@@ -355,6 +359,40 @@ fn ipv4_and_ipv6_wildcards_share_a_port() {
         Bound::bind(&[support::listener(Transport::Udp, &other)], 1).is_ok()
     });
     assert!(shared);
+}
+
+#[test]
+fn a_shard_that_is_behind_says_how_long_and_when_it_has_caught_up() {
+    const SLOW: Duration = Duration::from_millis(1);
+    let (tell, told) = channel();
+    let world = World::new(
+        &[(Transport::Udp, "127.0.0.1:0")],
+        NetLimits::default(),
+        move |said, _| match said {
+            Said::Message(..) => std::thread::sleep(SLOW),
+            Said::Backlog(backlog) => drop(tell.send(*backlog)),
+            _ => {}
+        },
+    );
+    let peer = udp_peer("127.0.0.1:0");
+    for _ in 0..150 {
+        peer.send_to(b"burst", world.addrs[0]).expect("sent");
+    }
+    let mut told = std::iter::from_fn(|| told.recv_timeout(PATIENCE).ok());
+    let grown: Vec<_> = told
+        .by_ref()
+        .take_while(|backlog| !backlog.is_zero())
+        .collect();
+    assert!(grown.is_sorted(), "{grown:?}");
+    // Four visits of 32 before the last.
+    assert!(grown.last() >= Some(&(64 * SLOW)), "{grown:?}");
+    assert_eq!(world.stats().datagrams_in.get(), 150);
+    // One at a time leaves nothing behind.
+    peer.send_to(b"alone", world.addrs[0]).expect("sent");
+    wait_until(|| world.stats().datagrams_in.get() == 151);
+    world.command(Command::Stop);
+    world.join();
+    assert_eq!(told.next(), None);
 }
 
 #[test]

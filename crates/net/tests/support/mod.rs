@@ -42,6 +42,7 @@ pub enum Said {
     Lost(Hop, trunkline_proxy::HopLoss),
     Answer(u64, trunkline_proxy::Answer),
     News(News),
+    Backlog(Duration),
     Drain,
     Other,
 }
@@ -54,7 +55,8 @@ impl From<&Input<'_>> for Said {
             Input::Answer { ask, answer } => Said::Answer(ask.0, answer.clone()),
             Input::Drain => Said::Drain,
             Input::PeerHealth(news) => Said::News(*news),
-            Input::Routing(_) | Input::Backlog(_) | Input::Deadline => Said::Other,
+            Input::Backlog(backlog) => Said::Backlog(*backlog),
+            Input::Routing(_) | Input::Deadline => Said::Other,
         }
     }
 }
