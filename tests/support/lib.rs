@@ -5,6 +5,7 @@
 //! the command line, as in real life. Everything that waits gives up after a time; everything that
 //! was started ends when its handle is dropped.
 
+mod faulty;
 mod http;
 mod lab;
 mod lossy;
@@ -14,6 +15,7 @@ mod sipp;
 mod trunkline;
 mod wait;
 
+pub use faulty::{Faulty, Page};
 pub use http::{Asked, Reply, Webhook, get};
 pub use lab::Lab;
 pub use lossy::Lossy;

@@ -87,6 +87,9 @@ mod tests {
     impl Environment for Nowhere {
         fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
             match path.extension() {
+                Some(end) if end == "pem" => {
+                    Ok(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec())
+                }
                 Some(_) if !path.ends_with("twilio.toml") => Ok(b"a secret of many bytes".to_vec()),
                 _ => Err(io::ErrorKind::NotFound.into()),
             }

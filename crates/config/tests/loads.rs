@@ -9,7 +9,7 @@ use trunkline_config::{Loaded, LogFormat, LogLevel, Severity};
 use trunkline_proxy::{
     hop::ListenerId,
     question::{HttpMethod, Secret},
-    settings::{CodeSet, Exhausted, InDialog, Policy, UnknownSource},
+    settings::{CodeSet, Exhausted, InDialog, Policy, UnknownSource, Webhook},
 };
 use trunkline_sip::Transport;
 
@@ -117,10 +117,13 @@ fn every_key_of_the_contract_means_what_its_comment_says() {
     assert_eq!(place(third.place).port, Some(5060));
 
     let recovery = trunk.recovery.as_ref().unwrap();
-    assert_eq!(&*recovery.url, "https://dr.example.net/voice");
     assert_eq!(
-        recovery.fallback_url.as_deref(),
-        Some("https://dr.example.org/voice")
+        recovery.url,
+        Webhook::Url("https://dr.example.net/voice".into())
+    );
+    assert_eq!(
+        recovery.fallback_url,
+        Some(Webhook::Url("https://dr.example.org/voice".into()))
     );
     assert_eq!(recovery.method, HttpMethod::Post);
     assert_eq!(

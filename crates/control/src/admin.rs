@@ -1,9 +1,18 @@
-//! The admin server: health, metrics and status over HTTP/1.1, read only.
+//! The admin server: health, metrics, status and drills over HTTP/1.1.
+//!
+//! All is read only but `/dr/drills`. What changes something there is JSON or a DELETE, which no page
+//! of a browser can send here from elsewhere without being asked first (CORS), and nobody answers that.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
@@ -15,11 +24,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc::WeakSender},
     time::{sleep, timeout},
 };
 
-use crate::{metrics::Scrape, view::View};
+use crate::{
+    control::Command,
+    dr::drills::{DrillWanted, Drills},
+    metrics::Scrape,
+    view::View,
+};
 
 /// Connections at once; more of them wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -39,7 +53,10 @@ const PATHS: &str = "\
 /metrics  Prometheus
 /targets  JSON: every edge and target, where it points now, and how it is
 /calls    JSON: the last calls, numbers masked
+/dr/drills  JSON: the last drills; POST begins one, DELETE /dr/drills/ID ends one
 ";
+/// Bytes of a request's body.
+const BODY_BYTES_MAX: usize = 4 * 1024;
 
 /// The admin address cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,8 +120,16 @@ impl Admin {
 
 async fn serve_connection(stream: TcpStream, pages: Pages) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = pages.answer(request.method(), request.uri().path());
-        async move { Ok::<_, Infallible>(response) }
+        let pages = pages.clone();
+        async move {
+            let is_drill = request.uri().path().starts_with(DRILLS);
+            let response = if is_drill && request.method() != Method::GET {
+                pages.drills.change(request).await
+            } else {
+                pages.answer(request.method(), request.uri().path())
+            };
+            Ok::<_, Infallible>(response)
+        }
     });
     // A request that cannot be read is answered by hyper; a peer that goes away is its own affair.
     let _ = http1::Builder::new()
@@ -121,6 +146,89 @@ async fn serve_connection(stream: TcpStream, pages: Pages) {
 pub(crate) struct Pages {
     pub(crate) view: Arc<View>,
     pub(crate) scrape: Scrape,
+    pub(crate) drills: DrillDesk,
+}
+
+/// Where drills are.
+const DRILLS: &str = "/dr/drills";
+
+/// What the pages about drills are made from.
+#[derive(Clone)]
+pub(crate) struct DrillDesk {
+    pub(crate) drills: Arc<Drills>,
+    pub(crate) view: Arc<View>,
+    pub(crate) command: WeakSender<Command>,
+}
+
+impl DrillDesk {
+    async fn change(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let rest = request.uri().path().strip_prefix(DRILLS);
+        let id = rest
+            .and_then(|rest| rest.strip_prefix('/'))
+            .and_then(|id| id.parse().ok());
+        match (request.method(), id, rest) {
+            (&Method::POST, _, Some("")) => self.begin(request).await,
+            (&Method::DELETE, Some(id), _) => {
+                if !self.drills.end(id, Instant::now()) {
+                    return text(StatusCode::NOT_FOUND, "no such drill is running\n");
+                }
+                self.tell().await;
+                json(&self.drills.shown(Instant::now()))
+            }
+            _ => {
+                let words =
+                    "POST JSON to /dr/drills to begin a drill, DELETE /dr/drills/ID to end one\n";
+                text(StatusCode::METHOD_NOT_ALLOWED, words)
+            }
+        }
+    }
+
+    async fn begin(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let kind = request.headers().get(CONTENT_TYPE);
+        if kind.is_none_or(|kind| kind.as_bytes() != b"application/json") {
+            let words = "a drill is wanted as application/json\n";
+            return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, words);
+        }
+        let body = Limited::new(request.into_body(), BODY_BYTES_MAX);
+        let Ok(Ok(body)) = timeout(HEAD_TIMEOUT, body.collect()).await else {
+            return text(StatusCode::BAD_REQUEST, "the body could not be read\n");
+        };
+        let wanted: DrillWanted = match serde_json::from_slice(&body.to_bytes()) {
+            Ok(wanted) => wanted,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        };
+        let Some(settings) = self.view.settings() else {
+            let words = "the configuration is still being read\n";
+            return text(StatusCode::SERVICE_UNAVAILABLE, words);
+        };
+        let (trunk, seconds) = (wanted.trunk.clone(), wanted.seconds);
+        let shown = match self.drills.begin(wanted, &settings, Instant::now()) {
+            Ok(shown) => shown,
+            Err(refused) => return text(StatusCode::CONFLICT, format!("{refused}\n")),
+        };
+        tracing::info!(trunk, seconds, id = shown.id, "a drill begins");
+        self.tell().await;
+        tokio::spawn(self.clone().close(shown.id, Duration::from_secs(seconds)));
+        json(&shown)
+    }
+
+    /// Says how a drill went, when its time is over.
+    async fn close(self, id: u64, after: Duration) {
+        sleep(after).await;
+        let shown = self.drills.shown(Instant::now());
+        if let Some(drill) = shown.iter().find(|drill| drill.id == id) {
+            let trunk = &*drill.wanted.trunk;
+            tracing::info!(trunk, id, result = drill.summary(), "a drill has ended");
+        }
+        self.tell().await;
+    }
+
+    /// Has the shards told which drills run. When the control task is gone, so are the shards.
+    async fn tell(&self) {
+        if let Some(command) = self.command.upgrade() {
+            let _ = command.send(Command::Drills).await;
+        }
+    }
 }
 
 impl Pages {
@@ -148,6 +256,7 @@ impl Pages {
             ),
             "/targets" => json(&self.view.targets()),
             "/calls" => json(&self.view.calls()),
+            DRILLS => json(&self.drills.drills.shown(Instant::now())),
             _ => text(
                 StatusCode::NOT_FOUND,
                 format!("nothing is here; there is\n{PATHS}"),

@@ -80,6 +80,9 @@ impl CallLines {
             line.number("ring_ms", milliseconds(ring));
         }
         line.number("ms", milliseconds(call.took));
+        if call.drill.is_some() {
+            line.word("drill", "true");
+        }
         line.text("attempts", |out| push_attempts(out, call));
         out.push_str(match self.format {
             LineFormat::Text => "\n",

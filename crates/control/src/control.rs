@@ -16,8 +16,13 @@ use trunkline_proxy::{
 };
 
 use crate::{
-    admin::{Admin, AdminError, Pages},
+    admin::{Admin, AdminError, DrillDesk, Pages},
     call_line::{CallLines, LineFormat},
+    dr::{
+        Schedule,
+        drills::Drills,
+        rehearsal::{self, Report},
+    },
     http::HttpClient,
     log::log,
     lookups::{Lookups, Next},
@@ -89,6 +94,7 @@ pub struct Control {
     view: Arc<View>,
     routing: Arc<Routing>,
     admin: Option<Admin>,
+    drills: Arc<Drills>,
     commands: mpsc::Receiver<Command>,
     command: mpsc::Sender<Command>,
 }
@@ -100,9 +106,14 @@ pub struct ControlHandle {
     command: mpsc::Sender<Command>,
 }
 
-enum Command {
+pub(crate) enum Command {
     Reload(Arc<Settings>),
+    /// A drill began or ended: the shards must know.
+    Drills,
 }
+
+/// Reports of scheduled tests that may wait to be counted.
+const REPORTS_MAX: usize = 16;
 
 impl ControlHandle {
     /// The listeners are open: `/readyz` may say so.
@@ -170,6 +181,7 @@ impl Control {
             view,
             routing: routing.clone(),
             admin,
+            drills: Arc::default(),
             commands,
             command,
         };
@@ -205,11 +217,25 @@ impl Control {
         let (finish, mut finished) = mpsc::channel(FINISHED_MAX);
         let admin = self.admin.map(|admin| {
             let scrape = Scrape::new(&self.metrics, self.view.clone(), Arc::new(net));
+            let drills = DrillDesk {
+                drills: self.drills.clone(),
+                view: self.view.clone(),
+                // The handles that steer us must not keep us alive.
+                command: self.command.downgrade(),
+            };
             AdminTask(tokio::spawn(admin.serve(Pages {
                 view: self.view.clone(),
                 scrape,
+                drills,
             })))
         });
+        let (report, mut reports) = mpsc::channel(REPORTS_MAX);
+        let schedule = Schedule::start(
+            self.view.clone(),
+            self.http.clone(),
+            self.strangers.clone(),
+            report,
+        );
         let mut desk = Desk {
             strangers: self.strangers,
             http: self.http,
@@ -217,6 +243,7 @@ impl Control {
             metrics: self.metrics,
             view: self.view,
             routing: self.routing,
+            drills: self.drills,
             patience: self.settings.dns_timeout * 2,
             lookups: Lookups::new(),
             lookup_permits: Arc::new(Semaphore::new(LOOKUPS_MAX)),
@@ -242,10 +269,11 @@ impl Control {
                 }
                 news = desk.keeper.next() => desk.news(news, &snapshots),
                 Some(done) = finished.recv() => desk.finished(done),
-                Some(command) = commands.recv() => desk.command(command).await,
+                Some(command) = commands.recv() => desk.command(command, &snapshots).await,
+                Some(report) = reports.recv() => desk.report(&report),
             }
         }
-        drop(admin);
+        drop((admin, schedule));
     }
 }
 
@@ -266,6 +294,7 @@ struct Desk<K, A> {
     metrics: Metrics,
     view: Arc<View>,
     routing: Arc<Routing>,
+    drills: Arc<Drills>,
     patience: Duration,
     lookups: Lookups<K>,
     lookup_permits: Arc<Semaphore>,
@@ -350,6 +379,7 @@ where
     fn event(&mut self, event: Event) {
         self.metrics.record(&event);
         log(&event, self.routing.settings(), &mut self.call_lines);
+        self.drills.record(&event, self.routing.settings());
         self.view.record(event);
     }
 
@@ -371,8 +401,8 @@ where
         };
         if let Some(routing) = routing {
             self.routing = routing.clone();
-            self.view.set_routing(routing.clone());
-            snapshots(routing);
+            self.view.set_routing(routing);
+            snapshots(self.snapshot());
         }
         // Until then, places are numbered as in settings that nobody works with yet.
         if !self.keeper.is_settling() {
@@ -380,9 +410,25 @@ where
         }
     }
 
-    async fn command(&mut self, command: Command) {
+    async fn command(&mut self, command: Command, snapshots: &impl Fn(Arc<Routing>)) {
         match command {
             Command::Reload(settings) => self.keeper.replace(settings, self.patience).await,
+            Command::Drills => snapshots(self.snapshot()),
         }
+    }
+
+    /// The newest snapshot with the drills that run now.
+    fn snapshot(&self) -> Arc<Routing> {
+        let drills = self.drills.running(self.routing.settings(), Instant::now());
+        if drills.is_empty() {
+            return Arc::clone(&self.routing);
+        }
+        Arc::new(self.routing.with_drills(drills))
+    }
+
+    /// A scheduled test of a webhook has come to its end.
+    fn report(&mut self, report: &Report) {
+        rehearsal::log(report);
+        self.metrics.record_check(report);
     }
 }

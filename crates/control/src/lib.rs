@@ -8,6 +8,7 @@
 pub mod admin;
 mod call_line;
 mod control;
+pub mod dr;
 pub mod http;
 pub mod log;
 mod lookups;

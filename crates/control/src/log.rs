@@ -27,15 +27,17 @@ pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
         }
         Event::Recovery {
             trunk: id,
+            drill,
             step,
             detail,
         } => {
             let detail = mask::sentence(detail);
+            let drill = drill.then_some(true);
             match *step {
                 "failed" | "exhausted" => {
-                    warn!(trunk = trunk(*id), step, detail, "disaster recovery")
+                    warn!(trunk = trunk(*id), step, detail, drill, "disaster recovery")
                 }
-                _ => info!(trunk = trunk(*id), step, detail, "disaster recovery"),
+                _ => info!(trunk = trunk(*id), step, detail, drill, "disaster recovery"),
             }
         }
         Event::LateAnswer {

@@ -148,6 +148,15 @@ impl View {
         inner.routing = Some(routing);
     }
 
+    /// The settings that are worked with, once there are some.
+    pub fn settings(&self) -> Option<Arc<Settings>> {
+        let inner = self.lock();
+        inner
+            .routing
+            .as_ref()
+            .map(|routing| Arc::clone(routing.settings()))
+    }
+
     /// What the keeper says about the places of the snapshot: why one is stale, what is left out.
     pub fn set_places(&self, places: Vec<PlaceStatus>) {
         self.lock().places = places;

@@ -129,6 +129,7 @@ fn health(routing: &Routing, place: u32, index: usize, is: HealthState) -> Event
 
 fn call(number: &str, peer: Peer) -> Event {
     Event::CallSetUp(Box::new(CallRecord {
+        drill: None,
         call_id: "abc\r\nX: y@host".into(),
         from: "+12349013030".into(),
         to: number.into(),

@@ -167,13 +167,10 @@ async fn a_webhook_is_asked_and_a_slow_one_holds_up_nobody() {
     });
     let request = |url: String| {
         Question::Http(HttpRequest {
-            url: url.into(),
             method: HttpMethod::Post,
-            form: Vec::new(),
-            headers: Vec::new(),
-            auth_token: None,
             connect_timeout: Duration::from_millis(500),
             timeout: Duration::from_millis(800),
+            ..HttpRequest::get(&url)
         })
     };
     let url = format!("http://{}/", slow.local_addr().unwrap());

@@ -76,6 +76,7 @@ fn attempt(last: u8, outcome: Outcome) -> AttemptRecord {
 
 fn call() -> Event {
     Event::CallSetUp(Box::new(CallRecord {
+        drill: None,
         call_id: "a84b4c76\u{1b}[31m\nforged=\"line\"".into(),
         from: CALLER.into(),
         to: CALLED.into(),
@@ -116,6 +117,7 @@ fn everything() -> Vec<Event> {
         },
         Event::Recovery {
             trunk,
+            drill: false,
             step: "dial",
             detail: format!("sip:{CALLED}@192.0.2.9 from {CALLER}").into(),
         },

@@ -11,6 +11,7 @@ use std::{
 use common::{soon, with_trunk};
 use trunkline_control::{
     NetCounts, View,
+    dr::rehearsal::{Report, WebhookReport},
     metrics::{Kind, METRICS, Metrics, Scrape, markdown_table},
     resolve::{Keeper, LookupResult, Pace},
 };
@@ -41,6 +42,7 @@ fn peer() -> Peer {
 
 fn call(status: u16, own: bool) -> Event {
     Event::CallSetUp(Box::new(CallRecord {
+        drill: None,
         call_id: "a".into(),
         from: "b".into(),
         to: "c".into(),
@@ -102,6 +104,7 @@ fn everything() -> Vec<Event> {
         Event::Probe { peer, status: None },
         Event::Recovery {
             trunk,
+            drill: false,
             step: "asked",
             detail: "".into(),
         },
@@ -144,6 +147,17 @@ async fn scraped() -> String {
         &Answer::HttpFailed(HttpFailure::Timeout),
         Duration::from_secs(1),
     );
+    metrics.record_check(&Report {
+        trunk: "acme".into(),
+        webhooks: vec![WebhookReport {
+            role: "url",
+            url: "https://dr.test/".into(),
+            exchanges: vec![],
+            plan: vec![],
+            certificate_expires: Some(1_900_000_000),
+            problems: vec!["it is slow".into()],
+        }],
+    });
     Scrape::new(&metrics, view, Arc::new(NetCounts::default)).text()
 }
 
@@ -226,6 +240,8 @@ async fn what_happened_is_counted_under_its_own_words() {
         "trunkline_webhook_exchanges_total{result=\"timeout\"} 1",
         "trunkline_dns_lookups_total{result=\"failed\"} 1",
         "trunkline_calls_active 3",
+        "trunkline_recovery_check_ok{trunk=\"acme\"} 0",
+        "trunkline_webhook_certificate_expiry_time_seconds{trunk=\"acme\",webhook=\"url\"} 1900000000",
     ] {
         assert!(
             text.lines().any(|line| line == want),

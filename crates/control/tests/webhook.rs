@@ -153,7 +153,6 @@ async fn client() -> (TestDns, HttpClient) {
 
 fn post(url: &str) -> HttpRequest {
     HttpRequest {
-        url: url.into(),
         method: HttpMethod::Post,
         form: vec![
             ("CallSid".into(), "CA1234567890ABCDE".into()),
@@ -161,9 +160,10 @@ fn post(url: &str) -> HttpRequest {
             ("SipHeader_X-Foo".into(), "a b&c".into()),
         ],
         headers: vec![("I-Twilio-Idempotency-Token".into(), "token-1".into())],
-        auth_token: None,
         connect_timeout: Duration::from_millis(500),
+        read_timeout: Duration::from_secs(1),
         timeout: Duration::from_secs(1),
+        ..HttpRequest::get(url)
     }
 }
 
@@ -392,7 +392,10 @@ async fn one_exchange_too_many_is_told_so_at_once() {
     let mut server = Server::start(Does::Hangs("")).await;
     let request = post(&format!("http://{}/", server.addr));
     let request = HttpRequest {
+        read_timeout: Duration::from_secs(30),
         timeout: Duration::from_secs(30),
+        group: "acme".into(),
+        group_max: 256,
         ..request
     };
     let mut hanging = tokio::task::JoinSet::new();
@@ -408,6 +411,16 @@ async fn one_exchange_too_many_is_told_so_at_once() {
     }
     let got = soon(client.exchange(&request)).await;
     assert_eq!(got, Answer::HttpFailed(HttpFailure::Busy));
+    // Another trunk's webhook has a limit of its own.
+    let other = HttpRequest {
+        timeout: Duration::from_millis(50),
+        group: "other".into(),
+        ..request.clone()
+    };
+    assert_eq!(
+        soon(client.exchange(&other)).await,
+        Answer::HttpFailed(HttpFailure::Timeout)
+    );
     // Giving up makes room again.
     hanging.shutdown().await;
     let again = HttpRequest {

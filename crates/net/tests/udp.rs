@@ -421,12 +421,9 @@ fn place() -> Place {
 
 fn webhook() -> HttpRequest {
     HttpRequest {
-        url: "http://127.0.0.1/".into(),
         method: HttpMethod::Post,
-        form: Vec::new(),
-        headers: Vec::new(),
-        auth_token: None,
         connect_timeout: PATIENCE,
         timeout: PATIENCE,
+        ..HttpRequest::get("http://127.0.0.1/")
     }
 }

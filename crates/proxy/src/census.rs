@@ -21,6 +21,8 @@ pub struct Census {
     pub locals: usize,
     /// Questions without an answer.
     pub asks: usize,
+    /// Calls whose end a webhook is to be told.
+    pub aftermaths: usize,
     /// Armed timers.
     pub timers: usize,
     /// Holds on health entries by anything but snapshots.

@@ -96,7 +96,10 @@ pub enum Event {
     Recovery {
         /// The trunk.
         trunk: TrunkId,
-        /// "asked", "answered", "failed", "fallback", "dial", "reject", "hangup", "redirect", "exhausted".
+        /// Whether the call is part of a drill.
+        drill: bool,
+        /// "asked", "answered", "failed", "fallback", "dial", "reject", "hangup", "redirect",
+        /// "last_resort", "exhausted".
         step: &'static str,
         /// What exactly, for a person: a status, an error with its place.
         detail: Box<str>,
@@ -246,6 +249,8 @@ pub struct CallRecord {
     pub took: Duration,
     /// What decided the end when it was not an attempt: "exhausted", "cancelled", "recovery", ...
     pub why: &'static str,
+    /// The trunk whose drill it was part of.
+    pub drill: Option<TrunkId>,
 }
 
 /// One attempt of a call.

@@ -20,7 +20,6 @@ use crate::{
     forward::{self, MaxForwards, RequestPlan, ViaPlan},
     heading::Heading,
     hop::ListenerId,
-    next_hop::place_of,
     reject::Reject,
     routing::Candidate,
     settings::{Place, TrunkId},
@@ -309,7 +308,7 @@ fn next_hops(
         .next
         .or(route.map(|route| route.uri))
         .unwrap_or(&onward.request_uri);
-    match (Uri::parse(next).ok().and_then(|uri| place_of(&uri)), side) {
+    match (Uri::parse(next).ok().and_then(|uri| Place::of(&uri)), side) {
         (Some(place), _) => turn
             .engine
             .lookup(snapshot, &place, preferred, turn.now)
@@ -395,6 +394,7 @@ fn forward_ack(
         max_forwards: max_forwards(request),
         content_length: candidate.transport.is_reliable(),
         append: &routes,
+        drop: &[],
     };
     let mut to = candidate.hop();
     if let Some(side) = onward.hop.filter(|side| speaks_over(side, candidate)) {

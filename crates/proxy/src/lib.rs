@@ -12,6 +12,7 @@ mod context;
 mod contexts;
 pub mod dialog;
 pub mod dice;
+pub mod drill;
 mod engine;
 pub mod event;
 pub mod forward;

@@ -164,7 +164,7 @@ fn dialog_hop(
         .map(|address| address.uri);
     let place = uri
         .and_then(|uri| trunkline_sip::Uri::parse(uri).ok())
-        .and_then(|uri| crate::next_hop::place_of(&uri));
+        .and_then(|uri| crate::settings::Place::of(&uri));
     let known =
         place.and_then(|place| turn.engine.lookup(snapshot, &place, hop.listener, turn.now));
     let welcome = |it: &crate::routing::Candidate| {

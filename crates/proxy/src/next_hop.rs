@@ -1,33 +1,12 @@
-//! From a URI in a message to the candidates behind it (RFC 3261 §16.6 step 7, RFC 3263 §4).
+//! From a next hop in a message to the candidates behind it (RFC 3261 §16.6 step 7, RFC 3263 §4).
 
 use std::{net::SocketAddr, time::Instant};
 
-use trunkline_sip::{Host, Scheme, Transport, Uri};
+use trunkline_sip::Transport;
 
 use crate::{
     engine::Engine, hop::ListenerId, routing::Candidate, settings::Place, snapshot::Snapshot,
 };
-
-/// What a URI wants resolved; `None` for one that names no host.
-pub fn place_of(uri: &Uri<'_>) -> Option<Place> {
-    let secure = match uri.scheme {
-        Scheme::Sip => false,
-        Scheme::Sips => true,
-        Scheme::Tel | Scheme::Other => return None,
-    };
-    let host = match uri.maddr().unwrap_or(uri.host) {
-        Host::Name(name) => std::str::from_utf8(name).ok()?.to_ascii_lowercase().into(),
-        Host::V4(address) => address.to_string().into(),
-        Host::V6(address) => address.to_string().into(),
-    };
-    Some(Place {
-        host,
-        port: uri.port,
-        transport: uri.transport(),
-        secure,
-        from: None,
-    })
-}
 
 impl Engine {
     /// The candidates of a next hop as far as they are known without asking; `None`: ask DNS.

@@ -363,6 +363,7 @@ impl Proxy {
             return;
         };
         match asker {
+            Asker::Nobody => {}
             Asker::Webhook(slot) => self.with_context(now, slot, out, |context, turn| {
                 context.on_webhook(slot, answer, turn);
             }),

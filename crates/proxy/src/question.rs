@@ -1,6 +1,6 @@
 //! What the proxy asks the slow side, and what comes back.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{ShardId, routing::Candidate, settings::Place};
 
@@ -42,14 +42,81 @@ pub struct HttpRequest {
     pub method: HttpMethod,
     /// Names and values, not yet encoded; their order is the order on the wire.
     pub form: Vec<(String, String)>,
+    /// Sent as the body of a POST instead of the form.
+    pub json: Option<String>,
     /// Further headers (`I-Twilio-Idempotency-Token`, ...).
     pub headers: Vec<(String, String)>,
     /// Signs the request (`X-Twilio-Signature`) when there is one.
     pub auth_token: Option<Secret>,
+    /// Signs the request (`Authorization: Bearer`) when there is one.
+    pub jwt: Option<Arc<Jwt>>,
     /// How long TCP and TLS may take to connect.
     pub connect_timeout: Duration,
+    /// How long the first byte may take once connected, and every further one after it.
+    pub read_timeout: Duration,
     /// How long all of it may take.
     pub timeout: Duration,
+    /// Where to leave from; `None`: as the system would.
+    pub source: Option<Source>,
+    /// Whether TLS names the server it wants (SNI).
+    pub sni: bool,
+    /// Exchanges that share a limit: the trunk's name.
+    pub group: Arc<str>,
+    /// Exchanges of the group under way at once; one more is [`HttpFailure::Busy`].
+    pub group_max: u32,
+}
+
+impl HttpRequest {
+    /// A GET without parameters, within five seconds; a place to begin.
+    pub fn get(url: &str) -> Self {
+        HttpRequest {
+            url: url.into(),
+            method: HttpMethod::Get,
+            form: Vec::new(),
+            json: None,
+            headers: Vec::new(),
+            auth_token: None,
+            jwt: None,
+            connect_timeout: Duration::from_secs(1),
+            read_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
+            source: None,
+            sni: true,
+            group: Arc::from(""),
+            group_max: u32::MAX,
+        }
+    }
+}
+
+/// Where a webhook request leaves from.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Source {
+    /// An address of this machine.
+    Address(IpAddr),
+    /// A network interface, by its name.
+    Interface(Arc<str>),
+}
+
+/// What a JSON Web Token of ours says and is signed with (FACTS F2.4).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Jwt {
+    /// HS256 (a shared secret) or RS256 (an RSA key of ours).
+    pub key: JwtKey,
+    /// `iss`.
+    pub issuer: Box<str>,
+    /// `api_key`.
+    pub api_key: Option<Box<str>>,
+    /// `application_id`.
+    pub application_id: Option<Box<str>>,
+}
+
+/// The key of a [`Jwt`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum JwtKey {
+    /// HMAC with SHA-256.
+    Hs256(Secret),
+    /// RSA PKCS #1 v1.5 with SHA-256; the key as PKCS #8 in DER.
+    Rs256(Secret),
 }
 
 /// How a webhook is asked.

@@ -11,6 +11,7 @@ use crate::{
     context::{Context, Kind, Opening},
     contexts::Contexts,
     dice::Dice,
+    drill,
     engine::{Alarm, Engine, Ring, Turn},
     heading::dropped_routes,
     health::Class,
@@ -144,6 +145,8 @@ impl Contexts {
         }
         match choose_walk(request, from, &facts, &snapshot, turn.engine) {
             Ok(walk) => {
+                let drilled = drill::walk(&walk, request, &snapshot, turn.engine, turn.now);
+                let walk = drilled.unwrap_or(walk);
                 let kind = if method == Method::Invite {
                     Kind::Call
                 } else {

@@ -18,6 +18,7 @@ use self::{outbound::Outbound, roles::Sources};
 pub use self::{roles::Role, tiers::Tier};
 
 use crate::{
+    drill::Drill,
     event::Peer,
     hop::{Hop, ListenerId},
     settings::{PlaceId, Settings, Trunk, TrunkId},
@@ -91,6 +92,7 @@ pub struct Routing {
     outbound: Outbound,
     /// By trunk: the targets that come first.
     tiers: Vec<Tier>,
+    drills: Arc<[Drill]>,
 }
 
 impl Routing {
@@ -111,7 +113,21 @@ impl Routing {
             sources,
             outbound,
             tiers,
+            drills: Arc::default(),
         }
+    }
+
+    /// The same snapshot with these drills in place of its own.
+    pub fn with_drills(&self, drills: Arc<[Drill]>) -> Self {
+        Routing {
+            drills,
+            ..self.clone()
+        }
+    }
+
+    /// The drills that run, or ran until now.
+    pub fn drills(&self) -> &[Drill] {
+        &self.drills
     }
 
     /// The settings.

@@ -5,11 +5,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use trunkline_sip::Transport;
+use trunkline_sip::{Host, Scheme, Transport, Uri};
 
 use crate::{
     hop::ListenerId,
-    question::{HttpMethod, Secret},
+    question::{HttpMethod, Jwt, Secret, Source},
 };
 
 /// A trunk: its place in [`Settings::trunks`].
@@ -349,22 +349,128 @@ pub struct Health {
 /// `[trunk.disaster_recovery]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovery {
+    /// The trunk's name.
+    pub trunk: Arc<str>,
     /// Asked first.
-    pub url: Arc<str>,
+    pub url: Webhook,
     /// Asked when the first gives nothing valid.
-    pub fallback_url: Option<Arc<str>>,
+    pub fallback_url: Option<Webhook>,
     /// How.
     pub method: HttpMethod,
+    /// What the parameters are called, and how they are written.
+    pub format: Format,
     /// For TCP and TLS.
     pub connect_timeout: Duration,
+    /// For the first byte once connected, and for every further one.
+    pub read_timeout: Duration,
     /// For one exchange as a whole.
     pub timeout: Duration,
+    /// For one URL with all its repeats.
+    pub total_timeout: Duration,
     /// Repeats of one URL after a failure.
     pub retries: u8,
     /// Pause before a repeat.
     pub retry_after: Duration,
-    /// Signs requests.
+    /// Which failures are repeated.
+    pub retry_on: RepeatOn,
+    /// Signs requests with `X-Twilio-Signature`.
     pub auth_token: Option<Secret>,
+    /// Signs requests with a JWT.
+    pub jwt: Option<Arc<Jwt>>,
+    /// Where requests may leave from, by the names that `e=` of a URL uses.
+    pub sources: Vec<(Box<str>, Source)>,
+    /// Requests under way at once.
+    pub max_requests: u32,
+    /// The media server, a SIP URI.
+    pub media: Option<Arc<str>>,
+    /// The media server plays before it answers and then refuses, so a document can go on after a
+    /// message.
+    pub media_early: bool,
+    /// What the caller gets when nothing valid came back.
+    pub last_resort: LastResort,
+    /// The webhook is tested this often; `None`: never.
+    pub check_every: Option<Duration>,
+}
+
+/// Where a document comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Webhook {
+    /// An http or https URL.
+    Url(Arc<str>),
+    /// `file:`, read together with the configuration.
+    File {
+        /// As the user wrote it.
+        name: Arc<str>,
+        /// What the file holds.
+        body: Arc<[u8]>,
+    },
+}
+
+impl Webhook {
+    /// As the user wrote it.
+    pub fn written(&self) -> &str {
+        match self {
+            Webhook::Url(url) => url,
+            Webhook::File { name, .. } => name,
+        }
+    }
+}
+
+/// What a webhook's parameters are called, and how they are written.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// Twilio's names, as a form.
+    Twilio,
+    /// Vonage's names; the body of a POST is JSON.
+    Vonage,
+}
+
+/// Which failures of a webhook are worth a repeat.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RepeatOn {
+    /// Final codes of the response.
+    pub codes: CodeSet,
+    /// TCP or TLS could not be set up.
+    pub connect: bool,
+    /// Connected, and then too slow.
+    pub read: bool,
+    /// Connected, and closed or reset before a whole response.
+    pub closed: bool,
+}
+
+impl RepeatOn {
+    /// No failure.
+    pub const fn none() -> Self {
+        RepeatOn {
+            codes: CodeSet::empty(),
+            connect: false,
+            read: false,
+            closed: false,
+        }
+    }
+
+    /// Every failure.
+    pub fn all() -> Self {
+        let mut codes = CodeSet::empty();
+        (3..=6).for_each(|class| codes.insert_class(class));
+        RepeatOn {
+            codes,
+            connect: true,
+            read: true,
+            closed: true,
+        }
+    }
+}
+
+/// What the caller gets when no webhook gave anything valid.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LastResort {
+    /// Our own 503, on which every upstream tries elsewhere.
+    Reject,
+    /// This SIP URI is called; 503 if it does not take the call either.
+    Dial(Arc<str>),
+    /// The media server plays what is at this URL; 503 if it cannot.
+    Announce(Arc<str>),
 }
 
 /// `[[route]]`.
@@ -420,4 +526,27 @@ pub struct Place {
     pub secure: bool,
     /// The listener named by `from`.
     pub from: Option<ListenerId>,
+}
+
+impl Place {
+    /// What a URI wants resolved; `None` for one that names no host.
+    pub fn of(uri: &Uri<'_>) -> Option<Place> {
+        let secure = match uri.scheme {
+            Scheme::Sip => false,
+            Scheme::Sips => true,
+            Scheme::Tel | Scheme::Other => return None,
+        };
+        let host = match uri.maddr().unwrap_or(uri.host) {
+            Host::Name(name) => std::str::from_utf8(name).ok()?.to_ascii_lowercase().into(),
+            Host::V4(address) => address.to_string().into(),
+            Host::V6(address) => address.to_string().into(),
+        };
+        Some(Place {
+            host,
+            port: uri.port,
+            transport: uri.transport(),
+            secure,
+            from: None,
+        })
+    }
 }

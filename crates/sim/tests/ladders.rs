@@ -128,10 +128,17 @@ ladders! {
         draining_takes_no_new_calls
     }
     recovery {
+        a_busy_phone_is_not_called_again_at_its_next_address
+        a_call_that_was_taken_tells_the_action_when_it_is_over
         a_cancel_ends_the_recovery
         a_dial_that_fails_goes_on_with_the_document
+        a_drill_takes_its_calls_and_no_others
         a_failing_webhook_is_repeated_then_the_fallback_is_asked
         a_slow_or_broken_webhook_ends_in_503
+        a_message_is_handed_to_the_media_server
+        an_ncco_connects_and_its_events_are_told
+        the_last_resort_is_called
+        the_webhook_dials_a_number_through_a_trunk
         the_webhook_dials_another_address
         the_webhook_redirects
         the_webhook_rejects

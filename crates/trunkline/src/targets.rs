@@ -1,16 +1,13 @@
 //! `trunkline targets`: what each name resolves to now, and who lives.
 
-use std::{net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use hyper::Method;
 use serde_json::Value;
 use trunkline_config::Loaded;
 use trunkline_control::{Keeper, Pace, Resolver, View};
 
-/// The longest answer of an admin server that is read, in bytes.
-const ANSWER_MAX: usize = 64 * 1024 * 1024;
+use crate::admin_client;
 
 /// Prints a table, or JSON. Exit code 0; 1 when DNS cannot be set up; 2 for a bad configuration.
 pub fn targets(config: &Path, json: bool) -> ExitCode {
@@ -33,7 +30,7 @@ pub fn targets(config: &Path, json: bool) -> ExitCode {
     };
     runtime.block_on(async {
         let running = match loaded.control.admin {
-            Some(admin) => ask_admin(admin).await,
+            Some(admin) => admin_client::call(admin, Method::GET, "/targets", None).await,
             None => Err("no [admin] address in the file".into()),
         };
         let shown = match running {
@@ -56,30 +53,6 @@ pub fn targets(config: &Path, json: bool) -> ExitCode {
         }
         ExitCode::SUCCESS
     })
-}
-
-async fn ask_admin(admin: SocketAddr) -> Result<Value, String> {
-    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let uri = format!("http://{admin}/targets")
-        .parse()
-        .map_err(|error| format!("{admin}: {error}"))?;
-    let whole = async {
-        let response = client
-            .get(uri)
-            .await
-            .map_err(|error| format!("{admin}: {error}"))?;
-        let body = Limited::new(response.into_body(), ANSWER_MAX)
-            .collect()
-            .await;
-        let bytes = body
-            .map_err(|error| format!("{admin}: {error}"))?
-            .to_bytes();
-        serde_json::from_slice(&bytes)
-            .map_err(|error| format!("{admin} is not a Trunkline admin server: {error}"))
-    };
-    tokio::time::timeout(Duration::from_secs(5), whole)
-        .await
-        .map_err(|_| format!("{admin} does not answer"))?
 }
 
 async fn resolve(loaded: &Loaded) -> Result<Value, Box<dyn std::error::Error>> {

@@ -3,6 +3,7 @@
 //! The only place where this is written down. Reading takes ranges and defaults from here, an
 //! unknown key is compared with these names, and `config/reference.toml` is printed from it.
 
+mod recovery;
 mod trunk;
 
 use std::time::Duration;
@@ -48,7 +49,10 @@ const fn number(least: u64, most: u64) -> Kind {
 
 use Given::{Default, Nested, Optional, Required, Shown};
 
-pub(crate) use self::trunk::{EDGE, TARGET};
+pub(crate) use self::{
+    recovery::SOURCE,
+    trunk::{EDGE, TARGET},
+};
 
 /// The file.
 pub(crate) static ROOT: Shape = Shape {

@@ -42,7 +42,12 @@ pub(super) static TRUNK: Shape = Shape {
         ),
         key("termination", Kind::Table(&TERMINATION), Nested, ""),
         key("origination", Kind::Table(&ORIGINATION), Nested, ""),
-        key("disaster_recovery", Kind::Table(&RECOVERY), Nested, ""),
+        key(
+            "disaster_recovery",
+            Kind::Table(&super::recovery::RECOVERY),
+            Nested,
+            "",
+        ),
     ]],
 };
 
@@ -235,61 +240,6 @@ pub(crate) static TARGET: Shape = Shape {
             ),
         ],
     ],
-};
-
-static RECOVERY: Shape = Shape {
-    title: "[trunk.disaster_recovery]",
-    about: "Asked when no target took the call.",
-    keys: &[&[
-        key(
-            "url",
-            Kind::Text,
-            Required("\"https://dr.example.net/voice\""),
-            "Answers with TwiML. A fragment such as #ct=1000&rc=2 overrides timeouts and retries, as at Twilio.",
-        ),
-        key(
-            "fallback_url",
-            Kind::Text,
-            Optional("\"https://dr.example.org/voice\""),
-            "Asked when the first gives nothing valid.",
-        ),
-        key(
-            "method",
-            Kind::Word(&["POST", "GET"]),
-            Default("\"POST\""),
-            "How both are asked.",
-        ),
-        key(
-            "connect_timeout",
-            lasts(10, 15 * SECOND),
-            Default("\"1s\""),
-            "TCP and TLS may take so long.",
-        ),
-        key(
-            "timeout",
-            lasts(10, 15 * SECOND),
-            Default("\"5s\""),
-            "One exchange may take so long.",
-        ),
-        key(
-            "retries",
-            number(0, 5),
-            Default("1"),
-            "Repeats of one URL after a failure.",
-        ),
-        key(
-            "retry_after",
-            lasts(0, 15 * SECOND),
-            Default("\"1s\""),
-            "Pause before a repeat.",
-        ),
-        key(
-            "auth_token_file",
-            Kind::File,
-            Optional("\"secrets/acme.token\""),
-            "Signs requests (X-Twilio-Signature). A file, so that no secret stands here.",
-        ),
-    ]],
 };
 
 /// `[health]` again, for one direction of one trunk: nothing written means what `[health]` says.

@@ -49,7 +49,7 @@ fn codes(section: &Section<'_>, name: &str) -> Vec<u16> {
         .collect()
 }
 
-fn code_or_class(value: &Value<'_>) -> Option<std::ops::Range<u16>> {
+pub(super) fn code_or_class(value: &Value<'_>) -> Option<std::ops::Range<u16>> {
     const FINAL: std::ops::Range<u64> = 300..700;
     let written = match value.as_number() {
         Some(number) => number.to_string(),

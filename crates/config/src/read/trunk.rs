@@ -117,7 +117,7 @@ fn trunk(section: &Section<'_>, context: &mut Context<'_>) -> (Trunk, TrunkNotes
         );
     }
     let trunk = Trunk {
-        name: name.unwrap_or_default().into(),
+        name: name.as_deref().unwrap_or_default().into(),
         allow: sources.allowed.iter().map(|allowed| allowed.net).collect(),
         hosts: section
             .items("hosts")
@@ -135,7 +135,10 @@ fn trunk(section: &Section<'_>, context: &mut Context<'_>) -> (Trunk, TrunkNotes
         },
         termination,
         origination,
-        recovery: recovery.map(|table| Arc::new(recovery::read(&table, context))),
+        recovery: recovery.map(|table| {
+            let trunk = name.as_deref().unwrap_or_default();
+            Arc::new(recovery::read(&table, trunk, context))
+        }),
     };
     let notes = TrunkNotes {
         at: section.at.clone(),

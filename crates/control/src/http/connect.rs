@@ -18,6 +18,7 @@ use hyper_util::{
 };
 use tokio::net::TcpStream;
 use tower_service::Service;
+use trunkline_proxy::question::Source;
 
 use crate::resolve::Resolver;
 
@@ -36,6 +37,17 @@ impl fmt::Display for TooSlow {
 
 impl std::error::Error for TooSlow {}
 
+/// How a connection is made: connections of different ways share no pool.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Route {
+    /// TCP and TLS together.
+    pub within: Duration,
+    /// Where it leaves from.
+    pub source: Option<Source>,
+    /// Whether TLS names the server.
+    pub sni: bool,
+}
+
 /// Resolves, connects and agrees on TLS, all within one limit.
 #[derive(Clone)]
 pub(crate) struct Connect {
@@ -44,10 +56,20 @@ pub(crate) struct Connect {
 }
 
 impl Connect {
-    pub(crate) fn new(resolver: Resolver, tls: rustls::ClientConfig, within: Duration) -> Self {
+    pub(crate) fn new(resolver: Resolver, tls: rustls::ClientConfig, route: &Route) -> Self {
+        let within = route.within;
         let mut http = HttpConnector::new_with_resolver(Names(resolver));
         http.enforce_http(false);
         http.set_nodelay(true);
+        match &route.source {
+            Some(Source::Address(address)) => http.set_local_address(Some(*address)),
+            Some(Source::Interface(name)) => {
+                http.set_interface(&**name);
+            }
+            None => {}
+        }
+        let mut tls = tls;
+        tls.enable_sni = route.sni;
         // Shared by all addresses of a name, so that a dead first one leaves time for the others.
         http.set_connect_timeout(Some(within));
         let inner = HttpsConnectorBuilder::new()

@@ -5,36 +5,42 @@
 
 mod connect;
 mod form;
+mod jwt;
 
 use std::{
     collections::HashMap,
     error::Error,
-    sync::{Arc, Mutex, PoisonError},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Method, Request, Uri,
+    body::Incoming,
     header::{
         ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, InvalidHeaderValue,
         USER_AGENT,
     },
 };
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::{
-    client::legacy::Client,
+    client::legacy::{Client, connect::capture_connection},
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::sync::Semaphore;
+use ring::digest;
+use tokio::{sync::Semaphore, time::timeout};
+use tower_service::Service as _;
 use trunkline_proxy::question::{Answer, HTTP_BODY_MAX, HttpFailure, HttpMethod, HttpRequest};
 
 use crate::{mask, resolve::Resolver, signature};
-use connect::Connect;
+use connect::{Connect, Route};
 
-/// Exchanges under way at once; one more is [`HttpFailure::Busy`].
-const EXCHANGES_MAX: usize = 256;
+/// Exchanges of all groups under way at once; one more is [`HttpFailure::Busy`].
+const EXCHANGES_MAX: usize = 10_000;
 /// Bytes of a response's status line and headers.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Idle connections kept for one webhook.
@@ -52,8 +58,27 @@ pub struct HttpClient {
     resolver: Resolver,
     tls: rustls::ClientConfig,
     /// hyper has one connect timeout a pool; the configuration has a handful of them.
-    pools: Arc<Mutex<HashMap<Duration, Pool>>>,
+    pools: Arc<Mutex<HashMap<Route, Pool>>>,
+    groups: Arc<Mutex<HashMap<Arc<str>, u32>>>,
     permits: Arc<Semaphore>,
+}
+
+/// An exchange's place in its group's limit.
+struct Place<'c> {
+    client: &'c HttpClient,
+    group: Arc<str>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut groups = lock(&self.client.groups);
+        if let Some(count) = groups.get_mut(&self.group) {
+            *count -= 1;
+            if *count == 0 {
+                groups.remove(&self.group);
+            }
+        }
+    }
 }
 
 impl HttpClient {
@@ -71,43 +96,68 @@ impl HttpClient {
             resolver,
             tls,
             pools: Arc::default(),
+            groups: Arc::default(),
             permits: Arc::new(Semaphore::new(EXCHANGES_MAX)),
         }
     }
 
     /// One exchange: [`Answer::Http`] or [`Answer::HttpFailed`], within the request's timeout.
     pub async fn exchange(&self, request: &HttpRequest) -> Answer {
-        let Ok(_permit) = self.permits.try_acquire() else {
+        let (Some(_place), Ok(_permit)) = (self.place(request), self.permits.try_acquire()) else {
             return Answer::HttpFailed(HttpFailure::Busy);
         };
-        match tokio::time::timeout(request.timeout, self.send(request)).await {
+        match timeout(request.timeout, self.send(request)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(failure)) => Answer::HttpFailed(failure),
             Err(_) => Answer::HttpFailed(HttpFailure::Timeout),
         }
     }
 
+    /// A place in the group's limit, so that one trunk's slow webhook leaves the others' alone.
+    fn place(&self, request: &HttpRequest) -> Option<Place<'_>> {
+        let mut groups = lock(&self.groups);
+        let count = groups.entry(Arc::clone(&request.group)).or_default();
+        if *count >= request.group_max {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            client: self,
+            group: Arc::clone(&request.group),
+        })
+    }
+
     async fn send(&self, request: &HttpRequest) -> Result<Answer, HttpFailure> {
-        let http = prepare(request).map_err(|why| {
+        let mut http = prepare(request).map_err(|why| {
             tracing::warn!(why, "a webhook request cannot be sent; check its URL");
             HttpFailure::Connect
         })?;
-        let pool = self.pool(request.connect_timeout.min(request.timeout));
-        let response = pool.request(http).await.map_err(|error| {
+        let route = Route {
+            within: request.connect_timeout.min(request.timeout),
+            source: request.source.clone(),
+            sni: request.sni,
+        };
+        let pool = self.pool(route);
+        let mut connected = capture_connection(&mut http);
+        let mut answering = pin!(pool.request(http));
+        // The first byte's time begins when there is a connection, new or kept.
+        let early = tokio::select! {
+            biased;
+            response = &mut answering => Some(response),
+            _ = connected.wait_for_connection_metadata() => None,
+        };
+        let response = match early {
+            Some(response) => response,
+            None => timeout(request.read_timeout, answering)
+                .await
+                .map_err(|_| HttpFailure::Timeout)?,
+        };
+        let response = response.map_err(|error| {
             tracing::debug!(error = %chain(&error), "a webhook exchange failed");
             classify(&error, error.is_connect())
         })?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, HTTP_BODY_MAX)
-            .collect()
-            .await
-            .map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    HttpFailure::TooLarge
-                } else {
-                    HttpFailure::Broken
-                }
-            })?;
+        let body = read(body, request.read_timeout).await?;
         let content_type = head
             .headers
             .get(CONTENT_TYPE)
@@ -116,29 +166,73 @@ impl HttpClient {
         Ok(Answer::Http {
             status: head.status.as_u16(),
             content_type,
-            body: body.to_bytes().to_vec(),
+            body,
         })
     }
 
-    fn pool(&self, connect_within: Duration) -> Pool {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The certificate that an https server shows, in DER; `None` when it cannot be had within
+    /// this time.
+    pub async fn certificate(&self, url: &str, within: Duration) -> Option<Vec<u8>> {
+        let route = Route {
+            within,
+            source: None,
+            sni: true,
+        };
+        let (url, _) = split_user(url);
+        let uri: Uri = url.split('#').next()?.parse().ok()?;
+        let mut connect = Connect::new(self.resolver.clone(), self.tls.clone(), &route);
+        match connect.call(uri).await.ok()? {
+            MaybeHttpsStream::Https(stream) => {
+                let (_, session) = stream.inner().get_ref();
+                Some(session.peer_certificates()?.first()?.to_vec())
+            }
+            MaybeHttpsStream::Http(_) => None,
+        }
+    }
+
+    fn pool(&self, route: Route) -> Pool {
+        let mut pools = lock(&self.pools);
         // Reloads may bring ever new timeouts; the old ones' idle connections can go.
-        if pools.len() >= POOLS_MAX && !pools.contains_key(&connect_within) {
+        if pools.len() >= POOLS_MAX && !pools.contains_key(&route) {
             pools.clear();
         }
-        pools
-            .entry(connect_within)
-            .or_insert_with(|| {
-                let connect = Connect::new(self.resolver.clone(), self.tls.clone(), connect_within);
-                Client::builder(TokioExecutor::new())
-                    .pool_max_idle_per_host(IDLE_MAX)
-                    .pool_idle_timeout(IDLE_TIMEOUT)
-                    .pool_timer(TokioTimer::new())
-                    .http1_max_buf_size(HEAD_BYTES_MAX)
-                    .build(connect)
-            })
-            .clone()
+        if let Some(pool) = pools.get(&route) {
+            return pool.clone();
+        }
+        let connect = Connect::new(self.resolver.clone(), self.tls.clone(), &route);
+        let pool = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(IDLE_MAX)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(HEAD_BYTES_MAX)
+            .build(connect);
+        pools.insert(route, pool.clone());
+        pool
     }
+}
+
+/// A body, as long as no gap in it is longer than `gap`.
+async fn read(mut body: Incoming, gap: Duration) -> Result<Vec<u8>, HttpFailure> {
+    let mut whole = Vec::new();
+    loop {
+        let frame = timeout(gap, body.frame())
+            .await
+            .map_err(|_| HttpFailure::Timeout)?;
+        let Some(frame) = frame else {
+            return Ok(whole);
+        };
+        let frame = frame.map_err(|_| HttpFailure::Broken)?;
+        if let Some(data) = frame.data_ref() {
+            if whole.len() + data.len() > HTTP_BODY_MAX {
+                return Err(HttpFailure::TooLarge);
+            }
+            whole.extend_from_slice(data);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The request as hyper sends it. The error is for a person.
@@ -149,12 +243,19 @@ fn prepare(request: &HttpRequest) -> Result<Request<Full<Bytes>>, String> {
             let target = form::with_query(&url, &request.form);
             (Method::GET, target, &[][..], Bytes::new())
         }
-        HttpMethod::Post => (
-            Method::POST,
-            url,
-            &request.form[..],
-            form::encode(&request.form).into(),
-        ),
+        HttpMethod::Post => match &request.json {
+            // A JSON body is no list of parameters: its hash goes into the URL, which is signed.
+            Some(json) if request.auth_token.is_some() => {
+                let hash = hex(&digest::digest(&digest::SHA256, json.as_bytes()));
+                let target = form::with_query(&url, &[("bodySHA256".to_owned(), hash)]);
+                (Method::POST, target, &[][..], json.clone().into())
+            }
+            Some(json) => (Method::POST, url, &[][..], json.clone().into()),
+            None => {
+                let body = form::encode(&request.form).into();
+                (Method::POST, url, &request.form[..], body)
+            }
+        },
     };
     // The query may hold a caller's number, which has no place in a log.
     let shown = mask::sentence(target.split('?').next().unwrap_or_default());
@@ -164,6 +265,7 @@ fn prepare(request: &HttpRequest) -> Result<Request<Full<Bytes>>, String> {
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
         return Err(format!("\"{shown}\" is not an absolute http or https URL"));
     }
+    let bearer = request.jwt.as_ref().map(|jwt| jwt::bearer(jwt, &body));
     let mut http = Request::new(Full::new(body));
     *http.method_mut() = method;
     *http.uri_mut() = uri;
@@ -181,14 +283,19 @@ fn prepare(request: &HttpRequest) -> Result<Request<Full<Bytes>>, String> {
     );
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if request.method == HttpMethod::Post {
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
+        let kind = match &request.json {
+            Some(_) => "application/json",
+            None => "application/x-www-form-urlencoded",
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     let plain = |error: InvalidHeaderValue| error.to_string();
     if let Some(user) = user {
         let value = format!("Basic {}", STANDARD.encode(user));
+        headers.insert(AUTHORIZATION, HeaderValue::try_from(value).map_err(plain)?);
+    }
+    if let Some(bearer) = bearer {
+        let value = format!("Bearer {}", bearer?);
         headers.insert(AUTHORIZATION, HeaderValue::try_from(value).map_err(plain)?);
     }
     if let Some(token) = &request.auth_token {
@@ -215,6 +322,16 @@ fn split_user(url: &str) -> (String, Option<String>) {
         format!("{scheme}://{host}{}", &rest[end..]),
         Some(user.to_owned()),
     )
+}
+
+fn hex(digest: &digest::Digest) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(64);
+    for byte in digest.as_ref() {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
 }
 
 /// What went wrong, by the first error on the way down that tells.

@@ -21,7 +21,7 @@ use trunkline_proxy::{
     settings::TrunkId,
 };
 
-use crate::resolve::LookupResult;
+use crate::{dr::rehearsal::Report, resolve::LookupResult};
 pub use scrape::{NetCounts, Scrape};
 pub use table::{Kind, METRICS, Metric, markdown_table};
 
@@ -342,6 +342,21 @@ impl Metrics {
     pub fn record_lookup(&mut self, result: LookupResult) {
         self.dns_lookups
             .add(&self.registry, result.word(), &[result.word()], 1);
+    }
+
+    /// Shows what a scheduled test of a webhook found.
+    pub fn record_check(&mut self, report: &Report) {
+        let trunk = &*report.trunk;
+        self.registry
+            .gauge(&table::RECOVERY_CHECK, &[trunk])
+            .set(f64::from(u8::from(report.is_fine())));
+        for webhook in &report.webhooks {
+            if let Some(expires) = webhook.certificate_expires {
+                self.registry
+                    .gauge(&table::CERTIFICATE_EXPIRY, &[trunk, webhook.role])
+                    .set(expires as f64);
+            }
+        }
     }
 
     /// Counts a webhook exchange.

@@ -96,7 +96,11 @@ metrics! {
     WEBHOOK_DURATION = "trunkline_webhook_duration_seconds" Histogram []
         "How long webhook exchanges took."
     RECOVERY = "trunkline_recovery_steps_total" Counter ["trunk", "step"]
-        "Steps of disaster recovery: asked, answered, failed, fallback, dial, reject, hangup, redirect, exhausted."
+        "Steps of disaster recovery: asked, answered, failed, fallback, dial, reject, hangup, redirect, last_resort, exhausted."
+    RECOVERY_CHECK = "trunkline_recovery_check_ok" Gauge ["trunk"]
+        "1 when the last scheduled test of the trunk's webhooks (check_every) found nothing wrong, 0 otherwise."
+    CERTIFICATE_EXPIRY = "trunkline_webhook_certificate_expiry_time_seconds" Gauge ["trunk", "webhook"]
+        "When the certificate of a tested webhook (url, fallback_url) expires, in seconds since 1970."
     DATAGRAMS = "trunkline_datagrams_total" Counter ["direction"]
         "UDP datagrams of the SIP listeners, in and out."
     BYTES = "trunkline_network_bytes_total" Counter ["direction"]

@@ -134,6 +134,9 @@ impl Context {
                 return None;
             }
         }
+        if self.recovering.is_some() && self.target_has_spoken() {
+            return None;
+        }
         let tried = self.tried();
         let terrain = Terrain {
             snapshot: &self.snapshot,
@@ -196,7 +199,9 @@ impl Context {
         turn.engine.waiting.attach(step.peer, hop, slot);
         let request_uri = match &self.walk {
             Walk::Fixed { request_uri, .. } => Arc::clone(request_uri),
-            Walk::Termination { .. } | Walk::Origination { .. } => Arc::default(),
+            Walk::Termination { .. } | Walk::Origination { .. } => {
+                self.dialled_uri(step.trunk, step.addressed)
+            }
         };
         self.attempts.push(Attempt {
             trunk: step.trunk,

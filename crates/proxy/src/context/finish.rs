@@ -42,7 +42,7 @@ impl Context {
             && self.walk.direction() == Direction::Origination
             && self.begin_recovery(slot, request, turn)
         {
-            self.why = "recovery";
+            // It has been told what to do next.
         } else {
             self.give_up_request(slot, request, turn);
         }
@@ -239,6 +239,7 @@ impl Context {
             first_ring: self.first_ring,
             took,
             why,
+            drill: self.drilled,
         })));
     }
 

@@ -207,6 +207,8 @@ pub struct Context {
     pub winner: Option<u8>,
     /// Why the call ended, when it was not an attempt's answer.
     pub why: &'static str,
+    /// The trunk whose drill has taken the call.
+    pub drilled: Option<TrunkId>,
 }
 
 impl Attempt {
@@ -299,6 +301,7 @@ impl Context {
             settled: false,
             winner: None,
             why: "",
+            drilled: None,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Disaster recovery of one call: carries out what [`RecoveryCall`] says (BEHAVIOUR 8).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use trunkline_sip::{Message, Transport, Uri};
+use trunkline_sip::{Message, Name, NameAddr, Transport, Uri};
 
 use super::Context;
 use crate::{
@@ -10,11 +10,11 @@ use crate::{
     engine::{Alarm, Asker, Ring, Turn},
     event::{Direction, Outcome},
     question::{Answer, Question},
-    recovery::{CallFacts, DialTarget, RecoveryCall, Step, sid},
+    recovery::{Aftermath, CallFacts, DialTarget, RecoveryCall, Step, sid},
     routing::Candidate,
     settings::{Place, TrunkId},
     table::Slot,
-    walk::Walk,
+    walk::{self, Addressed, Walk},
 };
 
 /// A recovery in progress and, while it dials, what is left to dial.
@@ -29,9 +29,17 @@ pub struct Recovering {
 impl Recovering {
     /// How long the target being dialled may ring.
     pub fn ring_timeout(&self) -> Option<Duration> {
-        self.targets
-            .front()
-            .map(|target| target.timeout.unwrap_or(Duration::from_secs(30)))
+        self.targets.front().map(|target| target.timeout)
+    }
+
+    /// The target being dialled.
+    pub fn target(&self) -> Option<&DialTarget> {
+        self.targets.front()
+    }
+
+    /// The target took the call: what its end is to be told to.
+    pub fn answered(&mut self) -> Option<Box<Aftermath>> {
+        self.call.on_dial_answered()
     }
 }
 
@@ -44,43 +52,25 @@ impl Context {
         turn: &mut Turn<'_>,
     ) -> bool {
         let id = self.walk.first_trunk();
-        let Some(trunk) = self.snapshot.settings().trunks.get(usize::from(id.0)) else {
+        let trunks = &self.snapshot.settings().trunks;
+        let Some(settings) = trunks
+            .get(usize::from(id.0))
+            .and_then(|trunk| trunk.recovery.clone())
+        else {
             return false;
         };
-        let Some(settings) = trunk.recovery.clone() else {
-            return false;
-        };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let number = |uri: Option<&[u8]>| {
-            let user = uri
-                .and_then(|uri| Uri::parse(uri).ok())
-                .and_then(|uri| uri.user);
-            text(user.unwrap_or_default())
-        };
-        let call_id = request.call_id().unwrap_or_default();
-        let mut unique = call_id.to_vec();
+        // Calls have candidates of their own, unless a drill took them away.
+        self.drilled = self.is_fixed().then_some(id);
+        let mut unique = request.call_id().unwrap_or_default().to_vec();
         unique.extend_from_slice(request.from_tag().unwrap_or_default());
         unique.extend_from_slice(&turn.engine.unix(self.began).to_be_bytes());
-        let facts = CallFacts {
-            call_sid: sid("CA", &unique),
-            account_sid: sid("AC", trunk.name.as_bytes()),
-            trunk_sid: sid("TK", trunk.name.as_bytes()),
-            from: number(request.from().ok().map(|from| from.uri)),
-            to: number(request.request_uri()),
-            sip_call_id: text(call_id),
-            sip_response_code: self.last_code(),
-            x_headers: Context::x_headers(request),
-            source_ip: self.from.remote.ip(),
-            attempts: self
-                .attempts
-                .iter()
-                .map(|attempt| attempt.record(self.began, turn.now))
-                .collect(),
-        };
+        let facts = self.call_facts(&settings.trunk, &unique, request, turn);
         let (mut call, step) = RecoveryCall::begin(settings, facts, sid("", &unique));
+        let drill = self.drilled.is_some();
         call.flush(&mut |step, detail| {
             turn.out.tell(Event::Recovery {
                 trunk: id,
+                drill,
                 step,
                 detail: detail.into(),
             })
@@ -91,8 +81,64 @@ impl Context {
             targets: Default::default(),
             asked_at: None,
         }));
+        self.why = self.recovery_word();
         self.recovery_step(slot, step, request, turn);
         true
+    }
+
+    /// What the webhook is told about the call.
+    fn call_facts(
+        &self,
+        trunk: &Arc<str>,
+        unique: &[u8],
+        request: &Message<'_>,
+        turn: &Turn<'_>,
+    ) -> CallFacts {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let number = |uri: Option<&[u8]>| {
+            let user = uri
+                .and_then(|uri| Uri::parse(uri).ok())
+                .and_then(|uri| uri.user);
+            text(user.unwrap_or_default())
+        };
+        let from = request.from().ok();
+        let name = from.map(|from| text(from.display).trim_matches('"').to_owned());
+        let diverted = request
+            .all(Name::Diversion)
+            .next()
+            .and_then(|header| NameAddr::parse(header.value).ok());
+        let uri = request.request_uri().map(Uri::parse).and_then(Result::ok);
+        let attempts = self.attempts.iter();
+        CallFacts {
+            trunk: Arc::clone(trunk),
+            call_sid: sid("CA", unique),
+            account_sid: sid("AC", trunk.as_bytes()),
+            trunk_sid: sid("TK", trunk.as_bytes()),
+            from: number(from.map(|from| from.uri)),
+            caller_name: name.filter(|name| !name.is_empty()),
+            to: number(request.request_uri()),
+            forwarded_from: diverted
+                .map(|diverted| number(Some(diverted.uri)))
+                .filter(|number| !number.is_empty()),
+            sip_domain: uri.map(|uri| text(uri.host_raw)),
+            sip_call_id: text(request.call_id().unwrap_or_default()),
+            sip_response_code: self.last_code(),
+            x_headers: Context::x_headers(request),
+            source_ip: self.from.remote.ip(),
+            attempts: attempts
+                .map(|attempt| attempt.record(self.began, turn.now))
+                .collect(),
+            test: false,
+            drill: self.drilled.is_some(),
+        }
+    }
+
+    fn recovery_word(&self) -> &'static str {
+        if self.drilled.is_some() {
+            "drill"
+        } else {
+            "recovery"
+        }
     }
 
     fn last_code(&self) -> u16 {
@@ -151,17 +197,21 @@ impl Context {
         let Some(recovering) = self.recovering.as_mut() else {
             return;
         };
-        let trunk = recovering.trunk;
+        let (trunk, drill) = (recovering.trunk, self.drilled.is_some());
         let step = next(
             &mut recovering.call,
             &mut |step: &'static str, detail: String| {
                 turn.out.tell(Event::Recovery {
                     trunk,
+                    drill,
                     step,
                     detail: detail.into(),
                 });
             },
         );
+        for notice in recovering.call.notices() {
+            turn.ask(Asker::Nobody, Question::Http(notice));
+        }
         self.with_request(|context, request| context.recovery_step(slot, step, request, turn));
     }
 
@@ -175,16 +225,11 @@ impl Context {
         let Some(recovering) = self.recovering.as_mut() else {
             return;
         };
-        let trunk = recovering.trunk;
         match step {
             Step::Ask(http) => {
                 recovering.asked_at = Some(turn.now);
-                let detail = crate::recovery::url::shown(&http.url).into();
-                turn.tell(Event::Recovery {
-                    trunk,
-                    step: "asked",
-                    detail,
-                });
+                let asked = crate::recovery::url::shown(&http.url);
+                self.tell_step("asked", asked, turn);
                 turn.ask(Asker::Webhook(slot), Question::Http(http));
             }
             Step::Wait(pause) => turn.arm(pause, Alarm::Context(slot, Ring::Recovery)),
@@ -193,23 +238,37 @@ impl Context {
                 self.dial(slot, request, turn);
             }
             Step::Respond { status, reason } => {
-                self.why = "recovery";
+                self.why = self.recovery_word();
                 self.answer(slot, status, reason, &[], request, turn);
             }
             Step::Exhausted => {
-                turn.tell(Event::Recovery {
-                    trunk,
-                    step: "exhausted",
-                    detail: "the caller gets 503".into(),
-                });
+                self.tell_step("exhausted", "the caller gets 503", turn);
                 self.why = "recovery exhausted";
                 self.answer_503(slot, request, turn);
             }
         }
     }
 
+    fn tell_step(&self, step: &'static str, detail: &str, turn: &mut Turn<'_>) {
+        let Some(recovering) = &self.recovering else {
+            return;
+        };
+        turn.tell(Event::Recovery {
+            trunk: recovering.trunk,
+            drill: self.drilled.is_some(),
+            step,
+            detail: detail.into(),
+        });
+    }
+
     /// Calls the target in front: its candidates at once where they are known, else after DNS.
     fn dial(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
+        self.walk_from = self.attempts.len();
+        let target = self.recovering.as_ref().and_then(|it| it.targets.front());
+        if let Some(number) = target.and_then(DialTarget::number) {
+            let number = number.to_owned();
+            return self.dial_number(slot, &number, request, turn);
+        }
         let Some(place) = self.dialled_place() else {
             return self.dial_failed(slot, request, turn);
         };
@@ -221,6 +280,78 @@ impl Context {
             None => {
                 turn.ask(Asker::Dial(slot, place.clone()), Question::Resolve(place));
             }
+        }
+    }
+
+    /// A number goes where the routes send it, as a call of the PBX side would.
+    fn dial_number(
+        &mut self,
+        slot: Slot,
+        number: &str,
+        request: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let trunks = Arc::clone(self.snapshot.routing().trunks_for(number.as_bytes()));
+        if trunks.is_empty() {
+            let words = format!(
+                "{number} cannot be called: no route has a trunk with a termination for it"
+            );
+            self.tell_step("failed", &words, turn);
+            return self.dial_failed(slot, request, turn);
+        }
+        self.tell_step(
+            "dial",
+            &format!("{number} through {} trunks", trunks.len()),
+            turn,
+        );
+        self.walk = Walk::Termination {
+            named: None,
+            trunks,
+        };
+        self.why = self.recovery_word();
+        self.try_next(slot, request, turn);
+    }
+
+    /// The Request-URI of an attempt that dials a number; empty for all others.
+    pub(super) fn dialled_uri(&self, trunk: TrunkId, addressed: Addressed) -> Arc<[u8]> {
+        let target = self.recovering.as_ref().and_then(|it| it.targets.front());
+        let number = target.and_then(DialTarget::number);
+        let address = walk::request_address(&self.snapshot, trunk, addressed);
+        let (Some(number), Some(address)) = (number, address) else {
+            return Arc::default();
+        };
+        let written = format!("sip:{number}@{}", address.authority);
+        let mut uri = smallvec::SmallVec::<[u8; 128]>::new();
+        if let Ok(dialled) = Uri::parse(written.as_bytes()) {
+            crate::forward::request_uri(&dialled, address, &mut uri);
+        }
+        uri[..].into()
+    }
+
+    /// Whether the target being dialled has said no, so that its other addresses need not be asked:
+    /// nobody's phone rings twice.
+    pub(super) fn target_has_spoken(&self) -> bool {
+        let last = self.attempts[self.walk_from..].last();
+        let Some((attempt, (outcome, _))) = last.and_then(|it| Some((it, it.verdict?))) else {
+            return false;
+        };
+        match outcome {
+            Outcome::NoAnswer => true,
+            Outcome::Final(_) if attempt.rang => true,
+            Outcome::Final(code) => match &self.walk {
+                // RFC 3263 §4.3.
+                Walk::Fixed { .. } => code != 503,
+                Walk::Termination { .. } | Walk::Origination { .. } => {
+                    let limits = self.walk.attempts(&self.snapshot, attempt.trunk);
+                    limits.is_none_or(|limits| !limits.failover.contains(code))
+                }
+            },
+            Outcome::Silent
+            | Outcome::NoProgress
+            | Outcome::Lost(_)
+            | Outcome::PeerDown
+            | Outcome::Cancelled
+            | Outcome::OutOfTime => false,
         }
     }
 
@@ -237,7 +368,7 @@ impl Context {
     fn dialled_place(&self) -> Option<Place> {
         let target = self.recovering.as_ref()?.targets.front()?;
         let uri = Uri::parse(target.uri.as_bytes()).ok()?;
-        crate::next_hop::place_of(&uri)
+        Place::of(&uri)
     }
 
     fn dial_at(
@@ -247,22 +378,18 @@ impl Context {
         request: &Message<'_>,
         turn: &mut Turn<'_>,
     ) {
-        let Some(recovering) = self.recovering.as_mut() else {
+        let Some(recovering) = self.recovering.as_ref() else {
             return;
         };
         let trunk = recovering.trunk;
         let Some(target) = recovering.targets.front() else {
             return;
         };
-        // Request headers that a URI carries are for whoever writes the request anew; we forward.
-        let uri = target.uri.split('?').next().unwrap_or_default();
-        let detail = format!("{uri} at {} addresses", candidates.len());
-        let request_uri = uri.as_bytes().into();
-        turn.tell(Event::Recovery {
-            trunk,
-            step: "dial",
-            detail: detail.into(),
-        });
+        let request_uri = target.uri.as_bytes().into();
+        // A message to be spoken is long, and of no use in a log.
+        let shown = target.uri.split(";voicexml=").next().unwrap_or_default();
+        let detail = format!("{shown} at {} addresses", candidates.len());
+        self.tell_step("dial", &detail, turn);
         let speakable = candidates
             .into_iter()
             .filter(|it| matches!(it.transport, Transport::Udp | Transport::Tcp));
@@ -283,8 +410,7 @@ impl Context {
             candidates: speakable,
             request_uri,
         };
-        self.walk_from = self.attempts.len();
-        self.why = "recovery";
+        self.why = self.recovery_word();
         self.try_next(slot, request, turn);
     }
 }

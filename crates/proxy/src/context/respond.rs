@@ -8,10 +8,12 @@ use super::{Best, Caller, Context, Kind, Replay, Server};
 use crate::{
     Event,
     dialog::{self, NewCall, NewSide},
-    engine::{Alarm, Ring, Turn, ack_key},
+    engine::{Alarm, Asker, Ring, Turn, ack_key},
     event::Outcome,
     forward::{self, Reply},
     health::{Evidence, PeerIx},
+    question::Question,
+    recovery::Aftermath,
     settings::Exhausted,
     table::Slot,
     tally::Tally,
@@ -88,7 +90,8 @@ impl Context {
             Caller::Waiting => {
                 self.end_attempt(slot, number, Outcome::Final(code), turn);
                 self.winner = Some(number as u8);
-                self.remember(number, response, turn);
+                let aftermath = self.recovering.as_mut().and_then(|it| it.answered());
+                self.remember(number, response, aftermath, turn);
                 self.refresh(response, turn);
                 if self.is_invite() {
                     // RFC 6026: copies of the INVITE are swallowed from now on.
@@ -428,7 +431,14 @@ impl Context {
     }
 
     /// Remembers the call that this 2xx to an INVITE establishes.
-    fn remember(&mut self, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
+    /// `aftermath`: what its end is to be told to.
+    fn remember(
+        &mut self,
+        number: usize,
+        response: &Message<'_>,
+        aftermath: Option<Box<Aftermath>>,
+        turn: &mut Turn<'_>,
+    ) {
         let attempt = &self.attempts[number];
         if !self.is_invite() {
             return;
@@ -515,11 +525,14 @@ impl Context {
                 tag: to_tag,
             },
         };
-        if engine.calls.remember(key, call, seat)
-            && !std::mem::replace(&mut engine.sweep_armed, true)
-        {
-            let every = crate::proxy::sweep_every(engine.calls.len());
-            turn.arm(every, Alarm::Sweep);
+        if engine.calls.remember(key, call, seat) {
+            if let Some(aftermath) = aftermath {
+                engine.aftermaths.insert(key, aftermath);
+            }
+            if !std::mem::replace(&mut engine.sweep_armed, true) {
+                let every = crate::proxy::sweep_every(engine.calls.len());
+                turn.arm(every, Alarm::Sweep);
+            }
         }
     }
 }
@@ -553,10 +566,15 @@ pub fn forget_call(turn: &mut Turn<'_>, key: u128, why: &'static str) {
     let Some(ended) = turn.engine.calls.forget(key) else {
         return;
     };
+    let lasted = turn.now.saturating_duration_since(ended.began);
+    if let Some(aftermath) = turn.engine.aftermaths.remove(&key) {
+        let told = Question::Http(aftermath.request(lasted));
+        turn.ask(Asker::Nobody, told);
+    }
     turn.tell(Event::CallEnded {
         direction: ended.direction,
         trunk: ended.trunk,
-        lasted: turn.now.saturating_duration_since(ended.began),
+        lasted,
         call_id: ended.call_id,
         why,
     });

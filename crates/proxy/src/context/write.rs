@@ -12,11 +12,15 @@ use crate::{
     engine::{Alarm, Engine, Ring, Turn},
     forward::{self, RecordRoute, RequestPlan, Sent, Strict, ViaPlan},
     in_dialog::max_forwards,
+    recovery::DialTarget,
     table::Slot,
     token::{DialogToken, Party},
     transaction::{LINGER, client},
     walk::{Addressed, request_address},
 };
+
+/// The header that names the caller to a callee that trusts us.
+const ASSERTED: &str = "P-Asserted-Identity";
 
 /// A Request-URI while it is being made.
 type UriText = SmallVec<[u8; 128]>;
@@ -91,14 +95,24 @@ impl Context {
             record_route: records,
             ..self.plan(number, request, &uri, branch.as_ref())
         };
-        let routes: SmallVec<[(&str, &[u8]); 2]> = self
+        let dialled = self.dialled(number);
+        let identity = dialled.and_then(|target| self.identity(number, target));
+        let mut routes: SmallVec<[(&str, &[u8]); 2]> = self
             .in_dialog
             .iter()
             .flat_map(|dialog| &dialog.routes)
             .map(|route| ("Route", &route[..]))
             .collect();
+        routes.extend(
+            dialled
+                .iter()
+                .flat_map(|target| &target.headers)
+                .map(|(name, value)| (name.as_str(), value.as_bytes())),
+        );
+        routes.extend(identity.iter().map(|value| (ASSERTED, value.as_bytes())));
         let plan = RequestPlan {
             append: &routes,
+            drop: if identity.is_some() { &[ASSERTED] } else { &[] },
             ..plan
         };
         // The request passed its checks when it came in; one that fails here was never forwarded.
@@ -132,13 +146,32 @@ impl Context {
                 .map_or(Strict::None, |dialog| dialog.strict),
             content_length: candidate.transport.is_reliable(),
             append: &[],
+            drop: &[],
         }
+    }
+
+    /// What a webhook had us dial with this attempt.
+    fn dialled(&self, number: usize) -> Option<&DialTarget> {
+        let recovering = self.recovering.as_deref()?;
+        (number >= self.walk_from)
+            .then(|| recovering.target())
+            .flatten()
+    }
+
+    /// The identity that a Dial's `callerId` asks for (RFC 3325). From stays: it is part of the
+    /// dialog's name to endpoints that go by RFC 2543.
+    fn identity(&self, number: usize, target: &DialTarget) -> Option<String> {
+        let user = target.caller_id.as_deref()?;
+        let listener = self.attempts[number].candidate.listener;
+        let host = self.snapshot.advertise(listener);
+        Some(format!("<sip:{user}@{host}>"))
     }
 
     /// The attempt's Request-URI; stays empty where it is the request's own.
     fn request_uri(&self, number: usize, request: &Message<'_>, uri: &mut UriText) {
         let attempt = &self.attempts[number];
-        match request_address(&self.snapshot, attempt.trunk, attempt.addressed) {
+        let address = request_address(&self.snapshot, attempt.trunk, attempt.addressed);
+        match address.filter(|_| attempt.request_uri.is_empty()) {
             Some(address) => {
                 if let Some(Ok(old)) = request.request_uri().map(Uri::parse) {
                     forward::request_uri(&old, address, uri);

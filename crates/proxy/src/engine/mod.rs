@@ -24,6 +24,7 @@ use crate::{
     local::Local,
     pressure::Pressure,
     question::{AskId, Question},
+    recovery::Aftermath,
     reject::Reject,
     routing::{Candidate, Routing},
     settings::{Place, TrunkId},
@@ -94,6 +95,8 @@ pub enum LocalRing {
 pub enum Asker {
     /// A context's disaster recovery.
     Webhook(Slot),
+    /// Nobody: a webhook is told something, and its answer changes nothing.
+    Nobody,
     /// A context that dials what a webhook named.
     Dial(Slot, Place),
     /// Messages that wait for a next hop.
@@ -129,6 +132,8 @@ pub struct Engine {
     last_ask: AskId,
     names: Names,
     guests: HashMap<IpAddr, Instant>,
+    /// By call: what a webhook is told when it is over.
+    pub aftermaths: HashMap<u128, Box<Aftermath>>,
     /// Calls whose 2xx went to the caller and whose ACK has not come by yet: see [`ack_key`].
     pub unacked: HashSet<u64, BuildHasherDefault<Mixed>>,
     /// Contexts whose attempt's candidate has just turned down.
@@ -177,6 +182,7 @@ impl Engine {
             last_ask: AskId::none_yet(shard),
             names: HashMap::new(),
             guests: HashMap::new(),
+            aftermaths: HashMap::new(),
             unacked: HashSet::default(),
             stirred: VecDeque::new(),
             in_setup: 0,
@@ -304,6 +310,7 @@ impl Engine {
             active: self.shared.tallies.calls(),
             locals: self.locals.len() as usize,
             asks: self.asks.len(),
+            aftermaths: self.aftermaths.len(),
             timers: self.lanes.len(),
             holds: self.health.holds() - of_snapshots,
             retired: self.retired.len(),

@@ -33,6 +33,8 @@ pub struct RequestPlan<'p> {
     pub content_length: bool,
     /// Further headers, name and value, at the end.
     pub append: &'p [(&'p str, &'p [u8])],
+    /// Headers that go, by their names as they are written in full.
+    pub drop: &'p [&'p str],
 }
 
 /// What becomes of Max-Forwards (RFC 3261 §16.6 step 3).
@@ -131,7 +133,14 @@ pub fn request(
             Name::ContentLength if plan.content_length => {
                 right_length(&mut splice, &header, message.body().len());
             }
-            _ => {}
+            _ if plan.drop.is_empty() => {}
+            _ => {
+                let named = |name: &&str| header.raw_name.eq_ignore_ascii_case(name.as_bytes());
+                if plan.drop.iter().any(named) {
+                    splice.until(header.line.0);
+                    splice.skip(header.line.1);
+                }
+            }
         }
     }
     to_add.write_top(plan, end, &mut splice);

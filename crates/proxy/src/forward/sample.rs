@@ -26,6 +26,7 @@ pub const PLAN: RequestPlan<'static> = RequestPlan {
     max_forwards: MaxForwards::Keep,
     content_length: false,
     append: &[],
+    drop: &[],
 };
 
 /// Reads a message that must be well-formed.

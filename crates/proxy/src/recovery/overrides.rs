@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::settings::RepeatOn;
+
 /// What a fragment says; `None` where it is silent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Overrides {
@@ -19,33 +21,16 @@ pub struct Overrides {
     pub retries: Option<u8>,
     /// `rp`: what is repeated.
     pub repeat: Option<RepeatOn>,
+    /// `sni`: whether TLS names the server.
+    pub sni: Option<bool>,
+    /// `e`: where to leave from, in turn.
+    pub sources: Vec<String>,
     /// What could not be used, for the log.
     pub notes: Vec<String>,
 }
 
-/// Which failures are worth a repeat.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub struct RepeatOn {
-    /// 400 to 499.
-    pub client_errors: bool,
-    /// 500 to 599.
-    pub server_errors: bool,
-    /// TCP or TLS could not be set up.
-    pub connect: bool,
-    /// Connected, and then too slow.
-    pub read: bool,
-}
-
-impl RepeatOn {
-    /// Every failure.
-    pub const ALL: RepeatOn = RepeatOn {
-        client_errors: true,
-        server_errors: true,
-        connect: true,
-        read: true,
-    };
-}
-
+/// Places that `e` may name.
+const SOURCES_MAX: usize = 16;
 /// Milliseconds that `ct` may say.
 const CONNECT_MS: std::ops::RangeInclusive<u64> = 100..=10_000;
 /// Milliseconds that `rt` and `tt` may say.
@@ -65,10 +50,9 @@ impl Overrides {
                 "tt" => read.total = read.millis(pair, value, READ_MS),
                 "rc" => read.retries = read.number(pair, value, RETRIES).map(|count| count as u8),
                 "rp" => read.repeat = read.repeat_on(pair, value),
-                // Known elsewhere and harmless here: SNI is always sent, and there is one place
-                // to ask from.
-                "sni" | "e" => {}
-                _ => read.note(pair, "known are ct, rt, tt, rc, rp"),
+                "sni" => read.sni = read.yes_or_no(pair, value),
+                "e" => read.sources = read.names(pair, value),
+                _ => read.note(pair, "known are ct, rt, tt, rc, rp, sni, e"),
             }
         }
         read
@@ -97,14 +81,14 @@ impl Overrides {
     }
 
     fn repeat_on(&mut self, pair: &str, value: &str) -> Option<RepeatOn> {
-        let mut repeat = RepeatOn::default();
+        let mut repeat = RepeatOn::none();
         for word in value.split(',') {
             match word {
-                "4xx" => repeat.client_errors = true,
-                "5xx" => repeat.server_errors = true,
+                "4xx" => repeat.codes.insert_class(4),
+                "5xx" => repeat.codes.insert_class(5),
                 "ct" => repeat.connect = true,
                 "rt" => repeat.read = true,
-                "all" => repeat = RepeatOn::ALL,
+                "all" => repeat = RepeatOn::all(),
                 _ => {
                     self.note(
                         pair,
@@ -115,6 +99,30 @@ impl Overrides {
             }
         }
         Some(repeat)
+    }
+
+    fn yes_or_no(&mut self, pair: &str, value: &str) -> Option<bool> {
+        match value {
+            "y" => Some(true),
+            "n" => Some(false),
+            _ => {
+                self.note(pair, "give y or n");
+                None
+            }
+        }
+    }
+
+    fn names(&mut self, pair: &str, value: &str) -> Vec<String> {
+        let names: Vec<String> = value
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
+        if names.is_empty() || names.len() > SOURCES_MAX {
+            self.note(pair, "give names of sources, separated by commas");
+            return Vec::new();
+        }
+        names
     }
 
     fn note(&mut self, pair: &str, remedy: &str) {
@@ -180,10 +188,11 @@ mod tests {
             (
                 "rp=4xx,rt",
                 Overrides {
-                    repeat: Some(RepeatOn {
-                        client_errors: true,
-                        read: true,
-                        ..RepeatOn::default()
+                    repeat: Some({
+                        let mut repeat = RepeatOn::none();
+                        repeat.codes.insert_class(4);
+                        repeat.read = true;
+                        repeat
                     }),
                     ..none.clone()
                 },
@@ -191,11 +200,18 @@ mod tests {
             (
                 "rp=all",
                 Overrides {
-                    repeat: Some(RepeatOn::ALL),
+                    repeat: Some(RepeatOn::all()),
                     ..none.clone()
                 },
             ),
-            ("sni=y&e=dublin,ashburn", none.clone()),
+            (
+                "sni=n&e=dublin,ashburn",
+                Overrides {
+                    sni: Some(false),
+                    sources: vec!["dublin".into(), "ashburn".into()],
+                    ..none.clone()
+                },
+            ),
             (
                 "&&ct=500&",
                 Overrides {
@@ -213,7 +229,7 @@ mod tests {
     fn a_value_out_of_range_changes_nothing_and_is_noted() {
         for fragment in [
             "ct=99", "ct=10001", "rt=15001", "tt=99", "tt=", "rc=6", "rc=-1", "rp=", "rp=3xx",
-            "zz=1", "ct",
+            "zz=1", "ct", "sni=x", "e=",
         ] {
             let read = Overrides::parse(fragment);
             assert_eq!(read.notes.len(), 1, "{fragment}");

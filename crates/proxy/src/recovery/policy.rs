@@ -3,15 +3,12 @@
 //! Nothing here reads a clock. Each exchange is charged with the longest it can have taken, or
 //! with what it did take when the caller says so; so all of it together stays inside the cap.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{
-    overrides::{Overrides, RepeatOn},
-    url::Url,
-};
+use super::{overrides::Overrides, params::Params, url::Url};
 use crate::{
-    question::{HttpFailure, HttpMethod, HttpRequest},
-    settings::Recovery,
+    question::{HttpFailure, HttpMethod, HttpRequest, Source},
+    settings::{Format, Recovery, RepeatOn},
 };
 
 /// URL, fallback URL and all pauses between them together.
@@ -25,24 +22,41 @@ const EXCHANGE_MIN: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct Request {
     url: Url,
-    method: HttpMethod,
-    form: Vec<(String, String)>,
+    ask: Ask,
     token: String,
     limits: Limits,
+    sources: Vec<Source>,
+    /// Exchanges begun.
+    tries: usize,
     /// What all exchanges from here on may take together.
     left: Duration,
     /// What the exchange in progress may take at most, connecting included.
     granted: Granted,
 }
 
+/// What a URL is asked.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// How the parameters travel.
+    pub method: HttpMethod,
+    /// What they are called and how they are written.
+    pub format: Format,
+    /// What is told.
+    pub params: Params,
+    /// Whether the request is no real call's.
+    pub test: bool,
+}
+
 /// What settings and overrides come to.
-#[derive(Copy, Clone, Debug)]
+#[derive(Clone, Debug)]
 struct Limits {
     connect: Duration,
+    read: Duration,
     exchange: Duration,
     repeats: u8,
     pause: Duration,
     repeat_on: RepeatOn,
+    sni: bool,
 }
 
 #[derive(Copy, Clone, Debug, Default)]
@@ -98,59 +112,84 @@ impl Failure {
         }
     }
 
-    fn repeats(self, on: RepeatOn) -> bool {
+    fn repeats(self, on: &RepeatOn) -> bool {
         match self {
             Failure::Http(HttpFailure::Connect | HttpFailure::Tls) => on.connect,
             Failure::Http(HttpFailure::Timeout) => on.read,
-            // A part of an answer is an answer: only a policy that repeats everything repeats it.
-            Failure::Http(HttpFailure::Broken) => on == RepeatOn::ALL,
+            Failure::Http(HttpFailure::Broken) => on.closed,
             // It would be as long the next time.
             Failure::Http(HttpFailure::TooLarge) => false,
             Failure::Http(HttpFailure::Busy) => true,
-            Failure::Status(400..=499) => on.client_errors,
-            Failure::Status(500..=599) => on.server_errors,
-            Failure::Status(_) => on == RepeatOn::ALL,
+            Failure::Status(code) => on.codes.contains(code),
+        }
+    }
+
+    /// Vonage's `reason`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Failure::Http(HttpFailure::Timeout) => "Request timed out.",
+            Failure::Http(_) => "Connection closed.",
+            Failure::Status(_) => "Unexpected status.",
         }
     }
 }
 
 impl Request {
-    /// A request that has `left` for everything.
+    /// A request that has `left` for everything, and what is wrong about its URL's overrides.
     pub fn new(
         settings: &Recovery,
         url: Url,
-        method: HttpMethod,
-        form: Vec<(String, String)>,
+        ask: Ask,
         token: String,
         left: Duration,
     ) -> (Request, Vec<String>) {
         let overrides = Overrides::parse(url.fragment());
+        let mut notes = overrides.notes;
         let connect = overrides.connect.unwrap_or(settings.connect_timeout);
-        let exchange = match (overrides.read, overrides.total) {
-            (Some(read), _) => connect + read,
-            (None, Some(total)) => total,
-            (None, None) => settings.timeout,
+        let read = overrides.read.unwrap_or(settings.read_timeout);
+        let total = overrides.total.unwrap_or(settings.total_timeout);
+        let exchange = match overrides.read {
+            Some(read) => settings.timeout.max(connect + read),
+            None => settings.timeout,
         };
         let limits = Limits {
             connect,
-            exchange,
+            read,
+            exchange: overrides.total.unwrap_or(exchange),
             repeats: overrides.retries.unwrap_or(settings.retries),
             pause: settings.retry_after,
-            repeat_on: overrides.repeat.unwrap_or(RepeatOn::ALL),
+            repeat_on: overrides
+                .repeat
+                .unwrap_or_else(|| settings.retry_on.clone()),
+            sni: overrides.sni.unwrap_or(true),
         };
-        let left = overrides.total.map_or(left, |total| total.min(left));
-        let granted = Granted::default();
+        let named = |name: &String| {
+            let known = settings.sources.iter().find(|(known, _)| **known == **name);
+            known.map(|(_, source)| source.clone())
+        };
+        for name in overrides
+            .sources
+            .iter()
+            .filter(|name| named(name).is_none())
+        {
+            let name: String = name.chars().take(40).collect();
+            notes.push(format!(
+                "override \"e={name}\" is not used: no source of that name is configured"
+            ));
+        }
+        let sources = overrides.sources.iter().filter_map(named).collect();
         (
             Request {
                 url,
-                method,
-                form,
+                ask,
                 token,
                 limits,
-                left,
-                granted,
+                sources,
+                tries: 0,
+                left: total.min(left),
+                granted: Granted::default(),
             },
-            overrides.notes,
+            notes,
         )
     }
 
@@ -172,20 +211,19 @@ impl Request {
         }
         let connect = self.limits.connect.min(exchange);
         self.granted = Granted { connect, exchange };
-        let mut headers = vec![("I-Twilio-Idempotency-Token".to_owned(), self.token.clone())];
-        headers.extend(
-            self.url
-                .authorization()
-                .map(|value| ("Authorization".to_owned(), value)),
-        );
+        // `e`: the next one with each repeat.
+        let source = match self.sources.len() {
+            0 => None,
+            count => self.sources.get(self.tries % count).cloned(),
+        };
+        self.tries += 1;
         Some(HttpRequest {
-            url: self.url.as_str().into(),
-            method: self.method,
-            form: self.form.clone(),
-            headers,
-            auth_token: settings.auth_token.clone(),
             connect_timeout: connect,
+            read_timeout: self.limits.read,
             timeout: exchange,
+            source,
+            sni: self.limits.sni,
+            ..request(settings, &self.url, &self.ask, &self.token)
         })
     }
 
@@ -207,12 +245,39 @@ impl Request {
             .left
             .checked_sub(pause)
             .is_some_and(|left| left >= EXCHANGE_MIN);
-        if self.limits.repeats == 0 || !failure.repeats(self.limits.repeat_on) || !time {
+        if self.limits.repeats == 0 || !failure.repeats(&self.limits.repeat_on) || !time {
             return None;
         }
         self.limits.repeats -= 1;
         self.left -= pause;
         Some(pause)
+    }
+}
+
+/// One exchange with `url`, with the settings' own limits.
+pub fn request(settings: &Recovery, url: &Url, ask: &Ask, token: &str) -> HttpRequest {
+    let mut headers = vec![("I-Twilio-Idempotency-Token".to_owned(), token.to_owned())];
+    if ask.test {
+        headers.push(("X-Trunkline-Test".to_owned(), "true".to_owned()));
+    }
+    let basic = url.authorization();
+    // There is one Authorization header, and it is the URL's owner who asks for a password.
+    let jwt = settings.jwt.clone().filter(|_| basic.is_none());
+    headers.extend(basic.map(|value| ("Authorization".to_owned(), value)));
+    let json = (ask.format, ask.method) == (Format::Vonage, HttpMethod::Post);
+    HttpRequest {
+        method: ask.method,
+        form: if json { Vec::new() } else { ask.params.form() },
+        json: json.then(|| ask.params.json()),
+        headers,
+        auth_token: settings.auth_token.clone(),
+        jwt,
+        connect_timeout: settings.connect_timeout,
+        read_timeout: settings.read_timeout,
+        timeout: settings.timeout,
+        group: Arc::clone(&settings.trunk),
+        group_max: settings.max_requests,
+        ..HttpRequest::get(url.as_str())
     }
 }
 
@@ -227,29 +292,28 @@ mod tests {
     /// The example configuration's: 1 s to connect, 5 s in all, one repeat after 1 s.
     fn settings() -> Recovery {
         Recovery {
-            url: "https://dr.example.net/voice".into(),
-            fallback_url: None,
-            method: HttpMethod::Post,
-            connect_timeout: ms(1000),
-            timeout: ms(5000),
-            retries: 1,
-            retry_after: ms(1000),
-            auth_token: None,
+            sources: vec![
+                ("dublin".into(), Source::Address([127, 0, 0, 2].into())),
+                ("eth".into(), Source::Interface("eth1".into())),
+            ],
+            ..crate::recovery::tests::plain("https://dr.example.net/voice")
         }
     }
 
     fn request(url: &str, left: Duration) -> Request {
+        request_and_notes(url, left).0
+    }
+
+    fn request_and_notes(url: &str, left: Duration) -> (Request, Vec<String>) {
         let url = Url::parse(url).unwrap();
         let settings = settings();
-        Request::new(
-            &settings,
-            url,
-            settings.method,
-            vec![],
-            "token".into(),
-            left,
-        )
-        .0
+        let ask = Ask {
+            method: settings.method,
+            format: Format::Twilio,
+            params: Params::default(),
+            test: false,
+        };
+        Request::new(&settings, url, ask, "token".into(), left)
     }
 
     /// Asks until it gives up: (timeout of each exchange, pause after it).
@@ -305,7 +369,7 @@ mod tests {
                 "https://h/#ct=200&rt=300&rc=2",
                 15_000,
                 TIMEOUT,
-                vec![(ms(500), second), (ms(500), second), (ms(500), None)],
+                vec![(ms(5000), second), (ms(5000), second), (ms(3000), None)],
             ),
         ];
         for (url, left, failure, expected) in cases {
@@ -373,6 +437,34 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn rt_is_for_the_first_byte_and_each_gap_and_sni_and_e_reach_the_exchange() {
+        let url = "https://h/#ct=200&rt=300&rc=3&sni=n&e=eth,paris,dublin";
+        let (mut request, notes) = request_and_notes(url, ALL_MAX);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert!(notes[0].contains("e=paris"), "{notes:?}");
+        let mut sources = Vec::new();
+        for _ in 0..3 {
+            let exchange = request.ask(&settings()).unwrap();
+            assert_eq!(
+                (
+                    exchange.connect_timeout,
+                    exchange.read_timeout,
+                    exchange.sni
+                ),
+                (ms(200), ms(300), false)
+            );
+            sources.push(exchange.source);
+            request.charge(Some(CONNECT), Some(ms(1)));
+            request.repeat(CONNECT);
+        }
+        let (eth, dublin) = (
+            settings().sources[1].1.clone(),
+            settings().sources[0].1.clone(),
+        );
+        assert_eq!(sources, [Some(eth.clone()), Some(dublin), Some(eth)]);
     }
 
     #[test]

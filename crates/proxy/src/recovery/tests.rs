@@ -1,7 +1,12 @@
 //! Whole recoveries, step by step: what the webhook is asked and what the call does about it.
 
+mod answers;
+
 use super::*;
-use crate::question::{HttpFailure, Secret};
+use crate::{
+    question::{Answer, HttpFailure, HttpMethod, Secret},
+    settings::{Format, LastResort, RepeatOn},
+};
 
 const PRIMARY: &str = "https://dr.example.net/voice";
 const FALLBACK: &str = "https://dr.example.org/voice";
@@ -9,29 +14,67 @@ const FALLBACK: &str = "https://dr.example.org/voice";
 /// A call, for this file and its neighbours.
 pub(super) fn facts() -> CallFacts {
     CallFacts {
+        trunk: "acme".into(),
         call_sid: sid("CA", b"call-1"),
         account_sid: sid("AC", b"acme"),
         trunk_sid: sid("TK", b"acme"),
         from: "+15550100".into(),
+        caller_name: None,
         to: "+15550199".into(),
+        forwarded_from: None,
+        sip_domain: None,
         sip_call_id: "call-1@192.0.2.1".into(),
         sip_response_code: 0,
         x_headers: vec![("X-Foo".into(), "bar".into())],
         source_ip: [192, 0, 2, 1].into(),
         attempts: vec![],
+        test: false,
+        drill: false,
+    }
+}
+
+/// The example configuration's limits, and nothing else.
+pub(super) fn plain(url: &str) -> Recovery {
+    Recovery {
+        trunk: "acme".into(),
+        url: Webhook::Url(url.into()),
+        fallback_url: None,
+        method: HttpMethod::Post,
+        format: Format::Twilio,
+        connect_timeout: Duration::from_secs(1),
+        read_timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(5),
+        total_timeout: Duration::from_secs(15),
+        retries: 1,
+        retry_after: Duration::from_secs(1),
+        retry_on: RepeatOn::all(),
+        auth_token: None,
+        jwt: None,
+        sources: vec![],
+        max_requests: 256,
+        media: None,
+        media_early: false,
+        last_resort: LastResort::Reject,
+        check_every: None,
     }
 }
 
 fn settings() -> Recovery {
     Recovery {
-        url: PRIMARY.into(),
-        fallback_url: Some(FALLBACK.into()),
-        method: HttpMethod::Post,
-        connect_timeout: Duration::from_secs(1),
-        timeout: Duration::from_secs(5),
-        retries: 1,
-        retry_after: Duration::from_secs(1),
+        fallback_url: Some(Webhook::Url(FALLBACK.into())),
         auth_token: Some(Secret(b"12345"[..].into())),
+        ..plain(PRIMARY)
+    }
+}
+
+fn url(text: &str) -> Webhook {
+    Webhook::Url(text.into())
+}
+
+fn file(name: &str, body: &str) -> Webhook {
+    Webhook::File {
+        name: name.into(),
+        body: body.as_bytes().into(),
     }
 }
 
@@ -270,7 +313,8 @@ fn an_invalid_document_goes_to_the_fallback_without_a_repeat() {
             "12200",
         ),
         ("text/plain", "<Response/>", "12300"),
-        ("application/json", "[]", "12300"),
+        ("application/json", "<Response/>", "12100"),
+        ("application/json", "{}", "12200"),
     ];
     for (content_type, body, code) in cases {
         let mut play = Play::begin(settings());
@@ -304,7 +348,7 @@ fn without_a_fallback_the_end_comes_at_once() {
 #[test]
 fn a_url_that_cannot_be_asked_is_a_failure_like_another() {
     let mut play = Play::begin(Recovery {
-        url: "voice".into(),
+        url: url("voice"),
         ..settings()
     });
     assert_eq!(&*play.asked().url, FALLBACK);
@@ -313,8 +357,8 @@ fn a_url_that_cannot_be_asked_is_a_failure_like_another() {
     assert_eq!(play.step, Step::Exhausted);
 
     let lost = Recovery {
-        url: "voice".into(),
-        fallback_url: Some("x".into()),
+        url: url("voice"),
+        fallback_url: Some(url("x")),
         ..settings()
     };
     assert_eq!(Play::begin(lost).step, Step::Exhausted);
@@ -392,7 +436,7 @@ fn a_redirect_is_followed_from_the_url_that_gave_it() {
     let mut play = Play::begin(settings());
     play.twiml("<Redirect>menu/next#rc=0&amp;rt=700&amp;ct=300</Redirect>");
     assert_eq!(&*play.asked().url, "https://dr.example.net/menu/next");
-    assert_eq!(play.asked().timeout, Duration::from_millis(1000));
+    assert_eq!(play.asked().read_timeout, Duration::from_millis(700));
     play.twiml("<Redirect method='GET'>../last</Redirect>");
     assert_eq!(&*play.asked().url, "https://dr.example.net/last");
     play.twiml("<Hangup/>").ends(603);
@@ -463,19 +507,21 @@ fn all_pauses_of_a_call_share_fifteen_seconds() {
 
 #[test]
 fn overrides_in_the_fragment_change_how_it_is_asked_and_are_not_sent() {
-    let url = "https://dr.example.net/voice#ct=300&rt=900&rc=2&rp=5xx&zz=1";
     let mut play = Play::begin(Recovery {
-        url: url.into(),
+        url: url("https://dr.example.net/voice#ct=300&rt=900&tt=9000&rc=2&rp=5xx&zz=1"),
         ..settings()
     });
     assert_eq!(&*play.asked().url, PRIMARY);
     assert_eq!(play.asked().connect_timeout, Duration::from_millis(300));
-    assert_eq!(play.asked().timeout, Duration::from_millis(1200));
-    play.status(500)
-        .waits(SECOND)
-        .status(500)
-        .waits(SECOND)
-        .status(500);
+    assert_eq!(play.asked().read_timeout, Duration::from_millis(900));
+    assert_eq!(play.asked().timeout, 9 * SECOND);
+    for pause in [true, true, false] {
+        play.call.took(Duration::from_millis(20));
+        play.status(500);
+        if pause {
+            play.waits(SECOND);
+        }
+    }
     assert_eq!(&*play.asked().url, FALLBACK);
     assert_eq!(
         play.form("ErrorUrl"),
@@ -488,9 +534,8 @@ fn overrides_in_the_fragment_change_how_it_is_asked_and_are_not_sent() {
 
 #[test]
 fn no_event_shows_a_password() {
-    let url = "https://user:hidden@dr.example.net/voice?key=hidden";
     let mut play = Play::begin(Recovery {
-        url: url.into(),
+        url: url("https://user:hidden@dr.example.net/voice?key=hidden"),
         ..settings()
     });
     play.status(500).waits(SECOND).status(500);

@@ -1,13 +1,15 @@
 //! TwiML documents: bytes that a web server sent become verbs that can be carried out.
 //!
-//! Limits come before the XML parser, so that no document costs more than reading it once: size,
-//! depth, elements and attributes are counted on the raw text, and a DTD is refused there. Every
-//! refusal says line, column, element, and what to do.
+//! Limits come before the XML parser, so that no document costs more than reading it once: depth,
+//! elements and attributes are counted on the raw text, and a DTD is refused there. Every refusal
+//! says line, column, element, and what to do.
 
 use roxmltree::{Document as Xml, Node, ParsingOptions, TextPos};
 
-use super::{url::Url, verb::Verb};
-use crate::question::HTTP_BODY_MAX;
+use super::{
+    document::{Fault, Notes, Place, Reading, Refusal, VERBS_MAX},
+    verb::Verb,
+};
 
 /// Elements inside elements.
 pub const DEPTH_MAX: usize = 16;
@@ -15,136 +17,56 @@ pub const DEPTH_MAX: usize = 16;
 pub const ELEMENTS_MAX: usize = 500;
 /// Attributes of one element.
 pub const ATTRIBUTES_MAX: usize = 48;
-/// Verbs of one document.
-pub const VERBS_MAX: usize = 100;
 /// Everything that the parser makes a node of: elements, texts, comments.
 const NODES_MAX: u32 = 4096;
-/// Notes that are kept; the rest of a bad document would repeat them.
-const NOTES_MAX: usize = 8;
 
-/// A document that is valid.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Document {
-    /// In order; never empty unless the `Response` itself was.
-    pub verbs: Vec<Verb>,
-    /// What in it is not carried out, and why.
-    pub notes: Vec<Refusal>,
-}
-
-/// Why a document, or a part of it, is refused.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{line}:{column}: {what}")]
-pub struct Refusal {
-    /// Counted from 1.
-    pub line: u32,
-    /// In characters, counted from 1.
-    pub column: u32,
-    /// The element, what is wrong about it, and what to do.
-    pub what: String,
-    /// Which kind, for `ErrorCode`.
-    pub fault: Fault,
-}
-
-/// Kinds of refusal, by Twilio's error codes.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Fault {
-    /// It is not what the content type must say.
-    ContentType,
-    /// It is not XML within the limits.
-    Parse,
-    /// It is XML, but not TwiML that can be carried out.
-    Schema,
-}
-
-impl Fault {
-    /// What a fallback URL is told.
-    pub const fn code(self) -> u32 {
-        match self {
-            Fault::ContentType => 12300,
-            Fault::Parse => 12100,
-            Fault::Schema => 12200,
-        }
+/// Where an element stands.
+pub fn place(node: Node<'_, '_>) -> Place {
+    let TextPos { row, col } = node.document().text_pos_at(node.range().start);
+    Place {
+        line: row,
+        column: col,
     }
 }
 
-impl Refusal {
-    /// About an element; `what` goes on after its name.
-    pub fn at(node: Node<'_, '_>, what: impl std::fmt::Display) -> Refusal {
-        let TextPos { row, col } = node.document().text_pos_at(node.range().start);
-        let name: String = node.tag_name().name().chars().take(40).collect();
-        let what = format!("{name} {what}");
-        Refusal {
-            line: row,
-            column: col,
-            what,
-            fault: Fault::Schema,
-        }
-    }
-
-    /// About the document as a whole.
-    fn whole(fault: Fault, what: impl Into<String>) -> Refusal {
-        Refusal {
-            line: 1,
-            column: 1,
-            what: what.into(),
-            fault,
-        }
-    }
-
-    /// About a place in the raw text.
-    fn offset(text: &str, at: usize, what: impl Into<String>) -> Refusal {
-        let before = text.get(..at).unwrap_or(text);
-        let line = 1 + before.matches('\n').count() as u32;
-        let column = 1 + before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count() as u32;
-        Refusal {
-            line,
-            column,
-            what: what.into(),
-            fault: Fault::Parse,
-        }
-    }
+/// About an element; `what` goes on after its name.
+pub fn refusal(node: Node<'_, '_>, what: impl std::fmt::Display) -> Refusal {
+    Refusal::at(
+        place(node),
+        Fault::Schema,
+        format!("{} {what}", name_of(node)),
+    )
 }
 
-/// What is said about a document while it is read.
-#[derive(Debug, Default)]
-pub struct Notes(Vec<Refusal>);
-
-impl Notes {
-    /// Says `what` about an element, while there is room: finding its place costs a walk through
-    /// the text, and a document may give hundreds of reasons.
-    pub fn say(&mut self, node: Node<'_, '_>, what: impl std::fmt::Display) {
-        if self.0.len() < NOTES_MAX {
-            self.0.push(Refusal::at(node, what));
-        }
-    }
+/// Says `what` about an element, after its name.
+pub fn note(notes: &mut Notes, node: Node<'_, '_>, what: impl std::fmt::Display) {
+    notes.say(|| place(node), format!("{} {what}", name_of(node)));
 }
 
-/// Reads a document that came from `base`. One of which no verb can be carried out is refused, so
-/// that the fallback URL gets its chance; an empty `Response` is valid and means: hang up.
-pub fn read(content_type: &str, body: &[u8], base: &Url) -> Result<Document, Refusal> {
-    check_content_type(content_type)?;
-    let text = text(body)?;
+fn name_of(node: Node<'_, '_>) -> String {
+    node.tag_name().name().chars().take(40).collect()
+}
+
+/// Reads a document's verbs.
+///
+/// # Errors
+/// Its first fault, with the place.
+pub fn read(text: &str, reading: Reading<'_>, notes: &mut Notes) -> Result<Vec<Verb>, Refusal> {
     // Blanks before an XML declaration are a common slip of templates, and no reason to lose a
     // call; the lines they take still count in what is said.
     let trimmed = text.trim_start();
     let skipped = text[..text.len() - trimmed.len()].matches('\n').count() as u32;
-    let below = |refusal: Refusal| Refusal {
-        line: refusal.line + skipped,
-        ..refusal
+    let below = |mut refusal: Refusal| {
+        refusal.line += skipped;
+        refusal
     };
-    let Document { verbs, notes } = parse(trimmed, base).map_err(below)?;
-    Ok(Document {
-        verbs,
-        notes: notes.into_iter().map(below).collect(),
-    })
+    let mut inner = Notes::default();
+    let verbs = parse(trimmed, reading, &mut inner).map_err(below);
+    notes.take(inner, below);
+    verbs
 }
 
-fn parse(text: &str, base: &Url) -> Result<Document, Refusal> {
+fn parse(text: &str, reading: Reading<'_>, notes: &mut Notes) -> Result<Vec<Verb>, Refusal> {
     guard(text)?;
     let options = ParsingOptions {
         allow_dtd: false,
@@ -158,25 +80,26 @@ fn parse(text: &str, base: &Url) -> Result<Document, Refusal> {
         let words = words
             .strip_suffix(&format!(" at {row}:{col}"))
             .unwrap_or(&words);
-        let what = format!("not well-formed XML: {words}");
-        Refusal {
+        let at = Place {
             line: row,
             column: col,
-            what,
-            fault: Fault::Parse,
-        }
+        };
+        Refusal::at(at, Fault::Parse, format!("not well-formed XML: {words}"))
     })?;
-    verbs(xml.root_element(), base)
+    verbs(xml.root_element(), reading, notes)
 }
 
-fn verbs(root: Node<'_, '_>, base: &Url) -> Result<Document, Refusal> {
+fn verbs(
+    root: Node<'_, '_>,
+    reading: Reading<'_>,
+    notes: &mut Notes,
+) -> Result<Vec<Verb>, Refusal> {
     if root.tag_name().name() != "Response" {
-        return Err(Refusal::at(
+        return Err(refusal(
             root,
             "is not the root of a TwiML document; write <Response>",
         ));
     }
-    let mut notes = Notes::default();
     let mut verbs = Vec::new();
     let mut elements = 0;
     for node in root.children() {
@@ -184,79 +107,25 @@ fn verbs(root: Node<'_, '_>, base: &Url) -> Result<Document, Refusal> {
             elements += 1;
             if elements > VERBS_MAX {
                 let most = format!("is one verb too many; a document has at most {VERBS_MAX}");
-                return Err(Refusal::at(node, most));
+                return Err(refusal(node, most));
             }
-            verbs.extend(Verb::read(node, base, &mut notes)?);
+            verbs.extend(Verb::read(node, reading, notes)?);
         } else if node
             .text()
             .is_some_and(|text| node.is_text() && !text.trim().is_empty())
         {
-            notes.say(root, "has text outside its verbs; it is not used");
+            note(notes, root, "has text outside its verbs; it is not used");
         }
     }
-    let Notes(notes) = notes;
-    if let ([], [first, ..]) = (&verbs[..], &notes[..]) {
-        return Err(first.clone());
-    }
-    Ok(Document { verbs, notes })
-}
-
-/// TwiML travels as XML; `text/html` is what a web framework says when nobody told it better.
-fn check_content_type(content_type: &str) -> Result<(), Refusal> {
-    let media = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    match media.as_str() {
-        "" | "text/xml" | "application/xml" | "application/twiml+xml" | "text/html" => Ok(()),
-        "application/json" => Err(Refusal::whole(
-            Fault::ContentType,
-            "the answer is JSON; NCCO is not read here, answer with TwiML as text/xml",
-        )),
-        _ => {
-            let media: String = media.chars().take(60).collect();
-            Err(Refusal::whole(
-                Fault::ContentType,
-                format!(
-                    "the content type is \"{}\"; answer with text/xml",
-                    media.escape_debug()
-                ),
-            ))
-        }
-    }
-}
-
-fn text(body: &[u8]) -> Result<&str, Refusal> {
-    if body.len() > HTTP_BODY_MAX {
-        let what = format!("the document is longer than {HTTP_BODY_MAX} bytes");
-        return Err(Refusal::whole(Fault::Parse, what));
-    }
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let text = std::str::from_utf8(body).map_err(|error| {
-        let good = body.get(..error.valid_up_to()).unwrap_or_default();
-        let good = std::str::from_utf8(good).unwrap_or_default();
-        Refusal::offset(
-            good,
-            good.len(),
-            "the document is not UTF-8; save and send it as UTF-8",
-        )
-    })?;
-    if text.trim().is_empty() {
-        return Err(Refusal::whole(
-            Fault::Parse,
-            "the document is empty; write <Response/> to hang up",
-        ));
-    }
-    Ok(text)
+    Ok(verbs)
 }
 
 /// Counts what would make the parser slow or deep, in one pass over the raw text. It knows tags,
 /// quotes, comments, CDATA and processing instructions, and nothing else: whether it is XML is the
 /// parser's to say.
 fn guard(text: &str) -> Result<(), Refusal> {
-    let refuse = |at: usize, what: String| Err(Refusal::offset(text, at, what));
+    let refuse =
+        |at: usize, what: String| Err(Refusal::at(Place::of(text, at), Fault::Parse, what));
     let (mut depth, mut elements, mut at) = (0usize, 0usize, 0usize);
     while let Some(open) = text
         .get(at..)

@@ -198,7 +198,7 @@ fn split_fragment(text: &str) -> (&str, Option<&str>) {
 }
 
 /// RFC 3986 §2.1; a lone "%" stands for itself.
-fn percent_decoded(text: &str) -> Vec<u8> {
+pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let hex = |at: usize| {
         bytes

@@ -123,9 +123,10 @@ pub(super) fn http_fits(
         return Err(format!("Trunkline asked {}", http_summary(request)));
     }
     let fields = request.form.iter().chain(&request.headers);
-    let all: String = fields
+    let mut all: String = fields
         .map(|(name, value)| format!("{name}={value}\n"))
         .collect();
+    all.extend(request.json.as_deref());
     for fragment in with {
         if !all.contains(fragment) {
             return Err(format!("{fragment} is not in:\n{all}"));

@@ -323,10 +323,21 @@ fn name_change(words: &mut Words<'_>) -> Said<(String, NameChange)> {
 }
 
 fn action(words: &mut Words<'_>) -> Said<Action> {
-    match words.bare("who speaks, or dns, drain, restart, reload, expect")? {
+    match words.bare("who speaks, or dns, drain, drill, restart, reload, expect")? {
         "dns" => name_change(words).map(|(name, change)| Action::Names(name, change)),
         "drain" => Ok(Action::Drain),
         "restart" => Ok(Action::Restart),
+        "drill" => {
+            let (trunk, number) = (words.bare("a trunk")?, words.bare("a number")?);
+            let seconds = words.bare("seconds")?;
+            Ok(Action::Drill {
+                trunk: trunk.to_string(),
+                number: number.to_string(),
+                seconds: seconds
+                    .parse()
+                    .map_err(|_| format!("{seconds}: expected whole seconds"))?,
+            })
+        }
         "reload" => Ok(Action::Reload(words.bare("a file")?.to_string())),
         "expect" => expect(words),
         from => {

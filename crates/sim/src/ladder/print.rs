@@ -172,6 +172,11 @@ impl Display for Step {
             ),
             Action::Drain => plain("drain".into()),
             Action::Restart => plain("restart".into()),
+            Action::Drill {
+                trunk,
+                number,
+                seconds,
+            } => plain(format!("drill {trunk} {number} {seconds}")),
             Action::Reload(file) => plain(format!("reload {file}")),
             Action::Health { peer, is } => plain(format!("expect health {peer} {}", is.word())),
             Action::Calls(calls) => plain(format!("expect calls {calls}")),
@@ -303,6 +308,7 @@ seed 7
 2.0 dns a.test = 192.0.2.3
 2.0 dns a.test absent
 2.0 drain
+2.0 drill acme +1555* 60
 2.0 restart
 2.0 reload other.toml
 nothing until 3.999

@@ -299,6 +299,15 @@ impl<'s> Play<'s> {
                 self.stage.restart();
                 Ok(())
             }
+            Action::Drill {
+                trunk,
+                number,
+                seconds,
+            } => {
+                self.stage.drill(trunk, number, *seconds)?;
+                self.listen();
+                Ok(())
+            }
             Action::Reload(file) => {
                 let settings = library.settings(&Config::File(file.clone()))?;
                 self.reload(settings);

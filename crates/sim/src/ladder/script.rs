@@ -147,6 +147,15 @@ pub enum Action {
     Restart,
     /// Trunkline gets another configuration file.
     Reload(String),
+    /// Calls of a trunk from or to a number behave as if every PBX were down.
+    Drill {
+        /// The trunk's name.
+        trunk: String,
+        /// The number, or how it begins.
+        number: String,
+        /// For so long.
+        seconds: u64,
+    },
     /// A candidate must be in this state.
     Health {
         /// Which.

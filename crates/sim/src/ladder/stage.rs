@@ -9,9 +9,11 @@ use std::{
 
 use trunkline_proxy::{
     AskId, Effect, Hop, HopLoss, Input, Outbox, Proxy, Question, Seed, Settings, ShardId, Shared,
+    drill::{Drill, Drilled},
     hop::{ConnectionId, ListenerId},
     proxy::Clock,
     question::{Answer, HttpFailure, HttpRequest},
+    settings::{NumberPattern, TrunkId},
 };
 
 use crate::{address::Address, chance::Chance, names::Names};
@@ -283,6 +285,27 @@ impl Stage {
         self.settings = settings;
         let routing = self.names.snapshot(&self.settings);
         self.input(Input::Routing(routing));
+    }
+
+    /// Some calls of a trunk behave as if every PBX were down.
+    pub fn drill(&mut self, trunk: &str, number: &str, seconds: u64) -> Result<(), String> {
+        let mut names = self.settings.trunks.iter().map(|it| &*it.name);
+        let at = names
+            .position(|name| name == trunk)
+            .ok_or_else(|| format!("no trunk is named {trunk}"))?;
+        let pattern = NumberPattern::parse(number)
+            .ok_or_else(|| format!("{number} is no number and no prefix with *"))?;
+        let drill = Drill {
+            trunk: TrunkId(at as u16),
+            calls: Drilled::Number(pattern),
+            until: self.epoch + self.now + Duration::from_secs(seconds),
+        };
+        let routing = self
+            .names
+            .snapshot(&self.settings)
+            .with_drills([drill].into());
+        self.input(Input::Routing(Arc::new(routing)));
+        Ok(())
     }
 
     /// A new process: the same cluster secret, nothing else of the old one.

@@ -1,5 +1,6 @@
-//! `Dial`: SIP URIs to try, one after the other.
+//! `Dial`: SIP URIs and numbers to try, one after the other.
 //!
+//! A number goes out as a call from the PBX side would: by the routes, through a trunk's termination.
 //! Twilio rings several nouns at once unless `sequential` says otherwise; a proxy that has already
 //! lost every PBX tries them in order, so that one call never answers in two places.
 
@@ -10,8 +11,9 @@ use trunkline_sip::Uri;
 
 use super::{
     super::{
-        twiml::{Notes, Refusal},
-        url::Url,
+        document::{Notes, Reading, Refusal},
+        twiml,
+        url::{Url, percent_decoded},
     },
     method, short, text,
 };
@@ -23,8 +25,12 @@ pub const TARGETS_MAX: usize = 10;
 const URI_BYTES_MAX: usize = 254;
 /// Bytes of a SIP URI's headers (`?x-foo=bar`).
 const URI_HEADER_BYTES_MAX: usize = 1023;
+/// Characters of a number.
+const NUMBER_MAX: usize = 32;
 /// Seconds that `timeout` may say.
-const TIMEOUT_SECONDS: std::ops::RangeInclusive<u16> = 1..=600;
+pub const TIMEOUT_SECONDS: std::ops::RangeInclusive<u32> = 1..=600;
+/// Seconds that a target of TwiML's Dial may ring when it does not say.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// What a Dial can ask for and nobody here does.
 const NOT_DONE: [&str; 3] = ["record", "timeLimit", "hangupOnStar"];
 
@@ -40,93 +46,216 @@ pub struct Dial {
 /// One noun of a Dial.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DialTarget {
-    /// A `sip:` or `sips:` URI as written, checked for length and characters.
+    /// A `sip:` or `sips:` URI as written, checked for length and characters, without its headers;
+    /// or `tel:` and a number, which goes out through a trunk's termination.
     pub uri: String,
-    /// How long it may ring, when the document says.
-    pub timeout: Option<Duration>,
-    /// `callerId` as written.
+    /// SIP headers that go into the request: the names begin with `X-` or are among
+    /// [`HEADERS`], values are printable.
+    pub headers: Vec<(String, String)>,
+    /// How long it may ring.
+    pub timeout: Duration,
+    /// Whom the callee is shown, checked like a number or a SIP URI's user.
     pub caller_id: Option<String>,
 }
 
-/// A Dial's `action`.
+impl DialTarget {
+    /// One that rings for the usual time and shows the caller.
+    pub fn new(uri: impl Into<String>) -> Self {
+        DialTarget {
+            uri: uri.into(),
+            headers: Vec::new(),
+            timeout: TIMEOUT,
+            caller_id: None,
+        }
+    }
+
+    /// The number, where it is one and no SIP URI.
+    pub fn number(&self) -> Option<&str> {
+        self.uri.strip_prefix("tel:")
+    }
+}
+
+/// What follows a Dial.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Action {
     /// Absolute by now.
     pub url: Url,
     /// How it is asked.
     pub method: HttpMethod,
+    /// What it is asked for.
+    pub wants: Wants,
+}
+
+/// What an [`Action`] is for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Wants {
+    /// TwiML's `action`: its answer takes the place of what follows the Dial.
+    Document,
+    /// NCCO's `eventUrl`: it is told, and nobody waits for its answer.
+    Nothing,
+    /// The same with `eventType: synchronous`: an answer that is a document takes the place of what
+    /// follows, any other lets the document go on.
+    Maybe,
 }
 
 /// Reads a Dial. `None`: no noun of it can be called here, and `notes` say why.
-pub fn read(node: Node<'_, '_>, base: &Url, notes: &mut Notes) -> Result<Option<Dial>, Refusal> {
+///
+/// # Errors
+/// When a noun is none that is known.
+pub fn read(
+    node: Node<'_, '_>,
+    reading: Reading<'_>,
+    notes: &mut Notes,
+) -> Result<Option<Dial>, Refusal> {
     let timeout = timeout(node, notes);
-    let caller_id = node.attribute("callerId").map(str::to_owned);
-    let mut targets = Vec::new();
+    let caller_id = node
+        .attribute("callerId")
+        .and_then(|text| caller_id(text).or_else(|| refuse_caller_id(node, text, notes)));
+    let mut targets: Vec<DialTarget> = Vec::new();
     for noun in node.children().filter(Node::is_element) {
-        let Some(uri) = noun_uri(noun, notes)? else {
-            continue;
-        };
         if targets.len() == TARGETS_MAX {
-            notes.say(
-                noun,
-                format!("is left out: a Dial has at most {TARGETS_MAX}"),
-            );
+            let most = format!("is left out: a Dial has at most {TARGETS_MAX}");
+            twiml::note(notes, noun, most);
             break;
         }
-        targets.push(DialTarget {
-            uri,
-            timeout,
-            caller_id: caller_id.clone(),
-        });
+        targets.extend(read_noun(noun, notes)?);
     }
-    if !text(node).is_empty() {
-        notes.say(
-            node,
-            "of a plain number needs a trunk's termination, which is not used here; \
-             write <Sip>sip:number@host</Sip>",
-        );
+    let plain = text(node);
+    if !plain.is_empty() {
+        match number(&plain) {
+            Ok(number) => targets.push(DialTarget::new(number)),
+            Err(fault) => {
+                let plain = short(&plain);
+                twiml::note(notes, node, format!("of \"{plain}\": {fault}"));
+            }
+        }
+    }
+    for target in &mut targets {
+        target.timeout = timeout;
+        target.caller_id.clone_from(&caller_id);
     }
     if targets.is_empty() {
-        notes.say(node, "has nobody to call; the next verb runs instead");
+        twiml::note(
+            notes,
+            node,
+            "has nobody to call; the next verb runs instead",
+        );
         return Ok(None);
     }
     for name in NOT_DONE.iter().filter(|name| node.has_attribute(**name)) {
-        notes.say(
-            node,
-            format!("{name} is not carried out: no media passes here"),
-        );
+        let what = format!("{name} is not carried out: no media passes here");
+        twiml::note(notes, node, what);
     }
     Ok(Some(Dial {
         targets,
-        action: action(node, base, notes),
+        action: action(node, reading, notes),
     }))
 }
 
-/// The URI of a `Sip` noun; `None` for one that is refused with a note.
-fn noun_uri(noun: Node<'_, '_>, notes: &mut Notes) -> Result<Option<String>, Refusal> {
-    match noun.tag_name().name() {
-        "Sip" => {
-            let uri = text(noun);
-            match check_uri(&uri) {
-                Ok(()) => return Ok(Some(uri)),
-                Err(fault) => {
-                    let uri = short(&uri);
-                    notes.say(noun, format!("\"{uri}\" cannot be called: {fault}"));
-                }
-            }
-        }
-        "Number" => notes.say(
-            noun,
-            "needs a trunk's termination, which is not used here; write <Sip>sip:number@host</Sip>",
-        ),
+/// A `Sip` or `Number`; `None` for one that is refused with a note.
+fn read_noun(noun: Node<'_, '_>, notes: &mut Notes) -> Result<Option<DialTarget>, Refusal> {
+    let written = text(noun);
+    let read = match noun.tag_name().name() {
+        "Sip" => sip(&written),
+        "Number" => number(&written).map(DialTarget::new),
         _ => {
-            return Err(Refusal::at(
+            return Err(twiml::refusal(
                 noun,
-                "is nothing that a Dial can call here; use Sip",
+                "is nothing that a Dial can call here; use Sip or Number",
             ));
         }
+    };
+    for name in ["sendDigits", "url", "statusCallback"] {
+        if noun.has_attribute(name) {
+            twiml::note(notes, noun, format!("{name} is not carried out here"));
+        }
     }
-    Ok(None)
+    match read {
+        Ok(target) => Ok(Some(target)),
+        Err(fault) => {
+            let written = short(&written);
+            twiml::note(
+                notes,
+                noun,
+                format!("\"{written}\" cannot be called: {fault}"),
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// A SIP URI as a target, its headers apart.
+///
+/// # Errors
+/// Why it cannot be called.
+pub fn sip(uri: &str) -> Result<DialTarget, &'static str> {
+    check_uri(uri)?;
+    let (address, headers) = uri.split_once('?').unwrap_or((uri, ""));
+    let mut target = DialTarget::new(address);
+    for pair in headers.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let text = |text: &str| String::from_utf8(percent_decoded(text)).ok();
+        if let (Some(name), Some(value)) = (text(name), text(value)) {
+            target.headers.extend(header(&name, &value));
+        }
+    }
+    Ok(target)
+}
+
+/// Headers beside `X-` ones that a URI may carry (FACTS F2.3).
+pub const HEADERS: [&str; 4] = [
+    "User-to-User",
+    "Remote-Party-ID",
+    "P-Preferred-Identity",
+    "P-Called-Party-ID",
+];
+
+/// A header as it may go into a request; `None` for one that may not.
+pub fn header(name: &str, value: &str) -> Option<(String, String)> {
+    let token = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let own = name.len() > 2 && name[..2].eq_ignore_ascii_case("x-") && token(name);
+    let known = HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name));
+    // A line end in here would be a header of the webhook's choice.
+    let printable = value.chars().all(|c| !c.is_control());
+    ((own || known) && name.len() <= 64 && printable && value.len() <= URI_HEADER_BYTES_MAX)
+        .then(|| (name.to_owned(), value.to_owned()))
+}
+
+/// A number as a `tel:` URI.
+///
+/// # Errors
+/// What is wrong about it.
+pub fn number(text: &str) -> Result<String, &'static str> {
+    // RFC 3966 §3: these only please the eye.
+    let digits: String = text
+        .chars()
+        .filter(|c| !matches!(c, ' ' | '-' | '.' | '(' | ')'))
+        .collect();
+    let dialled = digits.strip_prefix('+').unwrap_or(&digits);
+    let fits = |c: char| c.is_ascii_digit() || matches!(c, '*' | '#');
+    if dialled.is_empty() || digits.len() > NUMBER_MAX || !dialled.chars().all(fits) {
+        return Err("it is no number; write +15550100");
+    }
+    Ok(format!("tel:{}", digits.replace('#', "%23")))
+}
+
+/// What a callee is shown: a number, or the user part of a SIP URI.
+pub fn caller_id(text: &str) -> Option<String> {
+    let text = text.trim();
+    let user = text.strip_prefix("sip:").unwrap_or(text);
+    let user = user.split('@').next().unwrap_or_default();
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"+-_.*".contains(&byte);
+    (!user.is_empty() && user.len() <= 64 && user.bytes().all(fits)).then(|| user.to_owned())
+}
+
+fn refuse_caller_id(node: Node<'_, '_>, text: &str, notes: &mut Notes) -> Option<String> {
+    let text = short(text);
+    let what = format!("callerId=\"{text}\" is neither a number nor a name; the caller's is kept");
+    twiml::note(notes, node, what);
+    None
 }
 
 /// What keeps a text from being a URI that can stand in a request line.
@@ -159,38 +288,37 @@ fn check_uri(uri: &str) -> Result<(), &'static str> {
     }
 }
 
-fn timeout(node: Node<'_, '_>, notes: &mut Notes) -> Option<Duration> {
-    let text = node.attribute("timeout")?;
-    let seconds = text
-        .trim()
-        .parse()
-        .ok()
-        .filter(|seconds| TIMEOUT_SECONDS.contains(seconds));
-    if seconds.is_none() {
-        let (text, most) = (short(text), TIMEOUT_SECONDS.end());
-        notes.say(
-            node,
-            format!("timeout=\"{text}\" is not 1 to {most} seconds; the trunk's own timers apply"),
-        );
+fn timeout(node: Node<'_, '_>, notes: &mut Notes) -> Duration {
+    let Some(text) = node.attribute("timeout") else {
+        return TIMEOUT;
+    };
+    match text.trim().parse() {
+        Ok(seconds) if TIMEOUT_SECONDS.contains(&seconds) => Duration::from_secs(seconds.into()),
+        Ok(_) | Err(_) => {
+            let (text, most) = (short(text), TIMEOUT_SECONDS.end());
+            let usual = TIMEOUT.as_secs();
+            let what = format!("timeout=\"{text}\" is not 1 to {most} seconds; {usual} is used");
+            twiml::note(notes, node, what);
+            TIMEOUT
+        }
     }
-    seconds.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
-fn action(node: Node<'_, '_>, base: &Url, notes: &mut Notes) -> Option<Action> {
+fn action(node: Node<'_, '_>, reading: Reading<'_>, notes: &mut Notes) -> Option<Action> {
     let text = node
         .attribute("action")
         .filter(|text| !text.trim().is_empty())?;
-    match base.resolve(text) {
+    match reading.url(text) {
         Ok(url) => Some(Action {
             url,
             method: method(node, notes),
+            wants: Wants::Document,
         }),
         Err(fault) => {
             let text = short(text);
-            notes.say(
-                node,
-                format!("action=\"{text}\" cannot be asked: {fault}; the next verb runs instead"),
-            );
+            let what =
+                format!("action=\"{text}\" cannot be asked: {fault}; the next verb runs instead");
+            twiml::note(notes, node, what);
             None
         }
     }
@@ -230,7 +358,7 @@ mod tests {
             ),
             (
                 "<Dial><Sip>sip:a@h;transport=tcp?x-k=v&amp;x-l=w</Sip></Dial>",
-                &["sip:a@h;transport=tcp?x-k=v&x-l=w"],
+                &["sip:a@h;transport=tcp"],
             ),
             ("<Dial><Sip>sip:h</Sip></Dial>", &["sip:h"]),
             (
@@ -244,13 +372,39 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_told_apart_from_sip_uris() {
+        let dial = dial("<Dial><Number>+1 (555) 01-00</Number><Sip>sip:a@h</Sip>*72#</Dial>");
+        assert_eq!(uris(&dial), ["tel:+15550100", "sip:a@h", "tel:*72%23"]);
+        assert_eq!(dial.targets[0].number(), Some("+15550100"));
+        assert_eq!(dial.targets[1].number(), None);
+    }
+
+    #[test]
+    fn headers_of_a_uri_go_into_the_request_and_nothing_else_does() {
+        for (headers, expected) in [
+            ("x-k=v%20w&X-L=", &[("x-k", "v w"), ("X-L", "")][..]),
+            ("User-to-User=abc", &[("User-to-User", "abc")]),
+            ("Route=sip:evil&From=x&x-=1", &[]),
+            ("x-a=b%0d%0aRoute:c&x-%0d=1&x%3a=2", &[]),
+        ] {
+            let target = sip(&format!("sip:a@h?{headers}")).unwrap();
+            let got: Vec<(&str, &str)> = target
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            assert_eq!(got, expected, "{headers}");
+        }
+    }
+
+    #[test]
     fn the_attributes_of_a_dial_reach_every_target() {
         let dial = dial(
             "<Dial timeout='20' callerId='+15550100' action='/done?x=1' method='GET'>\
              <Sip>sip:a@h</Sip><Sip>sip:b@h</Sip></Dial>",
         );
         for target in &dial.targets {
-            assert_eq!(target.timeout, Some(Duration::from_secs(20)));
+            assert_eq!(target.timeout, Duration::from_secs(20));
             assert_eq!(target.caller_id.as_deref(), Some("+15550100"));
         }
         let action = dial.action.unwrap();
@@ -261,10 +415,9 @@ mod tests {
     #[test]
     fn a_noun_that_cannot_be_called_is_named_and_the_others_are() {
         let bad = [
-            (
-                "<Number>+15550100</Number>",
-                "Number needs a trunk's termination",
-            ),
+            ("<Number/>", "is no number"),
+            ("<Number>1-800-FLOWERS</Number>", "is no number"),
+            ("<Number>+1&#10;2</Number>", "is no number"),
             ("<Sip/>", "must begin with sip:"),
             ("<Sip>+15550100</Sip>", "must begin with sip:"),
             ("<Sip>tel:+15550100</Sip>", "must begin with sip:"),
@@ -311,8 +464,8 @@ mod tests {
     fn a_dial_that_can_call_nobody_gives_way_to_the_next_verb() {
         for dial in [
             "<Dial/>",
-            "<Dial>+15550100</Dial>",
-            "<Dial><Number>1</Number></Dial>",
+            "<Dial>nobody</Dial>",
+            "<Dial><Number>+</Number></Dial>",
         ] {
             let read = document(&format!("{dial}<Reject/>")).unwrap();
             assert!(
@@ -344,6 +497,7 @@ mod tests {
             ("action='mailto:x'", "cannot be asked"),
             ("action='/x' method='PUT'", "not GET or POST"),
             ("record='true'", "record is not carried out"),
+            ("callerId='a b'", "neither a number"),
         ] {
             let read = document(&format!("<Dial {attribute}><Sip>sip:a@h</Sip></Dial>")).unwrap();
             assert!(matches!(read.verbs[..], [Verb::Dial(_)]), "{attribute}");

@@ -1,10 +1,12 @@
-//! The verbs of a TwiML document that a proxy can carry out, one small file each.
+//! The verbs of a document that a proxy can carry out, one small file each: values that can only be
+//! valid, and how TwiML writes them (NCCO: [`ncco`](super::ncco)).
 //!
 //! A verb is read once, with its place in the document, into a value that can only be valid; what
 //! it then does is decided in [`RecoveryCall`](super::RecoveryCall).
 
 pub mod dial;
 pub mod hangup;
+pub mod media;
 pub mod pause;
 pub mod redirect;
 pub mod reject;
@@ -12,8 +14,8 @@ pub mod reject;
 use roxmltree::Node;
 
 use super::{
-    twiml::{Notes, Refusal},
-    url::Url,
+    document::{MediaUse, Notes, Reading, Refusal},
+    twiml,
 };
 use crate::question::HttpMethod;
 
@@ -30,35 +32,43 @@ pub enum Verb {
     Hangup,
     /// Wait.
     Pause(pause::Pause),
+    /// Let the media server speak.
+    Media(media::Media),
 }
 
-/// Verbs that TwiML has and that need somebody who speaks or listens.
-const NEED_MEDIA: [&str; 4] = ["Say", "Play", "Record", "Gather"];
+/// What a verb is told that needs a media server when there is none.
+pub const NO_MEDIA: &str = "needs a media server, and none is configured (media = \"sip:...\"); the next verb runs instead";
+/// What a verb is told that needs somebody who listens.
+pub const NOBODY_LISTENS: &str = "needs somebody who listens, which no media server is asked for here; the next verb runs instead";
 
 impl Verb {
     /// Reads one element of a `Response`. `None`: it is refused, the reason is in `notes`, and the
     /// next verb runs. An error: the document as a whole is not valid.
     pub fn read(
         node: Node<'_, '_>,
-        base: &Url,
+        reading: Reading<'_>,
         notes: &mut Notes,
     ) -> Result<Option<Verb>, Refusal> {
         match node.tag_name().name() {
-            "Dial" => Ok(dial::read(node, base, notes)?.map(Verb::Dial)),
+            "Dial" => Ok(dial::read(node, reading, notes)?.map(Verb::Dial)),
             "Reject" => Ok(Some(Verb::Reject(reject::read(node, notes)))),
-            "Redirect" => redirect::read(node, base, notes).map(|verb| Some(Verb::Redirect(verb))),
+            "Redirect" => {
+                redirect::read(node, reading, notes).map(|verb| Some(Verb::Redirect(verb)))
+            }
             "Hangup" => Ok(Some(Verb::Hangup)),
             "Pause" => Ok(Some(Verb::Pause(pause::read(node, notes)))),
-            name if NEED_MEDIA.contains(&name) => {
-                notes.say(
-                    node,
-                    "needs a media server, and none is configured; the next verb runs instead",
-                );
+            "Say" | "Play" | "Gather" | "Record" if reading.media == MediaUse::None => {
+                twiml::note(notes, node, NO_MEDIA);
                 Ok(None)
             }
-            _ => Err(Refusal::at(
+            "Say" | "Play" | "Gather" => Ok(media::read(node, notes).map(Verb::Media)),
+            "Record" => {
+                twiml::note(notes, node, NOBODY_LISTENS);
+                Ok(None)
+            }
+            _ => Err(twiml::refusal(
                 node,
-                "is no verb that is known here; use Dial, Reject, Redirect, Hangup or Pause",
+                "is no verb that is known here; use Dial, Redirect, Reject, Hangup, Pause, Say or Play",
             )),
         }
     }
@@ -81,7 +91,8 @@ fn method(node: Node<'_, '_>, notes: &mut Notes) -> HttpMethod {
         Some(word) if word.eq_ignore_ascii_case("GET") => HttpMethod::Get,
         Some(word) => {
             let word = short(word);
-            notes.say(
+            twiml::note(
+                notes,
                 node,
                 format!("method=\"{word}\" is not GET or POST; POST is used"),
             );
@@ -101,13 +112,19 @@ fn short(value: &str) -> String {
 
 /// A document around `verbs`, for the table tests of this folder.
 #[cfg(test)]
-fn document(verbs: &str) -> Result<super::twiml::Document, Refusal> {
-    let base = Url::parse("https://dr.example.net/app/voice?x=1").expect("a good URL");
-    super::twiml::read(
-        "text/xml",
-        format!("<Response>{verbs}</Response>").as_bytes(),
-        &base,
-    )
+fn document(verbs: &str) -> Result<super::document::Document, Refusal> {
+    document_with(MediaUse::None, verbs)
+}
+
+#[cfg(test)]
+fn document_with(media: MediaUse, verbs: &str) -> Result<super::document::Document, Refusal> {
+    let base = super::url::Url::parse("https://dr.example.net/app/voice?x=1").expect("a good URL");
+    let body = format!("<Response>{verbs}</Response>");
+    let reading = Reading {
+        base: Some(&base),
+        media,
+    };
+    super::document::read("text/xml", body.as_bytes(), reading)
 }
 
 /// Reads `verbs` and expects exactly one, without notes.
@@ -127,8 +144,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verb_that_needs_media_names_itself_and_the_next_one_runs() {
-        for name in NEED_MEDIA {
+    fn without_a_media_server_a_verb_that_speaks_names_itself_and_the_next_one_runs() {
+        for name in ["Say", "Play", "Record", "Gather"] {
             let read = document(&format!("<{name}>hello <b/></{name}><Hangup/>")).unwrap();
             assert_eq!(read.verbs, [Verb::Hangup], "{name}");
             let note = read.notes[0].to_string();

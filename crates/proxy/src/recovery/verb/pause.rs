@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use roxmltree::Node;
 
-use super::{super::twiml::Notes, short};
+use super::{
+    super::{document::Notes, twiml},
+    short,
+};
 
 /// A pause; how much of it is granted is the call's to decide.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -22,7 +25,8 @@ pub fn read(node: Node<'_, '_>, notes: &mut Notes) -> Pause {
         None => 1,
         Some(text) => text.trim().parse::<u16>().unwrap_or_else(|_| {
             let text = short(text);
-            notes.say(
+            twiml::note(
+                notes,
                 node,
                 format!("length=\"{text}\" is not a number of seconds; 1 is used"),
             );

@@ -4,7 +4,8 @@ use roxmltree::Node;
 
 use super::{
     super::{
-        twiml::{Notes, Refusal},
+        document::{Notes, Reading, Refusal},
+        twiml,
         url::Url,
     },
     method, text,
@@ -22,10 +23,14 @@ pub struct Redirect {
 
 /// Reads `<Redirect method="GET">next?step=2</Redirect>`. A redirect that leads nowhere leaves the
 /// document without its end, so it makes the whole of it invalid.
-pub fn read(node: Node<'_, '_>, base: &Url, notes: &mut Notes) -> Result<Redirect, Refusal> {
-    let url = base
-        .resolve(&text(node))
-        .map_err(|fault| Refusal::at(node, format!("leads nowhere: {fault}")))?;
+pub fn read(
+    node: Node<'_, '_>,
+    reading: Reading<'_>,
+    notes: &mut Notes,
+) -> Result<Redirect, Refusal> {
+    let url = reading
+        .url(&text(node))
+        .map_err(|fault| twiml::refusal(node, format!("leads nowhere: {fault}")))?;
     Ok(Redirect {
         url,
         method: method(node, notes),

@@ -2,7 +2,10 @@
 
 use roxmltree::Node;
 
-use super::{super::twiml::Notes, short};
+use super::{
+    super::{document::Notes, twiml},
+    short,
+};
 
 /// How the caller is refused.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -30,7 +33,8 @@ pub fn read(node: Node<'_, '_>, notes: &mut Notes) -> Reject {
         Some("busy") => Reject::Busy,
         Some(other) => {
             let other = short(other);
-            notes.say(
+            twiml::note(
+                notes,
                 node,
                 format!("reason=\"{other}\" is not rejected or busy; rejected is used"),
             );
