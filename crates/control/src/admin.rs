@@ -1,7 +1,8 @@
-//! The admin server: health, metrics, status and drills over HTTP/1.1.
+//! The admin server: health, metrics, status, drills and targets drained over HTTP/1.1.
 //!
-//! All is read only but `/dr/drills`. What changes something there is JSON or a DELETE, which no page
-//! of a browser can send here from elsewhere without being asked first (CORS), and nobody answers that.
+//! What changes something cannot be sent here by somebody else's page in an operator's browser: a
+//! drill is JSON or a DELETE, which a browser asks about first (CORS), and nobody answers that; a target
+//! is drained or returned by a POST that names no page it came from (Origin).
 
 use std::{
     convert::Infallible,
@@ -16,7 +17,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
     server::conn::http1,
     service::service_fn,
 };
@@ -54,6 +55,8 @@ const PATHS: &str = "\
 /targets  JSON: every edge and target, where it points now, and how it is
 /calls    JSON: the last calls, numbers masked
 /dr/drills  JSON: the last drills; POST begins one, DELETE /dr/drills/ID ends one
+POST /targets/drain?trunk=NAME&target=URI   no new calls for this target; those it has go on
+POST /targets/return?trunk=NAME&target=URI  calls again
 ";
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 4 * 1024;
@@ -126,7 +129,7 @@ async fn serve_connection(stream: TcpStream, pages: Pages) {
             let response = if is_drill && request.method() != Method::GET {
                 pages.drills.change(request).await
             } else {
-                pages.answer(request.method(), request.uri().path())
+                pages.answer(&request)
             };
             Ok::<_, Infallible>(response)
         }
@@ -232,7 +235,11 @@ impl DrillDesk {
 }
 
 impl Pages {
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let (method, path) = (request.method(), request.uri().path());
+        if let Some(drained) = ORDERS.iter().find(|(it, _)| *it == path).map(|it| it.1) {
+            return self.order(request, drained);
+        }
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut response = text(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -263,6 +270,74 @@ impl Pages {
             ),
         }
     }
+}
+
+/// What changes something, and whether it takes a target out.
+const ORDERS: [(&str, bool); 2] = [("/targets/drain", true), ("/targets/return", false)];
+
+impl Pages {
+    /// Takes a target out or returns it.
+    fn order<B>(&self, request: &Request<B>, drained: bool) -> Response<Full<Bytes>> {
+        if request.method() != Method::POST {
+            let mut response = text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!(
+                    "this changes something: use POST, not {}\n",
+                    request.method()
+                ),
+            );
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("POST"));
+            return response;
+        }
+        // Only browsers say where a page came from, and no page of ours gives orders: another
+        // site's does, in the browser of somebody who can reach us.
+        if request.headers().contains_key(ORIGIN) {
+            return text(
+                StatusCode::FORBIDDEN,
+                "orders are not taken from web pages\n",
+            );
+        }
+        let query = request.uri().query().unwrap_or_default();
+        let (Some(trunk), Some(target)) = (value_of(query, "trunk"), value_of(query, "target"))
+        else {
+            return text(
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "say which: {}?trunk=NAME&target=URI\n",
+                    request.uri().path()
+                ),
+            );
+        };
+        match self.view.drain_target(&trunk, &target, drained) {
+            Ok(()) => {
+                let word = if drained { "drained" } else { "returned" };
+                tracing::info!(trunk, target, "target {word}");
+                text(StatusCode::OK, format!("{word}\n"))
+            }
+            Err(why) => text(StatusCode::NOT_FOUND, format!("{why}\n")),
+        }
+    }
+}
+
+/// A value of a query, decoded; `None` where it is missing or is no text.
+fn value_of(query: &str, name: &str) -> Option<String> {
+    let value = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                (digit()? * 16 + digit()?) as u8
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn json(value: &impl Serialize) -> Response<Full<Bytes>> {

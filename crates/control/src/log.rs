@@ -92,6 +92,6 @@ pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
             );
         }
         Event::Probe { peer, status } => trace!(%peer, ?status, "probe"),
-        Event::Retransmitted | Event::OversizedDatagram | Event::Parked | Event::Load(_) => {}
+        Event::Retransmitted | Event::OversizedDatagram | Event::Parked | Event::Load { .. } => {}
     }
 }

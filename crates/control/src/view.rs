@@ -11,7 +11,7 @@ use std::{
 
 use serde::Serialize;
 use trunkline_proxy::{
-    Event, Routing, Settings,
+    Event, Routing, Settings, Shared,
     event::{AttemptRecord, CallRecord, HealthState, Peer},
     routing::{Candidate, Freshness},
     settings::{PlaceId, TrunkId},
@@ -34,6 +34,8 @@ struct Inner {
     places: Vec<PlaceStatus>,
     health: HashMap<Peer, (HealthState, &'static str)>,
     calls: VecDeque<CallKept>,
+    /// What the shards count together.
+    shared: Option<Arc<Shared>>,
     listening: bool,
     draining: bool,
 }
@@ -62,6 +64,9 @@ pub struct TargetShown {
     /// What DNS gave and no listener of ours can reach.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// Whether an operator has taken it out: it gets no new calls.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
     /// Where calls can go.
     pub candidates: Vec<CandidateShown>,
 }
@@ -192,8 +197,43 @@ impl View {
             | Event::Retransmitted
             | Event::OversizedDatagram
             | Event::Parked
-            | Event::Load(_) => {}
+            | Event::Load { .. } => {}
         }
+    }
+
+    /// What the shards count together is known: targets can be drained.
+    pub fn set_shared(&self, shared: Arc<Shared>) {
+        self.lock().shared = Some(shared);
+    }
+
+    /// Takes a target of a trunk out, as it is written in the file, or returns it. Its calls go on;
+    /// new ones go elsewhere.
+    ///
+    /// # Errors
+    /// When there is no such target, as a sentence that names those there are.
+    pub fn drain_target(&self, trunk: &str, target: &str, drained: bool) -> Result<(), String> {
+        let inner = self.lock();
+        let (Some(routing), Some(shared)) = (&inner.routing, &inner.shared) else {
+            return Err("the process is still starting; try again".into());
+        };
+        let settings = routing.settings();
+        let Some(found) = settings.trunks.iter().find(|it| &*it.name == trunk) else {
+            let names: Vec<&str> = settings.trunks.iter().map(|it| &*it.name).collect();
+            let names = names.join(", ");
+            return Err(format!("no trunk is named \"{trunk}\"; there is {names}"));
+        };
+        let targets = found.origination.iter().flat_map(|it| &it.targets);
+        let mut written = targets.map(|it| &*it.address.written);
+        if written.clone().any(|it| it == target) {
+            shared.drain(trunk, target, drained);
+            return Ok(());
+        }
+        let first = written.next().map_or("none".into(), |first| {
+            written.fold(first.to_owned(), |all, it| format!("{all}, {it}"))
+        });
+        Err(format!(
+            "trunk \"{trunk}\" has no target \"{target}\"; it has {first}"
+        ))
     }
 
     /// The listeners take messages.
@@ -327,6 +367,12 @@ impl Inner {
             .unwrap_or((HealthState::Up, "no failure seen"))
     }
 
+    fn is_drained(&self, trunk: &str, target: &str) -> bool {
+        self.shared
+            .as_ref()
+            .is_some_and(|shared| shared.is_drained(trunk, target))
+    }
+
     fn usable(&self, routing: &Routing, what: &str, places: Vec<PlaceId>) -> Result<(), String> {
         if places.is_empty() {
             return Ok(());
@@ -377,6 +423,7 @@ impl Inner {
             left_out: status
                 .map(|status| status.left_out.clone())
                 .unwrap_or_default(),
+            drained: role == "target" && self.is_drained(trunk, written),
             candidates: resolved.candidates.iter().map(candidate).collect(),
         }
     }

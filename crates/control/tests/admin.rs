@@ -15,7 +15,7 @@ use trunkline_control::{
     Control, ControlHandle, ControlSettings, LineFormat, NetCounts, testdns::TestDns,
 };
 use trunkline_proxy::{
-    AskId, Event, Hop, ListenerId, Routing,
+    AskId, Event, Hop, ListenerId, Routing, Shared,
     event::{AttemptRecord, CallRecord, Direction, HealthState, Outcome, Peer},
     routing::Candidate,
     settings::{PlaceId, TrunkId},
@@ -413,4 +413,75 @@ async fn an_admin_address_in_use_is_named_with_what_to_do() {
         text.contains(&admin.to_string()) && text.contains("Choose another"),
         "{text}"
     );
+}
+
+async fn post(admin: SocketAddr, path: &str, extra: &str) -> (String, String) {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: admin\r\n{extra}Content-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    let answer = raw(admin, request.as_bytes()).await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole response");
+    let status = head.split(' ').nth(1).expect("a status");
+    (status.to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn a_target_is_drained_and_returned_and_nothing_else_gives_orders() {
+    let Running {
+        dns: _dns,
+        handle,
+        admin,
+        events: _events,
+        ..
+    } = running().await;
+    let which = "?trunk=acme&target=sip%3Apbx.test:5060";
+    let drain = format!("/targets/drain{which}");
+    assert_eq!(post(admin, &drain, "").await.0, "404", "no shard runs yet");
+    let shared = Shared::new(2, std::time::Instant::now());
+    handle.view().set_shared(Arc::clone(&shared));
+
+    assert_eq!(
+        post(admin, &drain, "").await,
+        ("200".into(), "drained\n".into())
+    );
+    assert!(shared.is_drained("acme", "sip:pbx.test:5060"));
+    let shown = get(admin, "/targets").await.1;
+    assert_eq!(shown.matches("\"drained\": true").count(), 1, "{shown}");
+
+    let back = format!("/targets/return{which}");
+    for (path, extra, status, says) in [
+        (&*back, "Origin: https://evil.test\r\n", "403", "web pages"),
+        ("/targets/return", "", "400", "?trunk=NAME&target=URI"),
+        (
+            "/targets/return?trunk=acme&target=%f",
+            "",
+            "400",
+            "say which",
+        ),
+        (
+            "/targets/return?trunk=x&target=y",
+            "",
+            "404",
+            "there is acme",
+        ),
+        (
+            "/targets/return?trunk=acme&target=y",
+            "",
+            "404",
+            "it has sip:pbx.test:5060",
+        ),
+        ("/targets", "", "405", "use GET"),
+    ] {
+        let (found, body) = post(admin, path, extra).await;
+        assert!(
+            found == status && body.contains(says),
+            "{path}: {found} {body}"
+        );
+    }
+    assert_eq!(get(admin, &back).await.0, 405);
+    assert!(shared.is_drained("acme", "sip:pbx.test:5060"), "still");
+
+    assert_eq!(post(admin, &back, "").await.0, "200");
+    assert!(!shared.is_drained("acme", "sip:pbx.test:5060"));
+    assert!(!get(admin, "/targets").await.1.contains("drained"));
 }

@@ -16,7 +16,7 @@ use trunkline_control::{
     resolve::{Keeper, LookupResult, Pace},
 };
 use trunkline_proxy::{
-    Event, Hop, ListenerId, Routing,
+    Event, Hop, ListenerId, Routing, ShardId,
     event::{CallRecord, Direction, HealthState, Load, Outcome, Peer},
     question::{Answer, HttpFailure},
     settings::TrunkId,
@@ -111,13 +111,23 @@ fn everything() -> Vec<Event> {
         Event::Retransmitted,
         Event::OversizedDatagram,
         Event::Parked,
-        Event::Load(Load {
-            contexts: 1,
-            calls_in_setup: 2,
-            calls_active: 3,
-            timers: 4,
-        }),
+        load(2, 9),
+        load(0, 1),
+        load(2, 2),
     ]
+}
+
+fn load(shard: u8, calls_active: u32) -> Event {
+    let load = Load {
+        contexts: 1,
+        calls_in_setup: 2,
+        calls_active,
+        timers: 4,
+    };
+    Event::Load {
+        shard: ShardId(shard),
+        load,
+    }
 }
 
 async fn scraped() -> String {
@@ -239,6 +249,7 @@ async fn what_happened_is_counted_under_its_own_words() {
         "trunkline_probes_total{result=\"alive\"} 0",
         "trunkline_webhook_exchanges_total{result=\"timeout\"} 1",
         "trunkline_dns_lookups_total{result=\"failed\"} 1",
+        // What each shard told last, together.
         "trunkline_calls_active 3",
         "trunkline_recovery_check_ok{trunk=\"acme\"} 0",
         "trunkline_webhook_certificate_expiry_time_seconds{trunk=\"acme\",webhook=\"url\"} 1900000000",

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 use trunkline_sip::Transport;
 
 use crate::{
-    hop::{Hop, ListenerId},
+    hop::{Hop, ListenerId, ShardId},
     settings::TrunkId,
 };
 
@@ -110,9 +110,14 @@ pub enum Event {
     OversizedDatagram,
     /// A message waited for DNS (a next hop that is not in the configuration).
     Parked,
-    /// The table sizes: once a second while they change, when all is at rest, and with every
-    /// snapshot.
-    Load(Load),
+    /// A shard's table sizes: once a second while they change, when all is at rest, and with
+    /// every snapshot.
+    Load {
+        /// Whose.
+        shard: ShardId,
+        /// The sizes.
+        load: Load,
+    },
 }
 
 /// Sizes of one shard's tables.
@@ -126,6 +131,17 @@ pub struct Load {
     pub calls_active: u32,
     /// Entries in all timer lanes.
     pub timers: u32,
+}
+
+impl<'l> std::iter::Sum<&'l Load> for Load {
+    fn sum<I: Iterator<Item = &'l Load>>(loads: I) -> Load {
+        loads.fold(Load::default(), |sum, load| Load {
+            contexts: sum.contexts.saturating_add(load.contexts),
+            calls_in_setup: sum.calls_in_setup.saturating_add(load.calls_in_setup),
+            calls_active: sum.calls_active.saturating_add(load.calls_active),
+            timers: sum.timers.saturating_add(load.timers),
+        })
+    }
 }
 
 /// Which way a call goes.

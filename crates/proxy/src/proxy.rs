@@ -157,7 +157,8 @@ impl Proxy {
         }
         let load = self.load();
         if load != self.load_told.1 {
-            out.tell(Event::Load(load));
+            let shard = self.engine.shard;
+            out.tell(Event::Load { shard, load });
         }
         self.load_told = (now, load);
     }
@@ -399,8 +400,9 @@ impl Proxy {
 
     fn on_routing(&mut self, now: Instant, routing: Arc<Routing>, out: &mut Outbox) {
         self.engine.adopt(routing, now);
-        self.load_told = (now, self.load());
-        out.tell(Event::Load(self.load_told.1));
+        let (shard, load) = (self.engine.shard, self.load());
+        self.load_told = (now, load);
+        out.tell(Event::Load { shard, load });
     }
 
     fn on_peer_health(&mut self, now: Instant, news: News, out: &mut Outbox) {

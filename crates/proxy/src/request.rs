@@ -19,6 +19,7 @@ use crate::{
     reject::Reject,
     reply,
     routing::Role,
+    settings::TrunkId,
     snapshot::Snapshot,
 };
 
@@ -312,18 +313,21 @@ fn is_usable_for(role: &Role, snapshot: &Snapshot, turn: &Turn<'_>) -> bool {
             .any(|(_, peer)| health.class(peer, turn.now) != Class::Down)
     };
     let trunks = &snapshot.settings().trunks;
-    let inbound = role
-        .trunks
-        .iter()
-        .filter_map(|id| trunks.get(usize::from(id.0)));
-    let mut inbound = inbound
-        .filter_map(|trunk| trunk.origination.as_ref())
-        .peekable();
+    let origination = |id: &TrunkId| {
+        let trunk = trunks.get(usize::from(id.0))?;
+        Some((*id, trunk.origination.as_ref()?))
+    };
+    let mut inbound = role.trunks.iter().filter_map(origination).peekable();
+    let drained = |id: TrunkId, at: usize| {
+        let tally = snapshot.tally(id, at as u16);
+        tally.is_some_and(|tally| tally.is_drained())
+    };
     let outbound = || trunks.iter().filter_map(|trunk| trunk.termination.as_ref());
     if inbound.peek().is_some() {
-        return inbound
-            .flat_map(|it| &it.targets)
-            .any(|target| alive(target.place));
+        return inbound.any(|(id, it)| {
+            let mut targets = it.targets.iter().enumerate();
+            targets.any(|(at, target)| !drained(id, at) && alive(target.place))
+        });
     }
     !role.pbx
         || outbound().next().is_none()

@@ -36,6 +36,18 @@ impl Shared {
         self.shards
     }
 
+    /// Takes a target out for all shards at once, or returns it: no new calls go there, those it
+    /// has live on. It is named by its trunk and by its URI as the configuration writes it, and stays
+    /// drained when the configuration is loaded again; not when the process starts anew.
+    pub fn drain(&self, trunk: &str, target: &str, drained: bool) {
+        self.tallies.find(trunk, target).drain(drained);
+    }
+
+    /// Whether a target is drained.
+    pub fn is_drained(&self, trunk: &str, target: &str) -> bool {
+        self.tallies.find(trunk, target).is_drained()
+    }
+
     /// Time as all shards count it.
     pub(crate) fn time(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.epoch)

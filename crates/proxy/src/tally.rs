@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -20,12 +20,24 @@ pub struct Tally {
     calls: AtomicU32,
     /// Nanoseconds on the clock that all shards share.
     used_up: AtomicU64,
+    /// An operator wants no new calls there.
+    drained: AtomicBool,
 }
 
 impl Tally {
     /// Calls it has now, those included that it was asked to take and has not answered yet.
     pub fn calls(&self) -> u32 {
         self.calls.load(Relaxed)
+    }
+
+    /// Whether it gets no new calls, by an operator's wish.
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Relaxed)
+    }
+
+    /// Takes it out, or returns it.
+    pub fn drain(&self, drained: bool) {
+        self.drained.store(drained, Relaxed);
     }
 
     /// One call more, if it has fewer than `max`; 0 is no limit.

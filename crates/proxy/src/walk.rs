@@ -185,10 +185,12 @@ impl Walk {
             Walk::Origination { trunk, .. } => {
                 targets(terrain, *trunk).enumerate().all(|(at, target)| {
                     let addressed = Addressed::Target(at as u16);
-                    terrain
-                        .snapshot
-                        .pool(target.place)
-                        .all(|(it, peer)| dead(*trunk, addressed, it, peer))
+                    let tally = terrain.snapshot.tally(*trunk, at as u16);
+                    tally.is_some_and(|tally| tally.is_drained())
+                        || terrain
+                            .snapshot
+                            .pool(target.place)
+                            .all(|(it, peer)| dead(*trunk, addressed, it, peer))
                 })
             }
             Walk::Fixed { .. } => false,
@@ -307,7 +309,8 @@ impl Terrain<'_> {
         let active = tally.map_or(0, |tally| tally.calls());
         let full = target.max_calls != 0 && active >= target.max_calls;
         let paced = tally.is_none_or(|tally| tally.has_pace(self.time, target.max_cps));
-        (!full && paced).then_some(Open {
+        let drained = tally.is_some_and(|tally| tally.is_drained());
+        (!full && !drained && paced).then_some(Open {
             class,
             share,
             active,

@@ -218,7 +218,7 @@ fn the_sizes_told_last_are_those_of_the_proxy_at_rest() {
     world.until(2_000);
     let told = |world: &World| {
         world.events.iter().rev().find_map(|event| match event {
-            Event::Load(load) => Some(*load),
+            Event::Load { load, .. } => Some(*load),
             _ => None,
         })
     };

@@ -61,6 +61,7 @@ ladders! {
         unreachable_moves_on_at_once
     }
     choosing {
+        a_drained_target_keeps_its_calls_and_gets_no_new_ones
         a_failed_targets_share_goes_to_its_peers
         a_full_target_is_skipped_not_failed
         a_target_at_its_rate_is_passed_by

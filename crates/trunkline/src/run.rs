@@ -123,6 +123,7 @@ impl Service {
             branches.read(branch).map(|(token, _)| token.shard)
         });
         let shared = Shared::new(workers, Instant::now());
+        handle.view().set_shared(Arc::clone(&shared));
         let maker = |shard| {
             let (routing, seed, shared) = (Arc::clone(&routing), seed.clone(), Arc::clone(&shared));
             move |clock| Proxy::new(shard, clock, routing, seed, shared)

@@ -95,6 +95,9 @@ fn table(shown: &Value) -> String {
         if let Some(why) = place["why"].as_str() {
             lines += &format!(" ({why})");
         }
+        if place["drained"] == true {
+            lines += "  drained";
+        }
         lines.push('\n');
         for candidate in place["candidates"].as_array().into_iter().flatten() {
             let why = text(&candidate["why"]);

@@ -62,6 +62,8 @@ pub struct Metrics {
     attempt: [Histogram; 2],
     webhook: Histogram,
     load: [Gauge; 4],
+    /// What each shard told last.
+    loads: Vec<Load>,
     samples: u32,
 }
 
@@ -188,6 +190,7 @@ impl Metrics {
                 table::TIMERS,
             ]
             .map(|metric| registry.gauge(&metric, &[])),
+            loads: Vec::new(),
             registry,
             samples: 0,
         };
@@ -324,15 +327,21 @@ impl Metrics {
             Event::Retransmitted => self.retransmissions.increment(1),
             Event::OversizedDatagram => self.oversized.increment(1),
             Event::Parked => self.parked.increment(1),
-            Event::Load(Load {
-                contexts,
-                calls_in_setup,
-                calls_active,
-                timers,
-            }) => {
-                let values = [contexts, calls_in_setup, calls_active, timers];
+            Event::Load { shard, load } => {
+                let at = usize::from(shard.0);
+                if self.loads.len() <= at {
+                    self.loads.resize(at + 1, Load::default());
+                }
+                self.loads[at] = *load;
+                let all: Load = self.loads.iter().sum();
+                let values = [
+                    all.contexts,
+                    all.calls_in_setup,
+                    all.calls_active,
+                    all.timers,
+                ];
                 for (gauge, value) in self.load.iter().zip(values) {
-                    gauge.set(f64::from(*value));
+                    gauge.set(f64::from(value));
                 }
             }
         }

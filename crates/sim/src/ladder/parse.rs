@@ -322,6 +322,19 @@ fn name_change(words: &mut Words<'_>) -> Said<(String, NameChange)> {
     Ok((name, change))
 }
 
+fn order(words: &mut Words<'_>) -> Said<Action> {
+    let drained = match words.bare("DRAIN or RETURN")? {
+        "DRAIN" => true,
+        "RETURN" => false,
+        other => return Err(format!("{other}: an operator says DRAIN or RETURN")),
+    };
+    Ok(Action::Target {
+        trunk: words.bare("a trunk")?.to_string(),
+        target: words.bare("a target")?.to_string(),
+        drained,
+    })
+}
+
 fn action(words: &mut Words<'_>) -> Said<Action> {
     match words.bare("who speaks, or dns, drain, drill, restart, reload, expect")? {
         "dns" => name_change(words).map(|(name, change)| Action::Names(name, change)),
@@ -351,6 +364,7 @@ fn action(words: &mut Words<'_>) -> Said<Action> {
                 }),
                 ("webhook", "trunkline") => http_answer(words).map(Action::HttpAnswer),
                 ("net", "trunkline") => lost(words),
+                ("operator", "trunkline") => order(words),
                 ("shard", "trunkline") => {
                     let is = state(words)?;
                     Ok(Action::Shard {

@@ -170,6 +170,14 @@ impl Display for Step {
                 "trunkline",
                 &format!("{} {peer}", is.word().to_uppercase()),
             ),
+            Action::Target {
+                trunk,
+                target,
+                drained,
+            } => {
+                let word = if *drained { "DRAIN" } else { "RETURN" };
+                arrow("operator", "trunkline", &format!("{word} {trunk} {target}"))
+            }
             Action::Drain => plain("drain".into()),
             Action::Restart => plain("restart".into()),
             Action::Drill {
@@ -301,6 +309,8 @@ seed 7
 1.0 net -> trunkline UNREACHABLE one
 1.0 net -> trunkline CONNECT_TIMEOUT one
 1.0 shard -> trunkline DOWN one
+1.0 operator -> trunkline DRAIN acme sip:10.0.1.7;transport=tcp
+1.0 operator -> trunkline RETURN acme sip:10.0.1.7;transport=tcp
 1.0 trunkline -> webhook POST https://dr.test/voice with "CallSid=" without "ct="
 1.0 webhook -> trunkline 200 "<Response/>"
 1.0 webhook -> trunkline 200 type "text/html" "oops"

@@ -291,6 +291,14 @@ impl<'s> Play<'s> {
                 }
                 Ok(())
             }
+            Action::Target {
+                trunk,
+                target,
+                drained,
+            } => {
+                self.stage.shared.drain(trunk, target, *drained);
+                Ok(())
+            }
             Action::Drain => {
                 self.input(Input::Drain);
                 Ok(())

@@ -141,6 +141,15 @@ pub enum Action {
         /// What.
         is: HealthState,
     },
+    /// An operator takes a target out, or returns it.
+    Target {
+        /// Of which trunk.
+        trunk: String,
+        /// As the configuration writes it.
+        target: String,
+        /// Whether it is taken out.
+        drained: bool,
+    },
     /// Trunkline is told to drain.
     Drain,
     /// Trunkline stops and starts again with the same cluster secret.

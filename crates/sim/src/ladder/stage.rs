@@ -34,6 +34,8 @@ const INPUTS_AT_ONCE_MAX: u32 = 100_000;
 const UNIX_AT_START: u64 = 1_800_000_000;
 
 pub(super) struct Stage {
+    /// What the process's only shard shares with nobody, and an operator changes.
+    pub shared: Arc<Shared>,
     epoch: Instant,
     now: Duration,
     proxy: Proxy,
@@ -59,7 +61,9 @@ impl Stage {
         let mut chance = Chance::new(seed);
         let epoch = Instant::now();
         let cluster = chance.key();
+        let shared = Shared::new(1, epoch);
         let proxy = born(
+            &shared,
             epoch,
             Duration::ZERO,
             &settings,
@@ -68,6 +72,7 @@ impl Stage {
             &mut chance,
         );
         Stage {
+            shared,
             epoch,
             now: Duration::ZERO,
             proxy,
@@ -310,7 +315,9 @@ impl Stage {
 
     /// A new process: the same cluster secret, nothing else of the old one.
     pub fn restart(&mut self) {
+        self.shared = Shared::new(1, self.epoch);
         self.proxy = born(
+            &self.shared,
             self.epoch,
             self.now,
             &self.settings,
@@ -333,6 +340,7 @@ impl Stage {
 }
 
 fn born(
+    shared: &Arc<Shared>,
     epoch: Instant,
     now: Duration,
     settings: &Arc<Settings>,
@@ -348,6 +356,6 @@ fn born(
         cluster,
         process: chance.key(),
     };
-    let shared = Shared::new(1, clock.at);
-    Proxy::new(ShardId(0), clock, names.snapshot(settings), seed, shared)
+    let routing = names.snapshot(settings);
+    Proxy::new(ShardId(0), clock, routing, seed, Arc::clone(shared))
 }

@@ -104,10 +104,10 @@ impl Plan {
         let mut chance = Chance::new(seed);
         let mut plan = Plan {
             seed,
-            shards: if chance.percent(80) {
+            shards: if chance.percent(60) {
                 1
             } else {
-                chance.between(2, 4) as u8
+                chance.between(2, 8) as u8
             },
             config: String::new(),
             names: Vec::new(),
