@@ -13,7 +13,8 @@ const PER_SOURCE_MIN: usize = 64;
 pub struct NetLimits {
     /// Of one message. On streams a longer one ends the connection.
     pub message: Limits,
-    /// Stream connections, accepted and dialled. Each shard may have an equal share of them.
+    /// Stream connections, accepted and dialled. Each shard may have an equal share of them. When it
+    /// is used up, the oldest accepted one that never brought a whole message makes room.
     pub connections: usize,
     /// Accepted connections from one address; shared out as well.
     pub connections_per_source: usize,

@@ -54,6 +54,8 @@ pub struct NetStats {
     pub connections_dialled: Count,
     /// Connections not accepted or not dialled because of a limit.
     pub connections_refused: Count,
+    /// Connections closed because nothing whole had come by them yet and others needed the room.
+    pub connections_evicted: Count,
     /// Connections closed because nothing whole came in time.
     pub connections_idle: Count,
     /// Connections closed because what came could not be read as SIP.

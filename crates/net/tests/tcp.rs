@@ -395,6 +395,43 @@ fn a_peer_that_reads_late_gets_everything_in_order() {
 }
 
 #[test]
+fn a_full_table_makes_room_by_the_oldest_connection_that_never_spoke() {
+    let callee = TcpListener::bind(LOOPBACK).expect("loopback can be bound");
+    let to = hop(Transport::Tcp, 0, callee.local_addr().expect("bound"));
+    let limits = NetLimits {
+        connections: 3,
+        ..NetLimits::default()
+    };
+    let world = tcp(limits, move |said, out| {
+        if let Said::Message(from, bytes) = said {
+            // Once there and once back.
+            for hop in [to, *from] {
+                out.send(hop, PATIENCE, |arena| arena.extend_from_slice(bytes));
+            }
+        }
+    });
+    let mut silent: Vec<_> = (1..=3)
+        .map(|open| {
+            let stream = connect(world.addrs[0]);
+            wait_until(|| world.stats().connections.get() == open);
+            stream
+        })
+        .collect();
+    silent[0].write_all(b"OPTIONS sip:").expect("written");
+    // In comes a peer, and out goes a connection to another.
+    let mut peer = connect(world.addrs[0]);
+    assert_eq!(read_to_end(&mut silent[0]), b"", "half a message is none");
+    peer.write_all(&message(1, 0)).expect("written");
+    assert_eq!(read(&mut peer, message(1, 0).len()), message(1, 0));
+    let (mut dialled, _) = callee.accept().expect("it is dialled");
+    assert_eq!(read(&mut dialled, message(1, 0).len()), message(1, 0));
+    assert_eq!(read_to_end(&mut silent[1]), b"");
+    assert_eq!(world.stats().connections_evicted.get(), 2);
+    assert_eq!(world.stats().connections_refused.get(), 0);
+    assert_eq!(world.stats().connections.get(), 3);
+}
+
+#[test]
 fn connections_over_the_limits_are_refused_and_those_within_live() {
     let limits = NetLimits {
         connections: 3,
@@ -422,7 +459,10 @@ fn connections_over_the_limits_are_refused_and_those_within_live() {
         stream
     };
     kept.push(from([127, 0, 0, 2]));
-    wait_until(|| world.stats().connections.get() == 3);
+    for peer in &mut kept {
+        peer.write_all(&message(1, 0)).expect("written");
+        assert_eq!(read(peer, message(1, 0).len()), message(1, 0));
+    }
     assert_eq!(read_to_end(&mut from([127, 0, 0, 3])), b"");
     assert_eq!(world.stats().connections_refused.get(), 2);
     for peer in &mut kept {

@@ -174,6 +174,11 @@ impl Connection {
         }
     }
 
+    /// Whether a whole message came by it.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.heard_message
+    }
+
     /// Whether it still takes messages to send.
     pub(crate) fn is_writable(&self) -> bool {
         !matches!(

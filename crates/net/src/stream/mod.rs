@@ -46,6 +46,9 @@ pub(crate) struct Streams {
     entries: HashMap<ConnectionId, Connection>,
     /// The newest connection of each line: what a message without a connection of its own takes.
     lines: HashMap<Line, ConnectionId>,
+    /// Accepted connections that have not brought a whole message yet, the oldest first: who gives
+    /// way when the table is full.
+    silent: BTreeSet<ConnectionId>,
     /// Accepted connections by source.
     sources: HashMap<IpAddr, usize>,
     /// One entry for each connection: when to look at its deadline. The deadline itself moves
@@ -74,6 +77,7 @@ impl Streams {
             next: ConnectionId(u64::from(shard.0) << SHARD_BITS | FIRST_CONNECTION),
             entries: HashMap::new(),
             lines: HashMap::new(),
+            silent: BTreeSet::new(),
             sources: HashMap::new(),
             checks: BTreeSet::new(),
             unwritten: Vec::new(),
@@ -94,9 +98,7 @@ impl Streams {
     ) {
         let source = source(remote.ip());
         let of_source = self.sources.get(&source).copied().unwrap_or_default();
-        if self.entries.len() >= self.limits.connections
-            || of_source >= self.limits.connections_per_source
-        {
+        if of_source >= self.limits.connections_per_source || !self.has_room(now) {
             self.stats.connections_refused.add(1);
             tracing::debug!(%remote, of_source, open = self.entries.len(), "connection refused: limit reached");
             return;
@@ -105,7 +107,8 @@ impl Streams {
         let connection = Connection::accepted(now, hop, Io::Tcp(stream), &self.limits);
         // What came before it was in the set is told as well.
         match self.insert(connection) {
-            Ok(_) => {
+            Ok(id) => {
+                self.silent.insert(id);
                 self.stats.connections_accepted.add(1);
                 *self.sources.entry(source).or_default() += 1;
             }
@@ -173,7 +176,7 @@ impl Streams {
         to: Hop,
         within: Duration,
     ) -> Result<ConnectionId, HopLoss> {
-        if self.entries.len() >= self.limits.connections {
+        if !self.has_room(now) {
             self.stats.connections_refused.add(1);
             return Err(HopLoss::Limit);
         }
@@ -219,6 +222,9 @@ impl Streams {
             return;
         };
         let verdict = connection.serve(now, to_the_end, buffer, &self.stats, take);
+        if connection.has_spoken() {
+            self.silent.remove(&id);
+        }
         self.settle(now, id, verdict);
         self.recheck(id);
     }
@@ -265,6 +271,20 @@ impl Streams {
     /// Whether nothing waits to be written.
     pub(crate) fn is_flushed(&self) -> bool {
         self.entries.values().all(Connection::is_flushed)
+    }
+
+    /// Whether one more may be opened. In a full table the connection that has said nothing for
+    /// longest makes room: strangers who only hold a place must not keep peers out.
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.entries.len() < self.limits.connections {
+            return true;
+        }
+        let Some(&oldest) = self.silent.first() else {
+            return false;
+        };
+        self.stats.connections_evicted.add(1);
+        self.settle(now, oldest, Verdict::Gone(Some(HopLoss::Limit)));
+        true
     }
 
     fn settle(&mut self, now: Instant, id: ConnectionId, verdict: Verdict) {
@@ -333,6 +353,7 @@ impl Streams {
             return;
         };
         self.checks.remove(&(connection.check_at, id));
+        self.silent.remove(&id);
         self.forget_line(id, line(&connection.hop));
         if connection.accepted {
             let source = source(connection.hop.remote.ip());
