@@ -488,3 +488,112 @@ fn a_file_on_disk_finds_its_secrets_beside_it() {
     );
     assert!(not_text.contains("line 2 is not UTF-8 text"), "{not_text}");
 }
+
+/// A trunk whose recovery is this.
+fn recovery(memory: &Memory, keys: &str) -> trunkline_proxy::settings::Recovery {
+    let text = format!(
+        "[[listen]]\nprotocol = \"udp\"\naddress = \"127.0.0.1:5060\"\n[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.1\"]\n\
+         [trunk.origination]\ntargets = [\"p\"]\n[trunk.disaster_recovery]\n{keys}"
+    );
+    let loaded = memory
+        .parse(&text)
+        .unwrap_or_else(|report| panic!("{report}"));
+    (**loaded.settings.trunks[0].recovery.as_ref().unwrap()).clone()
+}
+
+#[test]
+fn a_profile_is_as_its_service_is_and_what_is_written_beside_it_counts_more() {
+    use trunkline_proxy::settings::{Format, RepeatOn};
+    let seconds = |count| Duration::from_secs(count);
+    let memory = Memory::new();
+    let of = |profile: &str| recovery(&memory, &format!("url = \"https://h/\"\n{profile}"));
+    let plain = of("");
+    assert_eq!(
+        (
+            plain.connect_timeout,
+            plain.read_timeout,
+            plain.timeout,
+            plain.retry_after
+        ),
+        (seconds(1), seconds(5), seconds(5), seconds(1))
+    );
+    assert_eq!(
+        (plain.method, plain.format),
+        (HttpMethod::Post, Format::Twilio)
+    );
+    assert_eq!(plain.retry_on, RepeatOn::all());
+    let twilio = of("profile = \"twilio\"");
+    assert_eq!(
+        (
+            twilio.connect_timeout,
+            twilio.read_timeout,
+            twilio.retries,
+            twilio.retry_after
+        ),
+        (seconds(5), seconds(15), 1, seconds(0))
+    );
+    assert!(
+        twilio.retry_on.connect && !twilio.retry_on.read && !twilio.retry_on.codes.contains(500)
+    );
+    let vonage = of("profile = \"vonage\"");
+    assert_eq!(
+        (vonage.method, vonage.format),
+        (HttpMethod::Get, Format::Vonage)
+    );
+    assert_eq!(
+        (vonage.connect_timeout, vonage.read_timeout),
+        (seconds(1), seconds(5))
+    );
+    let codes = [429, 500, 503, 504].map(|code| vonage.retry_on.codes.contains(code));
+    assert_eq!(codes, [true, false, true, true]);
+    assert_eq!(of("profile = \"exotel\"").retry_on, RepeatOn::all());
+    let mixed = of(
+        "profile = \"vonage\"\nmethod = \"POST\"\nformat = \"twilio\"\nread_timeout = \"2s\"\nretry_on = [\"rt\", \"5xx\"]",
+    );
+    assert_eq!(
+        (mixed.method, mixed.format),
+        (HttpMethod::Post, Format::Twilio)
+    );
+    assert_eq!(
+        (mixed.connect_timeout, mixed.read_timeout),
+        (seconds(1), seconds(2))
+    );
+    assert!(mixed.retry_on.read && mixed.retry_on.codes.contains(599) && !mixed.retry_on.connect);
+}
+
+#[test]
+fn a_file_as_the_answer_is_read_and_judged_with_the_configuration() {
+    let mut memory = Memory::new();
+    memory
+        .file("/etc/trunkline/dr/a.xml", "<Response><Dial>+15550100</Dial></Response>")
+        .file("/etc/trunkline/dr/b.json", "[{\"action\":\"talk\",\"text\":\"x\"},{\"action\":\"connect\",\"endpoint\":[{\"type\":\"phone\",\"number\":\"15550100\"}]}]")
+        .file("/etc/trunkline/dr/bad.xml", "<Response>\n<Shout/></Response>");
+    let read = recovery(
+        &memory,
+        "url = \"file:dr/a.xml\"\nfallback_url = \"file:dr/b.json\"\nlast_resort = \"sip:duty@h\"",
+    );
+    assert_eq!(read.url.written(), "file:dr/a.xml");
+    assert_eq!(
+        read.last_resort,
+        trunkline_proxy::settings::LastResort::Dial("sip:duty@h".into())
+    );
+    let text = |file: &str| {
+        format!(
+            "[[listen]]\nprotocol = \"udp\"\naddress = \"127.0.0.1:5060\"\n[[trunk]]\nname = \"a\"\nallow = [\"192.0.2.1\"]\n\
+             [trunk.origination]\ntargets = [\"p\"]\n[trunk.disaster_recovery]\nurl = \"file:dr/{file}\"\n"
+        )
+    };
+    let warned = memory.parse(&text("b.json")).unwrap().warnings;
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(
+        warned[0]
+            .message
+            .contains("b.json:1:2: talk needs a media server"),
+        "{warned:?}"
+    );
+    let refused = memory.parse(&text("bad.xml")).unwrap_err().to_string();
+    assert!(
+        refused.contains("bad.xml:2:1: Shout is no verb"),
+        "{refused}"
+    );
+}

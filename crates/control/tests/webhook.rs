@@ -20,7 +20,7 @@ use tokio::{
 };
 use trunkline_control::{HttpClient, Resolver, testdns::TestDns};
 use trunkline_proxy::question::{
-    Answer, HTTP_BODY_MAX, HttpFailure, HttpMethod, HttpRequest, Secret,
+    Answer, HTTP_BODY_MAX, HttpFailure, HttpMethod, HttpRequest, Jwt, JwtKey, Secret, Source,
 };
 
 /// What a server does once it has read a request.
@@ -30,6 +30,8 @@ enum Does {
     Sends(&'static str),
     /// Sends this, one byte every 20 ms.
     Trickles(&'static str),
+    /// Sends the first at once, then the second, one byte every 60 ms.
+    Drips(&'static str, &'static str),
     /// Sends this and says nothing more.
     Hangs(&'static str),
     /// Sends a head, and a body of so many bytes: with their length, or in chunks.
@@ -85,6 +87,13 @@ async fn serve(
                 for byte in text.bytes() {
                     stream.write_all(&[byte]).await.ok()?;
                     sleep(Duration::from_millis(20)).await;
+                }
+            }
+            Does::Drips(head, body) => {
+                stream.write_all(head.as_bytes()).await.ok()?;
+                for byte in body.bytes() {
+                    sleep(Duration::from_millis(60)).await;
+                    stream.write_all(&[byte]).await.ok()?;
                 }
             }
             Does::Hangs(text) => {
@@ -463,6 +472,95 @@ async fn tls_server(certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAd
 }
 
 #[tokio::test]
+async fn the_first_byte_and_every_gap_have_a_time_of_their_own() {
+    let (_dns, client) = client().await;
+    let slow = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n";
+    for (does, read, want) in [
+        (
+            Does::Hangs(""),
+            150,
+            Answer::HttpFailed(HttpFailure::Timeout),
+        ),
+        (
+            Does::Hangs(slow),
+            150,
+            Answer::HttpFailed(HttpFailure::Timeout),
+        ),
+        // Longer than the limit in all, and no gap is.
+        (
+            Does::Drips(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 11\r\n\r\n",
+                "<Response/>",
+            ),
+            400,
+            ok(),
+        ),
+    ] {
+        let server = Server::start(does).await;
+        let request = HttpRequest {
+            read_timeout: Duration::from_millis(read),
+            timeout: Duration::from_secs(20),
+            ..post(&format!("http://{}/", server.addr))
+        };
+        let began = Instant::now();
+        assert_eq!(soon(client.exchange(&request)).await, want, "{does:?}");
+        let took = began.elapsed();
+        let in_time = want == ok() || took < Duration::from_secs(2);
+        assert!(in_time, "{does:?} took {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_leaves_from_the_address_that_it_names() {
+    let (_dns, client) = client().await;
+    let listener = TcpListener::bind(loopback(1)).await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let from: std::net::IpAddr = [127, 0, 0, 9].into();
+    let request = HttpRequest {
+        source: Some(Source::Address(from)),
+        ..post(&url)
+    };
+    let exchange = tokio::spawn(async move { client.exchange(&request).await });
+    let (_stream, peer) = soon(listener.accept()).await.unwrap();
+    assert_eq!(peer.ip(), from);
+    exchange.abort();
+}
+
+#[tokio::test]
+async fn a_json_body_is_signed_by_its_hash_in_the_url_and_by_a_token() {
+    let (_dns, client) = client().await;
+    let mut server = Server::start(Does::Sends(OK)).await;
+    let secret = |text: &str| Secret(text.as_bytes().into());
+    let request = HttpRequest {
+        form: vec![],
+        json: Some("{}".into()),
+        auth_token: Some(secret("12345")),
+        jwt: Some(Arc::new(Jwt {
+            key: JwtKey::Hs256(secret("s")),
+            issuer: "Vonage".into(),
+            api_key: None,
+            application_id: None,
+        })),
+        ..post(&format!("http://{}/voice", server.addr))
+    };
+    assert_eq!(soon(client.exchange(&request)).await, ok());
+    let seen = soon(server.requests.recv()).await.unwrap();
+    let hash = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    let line = format!("POST /voice?bodySHA256={hash} HTTP/1.1");
+    assert!(seen.starts_with(&line), "{seen}");
+    let url = format!("http://{}/voice?bodySHA256={hash}", server.addr);
+    let signature = trunkline_control::signature::sign(b"12345", &url, &[]);
+    for want in [
+        format!("x-twilio-signature: {signature}"),
+        "content-type: application/json".to_owned(),
+        "authorization: Bearer ey".to_owned(),
+    ] {
+        assert!(seen.contains(&want), "{want} is not in {seen}");
+    }
+    assert!(seen.ends_with("\r\n\r\n{}"), "{seen}");
+}
+
+#[tokio::test]
 async fn only_a_certificate_of_a_trusted_authority_for_this_very_name_will_do() {
     let dns = TestDns::start(loopback(1)).await.unwrap();
     let resolver = Resolver::new(&[dns.addr()], Duration::from_secs(1)).unwrap();
@@ -479,6 +577,11 @@ async fn only_a_certificate_of_a_trusted_authority_for_this_very_name_will_do() 
             trunkline_control::http::tls_trusting(roots).unwrap(),
         )
     };
+    let url = format!("https://dr.test:{port}/voice");
+    let shown = trusting(roots.clone());
+    let shown = soon(shown.certificate(&url, Duration::from_secs(5))).await;
+    assert_eq!(shown.as_deref(), Some(&certified.cert.der()[..]));
+    assert!(trunkline_control::dr::certificate::expires(&shown.unwrap()).is_some());
     let cases = [
         ("dr.test", trusting(roots.clone()), ok()),
         (

@@ -52,7 +52,7 @@ pub struct HttpRequest {
     pub jwt: Option<Arc<Jwt>>,
     /// How long TCP and TLS may take to connect.
     pub connect_timeout: Duration,
-    /// How long the first byte may take once connected, and every further one after it.
+    /// How long the head of the response may take once connected, and every further piece of it.
     pub read_timeout: Duration,
     /// How long all of it may take.
     pub timeout: Duration,

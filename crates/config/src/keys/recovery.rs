@@ -51,7 +51,7 @@ pub(super) static RECOVERY: Shape = Shape {
             "read_timeout",
             lasts(10, 15 * SECOND),
             Default("\"5s\""),
-            "Once connected, the first byte may take so long, and every further one (twilio, exotel: 15 s).",
+            "Once connected, the answer's head may take so long, and every further piece (twilio, exotel: 15 s).",
         ),
         key(
             "timeout",

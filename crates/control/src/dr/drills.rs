@@ -294,3 +294,6 @@ fn which(wanted: &DrillWanted) -> Option<Drilled> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
