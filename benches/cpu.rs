@@ -58,6 +58,17 @@ pub fn tree(process: u32) -> Spent {
     spent
 }
 
+/// False once it has ended, even if nobody has waited for it.
+pub fn runs(process: u32) -> bool {
+    fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .starts_with(" Z")
+    })
+}
+
 /// Resident memory of the same processes, in bytes. What they share counts for each.
 pub fn resident(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();

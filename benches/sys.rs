@@ -6,6 +6,7 @@ use std::{
     fs, io, mem,
     net::UdpSocket,
     os::fd::{AsRawFd, BorrowedFd},
+    process::Child,
     ptr,
     time::Duration,
 };
@@ -220,10 +221,17 @@ pub fn real_time() -> io::Result<()> {
     check(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &priority) })
 }
 
-/// Asks a process to end.
-pub fn terminate(process: u32) {
-    // SAFETY: plain numbers; the process is a child that was not yet waited for, so the number is its.
-    unsafe { libc::kill(process as libc::pid_t, libc::SIGTERM) };
+/// Asks a child to end.
+pub fn terminate(child: &Child) {
+    // SAFETY: plain numbers; a child that is borrowed was not waited for to its end by others.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+}
+
+/// Ends what is left of a process group that a child of ours leads, which was not waited for yet: the
+/// number is not somebody else's.
+pub fn kill_group(leader: u32) {
+    // SAFETY: plain numbers.
+    unsafe { libc::kill(-(leader as libc::pid_t), libc::SIGKILL) };
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     net::{SocketAddr, TcpListener, UdpSocket},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -10,6 +11,7 @@ use std::{
 };
 
 use trunkline_benches::{
+    cpu,
     load::{Bound, Carrier, Load, Problem},
     sys,
 };
@@ -124,8 +126,10 @@ impl Server {
         ));
         fs::create_dir_all(&folder)?;
         let log = folder.join("log");
-        let mut command = Command::new("taskset");
-        command.args(["-c", &site.cores]).args(&site.wrapper);
+        // Nobody is left when we are gone, however that came.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "taskset", "-c", &site.cores]);
+        command.args(&site.wrapper).process_group(0);
         configure(&mut command, system, site, &bound, address, &folder)?;
         let child = command
             .stdin(Stdio::null())
@@ -133,7 +137,7 @@ impl Server {
             .stderr(fs::File::options().append(true).open(&log)?)
             .spawn()
             .map_err(|source| Failure::Start {
-                program: "taskset".into(),
+                program: "setpriv".into(),
                 source,
                 remedy: "install util-linux",
             })?;
@@ -209,15 +213,15 @@ fn clear(folder: &Path, keep: bool) {
 }
 
 fn end(child: &mut Child) {
-    sys::terminate(child.id());
+    let group = child.id();
+    sys::terminate(child);
     let until = Instant::now() + STOP;
-    while Instant::now() < until {
-        if !matches!(child.try_wait(), Ok(None)) {
-            return;
-        }
+    while cpu::runs(group) && Instant::now() < until {
         thread::sleep(Duration::from_millis(20));
     }
-    let _ = child.kill();
+    // A wrapper may end before what it has started, and whatever is left of the group holds on to
+    // what it has inherited. Before the child is waited for: until then the number is its own.
+    sys::kill_group(group);
     let _ = child.wait();
 }
 
