@@ -298,9 +298,6 @@ impl Load {
     }
 
     fn send_again(&mut self, now: u64) {
-        if !self.peers.repeats {
-            return;
-        }
         while let Some((number, awaited, again)) = self.peers.calls.overdue(now) {
             self.peers.overdue(&mut self.lines, number, awaited, again);
         }

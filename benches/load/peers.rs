@@ -46,7 +46,14 @@ impl Peers {
         lines[caller]
             .out()
             .message(|out| script.invite(number, out));
-        self.calls.wait_for(now, number, Awaited::Response);
+        self.await_answer(now, number, Awaited::Response);
+    }
+
+    /// Something is sent again unless it is answered.
+    fn await_answer(&mut self, now: u64, number: u64, awaited: Awaited) {
+        if self.repeats {
+            self.calls.wait_for(now, number, awaited);
+        }
     }
 
     /// The line and the script of a call.
@@ -144,7 +151,7 @@ impl Peers {
                 out.message(|out| script.ack(number, &call.contact, &call.routes, out));
                 if first {
                     out.message(|out| script.bye(number, &call.contact, &call.routes, out));
-                    self.calls.wait_for(now, number, Awaited::End);
+                    self.await_answer(now, number, Awaited::End);
                 }
             }
             300.. => {
@@ -181,8 +188,8 @@ impl Peers {
                 message::answer(bytes, "200 OK", own, transport, &mut call.answer);
                 out.message(|out| message::answer(bytes, "180 Ringing", own, transport, out));
                 out.message(|out| out.extend_from_slice(&call.answer));
-                if let Some(number) = number.filter(|_| self.repeats) {
-                    self.calls.wait_for(visit.now, number, Awaited::Ack);
+                if let Some(number) = number {
+                    self.await_answer(visit.now, number, Awaited::Ack);
                 }
             }
             // Of a call that is over.
