@@ -232,14 +232,15 @@ impl Proxy {
             });
         }
         match Message::parse(bytes, &LIMITS) {
-            Ok(message) if is_response => self.on_response(now, from, &message, out),
-            Ok(message) => {
+            Ok(mut message) if is_response => self.on_response(now, from, &mut message, out),
+            Ok(mut message) => {
                 let mut turn = Turn {
                     now,
                     engine: &mut self.engine,
                     out,
                 };
-                self.contexts.on_request(&message, from, known, &mut turn);
+                self.contexts
+                    .on_request(&mut message, from, known, &mut turn);
             }
             Err(malformed) => {
                 let mut turn = Turn {
@@ -292,7 +293,13 @@ impl Proxy {
         false
     }
 
-    fn on_response(&mut self, now: Instant, from: Hop, response: &Message<'_>, out: &mut Outbox) {
+    fn on_response(
+        &mut self,
+        now: Instant,
+        from: Hop,
+        response: &mut Message<'_>,
+        out: &mut Outbox,
+    ) {
         let branch = response.top_via().ok().and_then(|via| via.branch());
         let token = branch
             .and_then(|branch| self.engine.branches.read(branch))
@@ -317,7 +324,7 @@ impl Proxy {
             return local::on_response(&mut turn, slot, response);
         }
         // What is wrong in it would be wrong in our ACK and our BYE, and upstream.
-        if let Err(malformed) = response.check() {
+        if let Err(malformed) = response.settle() {
             return turn.tell(Event::Dropped {
                 from,
                 why: malformed.fault.word(),

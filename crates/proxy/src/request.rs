@@ -28,7 +28,7 @@ impl Contexts {
     /// to a dialog, and hears nothing otherwise.
     pub(crate) fn on_request(
         &mut self,
-        request: &Message<'_>,
+        request: &mut Message<'_>,
         from: Hop,
         known: bool,
         turn: &mut Turn<'_>,
@@ -36,17 +36,20 @@ impl Contexts {
         let Some(method) = request.method() else {
             return;
         };
-        let facts = match request.checked() {
-            Ok(facts) => facts,
-            Err(malformed) if known => {
+        let settled = request.settle();
+        let request = &*request;
+        let facts = match (settled, request.facts()) {
+            (Ok(()), Some(facts)) => facts,
+            (Err(malformed), _) if known => {
                 return turn.reject(request, from, Reject::from(malformed), &[]);
             }
-            Err(malformed) => {
+            (Err(malformed), _) => {
                 return turn.tell(Event::Dropped {
                     from,
                     why: malformed.fault.word(),
                 });
             }
+            (Ok(()), None) => return,
         };
         if !known && !is_party(request, from, turn.engine) {
             // Looked at so far because it might have been in a dialog.
@@ -57,7 +60,7 @@ impl Contexts {
         }
         let key = server_key(
             turn.engine,
-            &facts,
+            facts,
             request.request_uri().unwrap_or_default(),
             method,
         );
@@ -112,8 +115,8 @@ impl Contexts {
             return turn.reject(request, from, Reject::Overload, &[]);
         }
         let snapshot = Arc::clone(&turn.engine.snapshot);
-        let print = loop_print(turn.engine, request, &facts);
-        if let Err(reject) = admit(request, &facts, print, &snapshot, turn.engine) {
+        let print = loop_print(turn.engine, request, facts);
+        if let Err(reject) = admit(request, facts, print, &snapshot, turn.engine) {
             return match reject {
                 _ if !known => turn.tell(Event::Dropped {
                     from,
@@ -135,7 +138,7 @@ impl Contexts {
         if in_dialog {
             return self.on_in_dialog(request, from, (key, back, print), turn);
         }
-        if method == Method::Options && is_for_us(&facts, &snapshot) {
+        if method == Method::Options && is_for_us(facts, &snapshot) {
             return self.on_options(request, from, &snapshot, turn);
         }
         if method == Method::Register {
@@ -144,7 +147,7 @@ impl Contexts {
         if turn.engine.draining {
             return turn.reject(request, from, Reject::Draining, &[]);
         }
-        match choose_walk(request, from, &facts, &snapshot, turn.engine) {
+        match choose_walk(from, facts, &snapshot, turn.engine) {
             Ok(walk) => {
                 let drilled = drill::walk(&walk, request, &snapshot, turn.engine, turn.now);
                 let walk = drilled.unwrap_or(walk);
@@ -188,7 +191,7 @@ impl Contexts {
             direction: opening.walk.direction(),
             trunk: opening.walk.first_trunk(),
         };
-        let context = Context::new(opening, snapshot, request.bytes(), dice, turn.now);
+        let context = Context::new(opening, snapshot, request, dice, turn.now);
         let slot = self.slab.insert(context);
         turn.engine.by_key.insert(key, slot);
         if kind == Kind::Call {

@@ -1,5 +1,7 @@
 //! The few lexical rules that every header shares: tokens, white space, quoted strings.
 
+use std::net::Ipv4Addr;
+
 /// What a byte may be part of (RFC 3261 §25.1).
 const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
@@ -13,6 +15,114 @@ const TOKEN: [bool; 256] = {
     table
 };
 
+/// Bits of [`CLASS`].
+pub(crate) mod class {
+    /// What a URI must escape (see `uri`).
+    pub(crate) const ESCAPED: u8 = 1;
+    /// What a host name or an IPv4 address is written with.
+    pub(crate) const HOST: u8 = 2;
+    /// What no Request-URI can hold, since it would end the line or the word.
+    pub(crate) const BREAKS: u8 = 4;
+    /// What ends the name of a parameter.
+    pub(crate) const NAME_END: u8 = 8;
+    /// What begins the tail of a URI: parameters or headers.
+    pub(crate) const TAIL: u8 = 16;
+    /// What in a tag would make two values of it.
+    pub(crate) const SEPARATES: u8 = 32;
+}
+
+/// What a byte means in several places, one bit each.
+static CLASS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        let mut bits = 0;
+        if byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f) {
+            bits |= class::ESCAPED;
+        }
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_') {
+            bits |= class::HOST;
+        }
+        if byte <= b' ' || matches!(byte, b'<' | b'>') {
+            bits |= class::BREAKS;
+        }
+        if matches!(byte, b';' | b'=') {
+            bits |= class::NAME_END;
+        }
+        if matches!(byte, b';' | b'?') {
+            bits |= class::TAIL;
+        }
+        if matches!(byte, b',' | b'<' | b'>' | b'"') || is_lws(byte) {
+            bits |= class::SEPARATES;
+        }
+        table[at] = bits;
+        at += 1;
+    }
+    table
+};
+
+/// Whether a byte is of a [`class`].
+#[inline]
+pub(crate) fn is(byte: u8, class: u8) -> bool {
+    CLASS[usize::from(byte)] & class != 0
+}
+
+/// The first byte of a [`class`].
+#[inline]
+pub(crate) fn find_class(bytes: &[u8], class: u8) -> Option<usize> {
+    bytes.iter().position(|&byte| is(byte, class))
+}
+
+/// Every byte of a word.
+const ONES: u64 = u64::MAX / 255;
+/// The top bit of every byte of a word.
+const TOPS: u64 = ONES << 7;
+
+/// The first byte at or after `from` that `hits` finds in a word of eight, or `is` in the rest.
+/// Written out because what is searched is short: for a line of 50 bytes a call to the best of
+/// libraries costs more than the search.
+#[inline(always)]
+fn search(
+    bytes: &[u8],
+    from: usize,
+    hits: impl Fn(u64) -> u64,
+    is: impl Fn(u8) -> bool,
+) -> Option<usize> {
+    let (pairs, rest) = bytes.get(from..)?.as_chunks::<16>();
+    let mut at = from;
+    for pair in pairs {
+        let pair = u128::from_le_bytes(*pair);
+        let (low, high) = (hits(pair as u64), hits((pair >> 64) as u64));
+        if (low | high) & TOPS != 0 {
+            // The lowest top bit that is set is right; those above it may be a borrow's.
+            let (word, hits) = match low & TOPS {
+                0 => (8, high & TOPS),
+                hits => (0, hits),
+            };
+            return Some(at + word + (hits.trailing_zeros() / 8) as usize);
+        }
+        at += 16;
+    }
+    rest.iter().position(|&byte| is(byte)).map(|more| at + more)
+}
+
+/// The first `wanted` at or after `from`.
+#[inline]
+pub(crate) fn find(bytes: &[u8], from: usize, wanted: u8) -> Option<usize> {
+    let pattern = ONES * u64::from(wanted);
+    let hits = |word: u64| (word ^ pattern).wrapping_sub(ONES) & !(word ^ pattern);
+    search(bytes, from, hits, |byte| byte == wanted)
+}
+
+/// The first byte below `limit` (at most 128) at or after `from`.
+#[inline]
+pub(crate) fn find_below(bytes: &[u8], from: usize, limit: u8) -> Option<usize> {
+    let pattern = ONES * u64::from(limit);
+    let hits = |word: u64| word.wrapping_sub(pattern) & !word;
+    search(bytes, from, hits, |byte| byte < limit)
+}
+
 /// The length of the token that `bytes` starts with.
 #[inline]
 pub(crate) fn token_len(bytes: &[u8]) -> usize {
@@ -20,6 +130,12 @@ pub(crate) fn token_len(bytes: &[u8]) -> usize {
         .iter()
         .position(|&byte| !TOKEN[usize::from(byte)])
         .unwrap_or(bytes.len())
+}
+
+/// Whether there is white space in it.
+#[inline]
+pub(crate) fn has_lws(bytes: &[u8]) -> bool {
+    find_below(bytes, 0, b' ' + 1).is_some_and(|at| bytes[at..].iter().any(|&byte| is_lws(byte)))
 }
 
 /// Whether all of `bytes` is one token.
@@ -54,6 +170,26 @@ pub(crate) fn trim_span(bytes: &[u8], mut start: usize, mut end: usize) -> (usiz
     (start, end)
 }
 
+/// `bytes` without white space behind it.
+#[inline]
+pub(crate) fn trim_end(bytes: &[u8]) -> &[u8] {
+    match bytes.last() {
+        Some(last) if is_lws(*last) => &bytes[..trim_span(bytes, 0, bytes.len()).1],
+        _ => bytes,
+    }
+}
+
+/// Whether both are the same word, whatever the case of their letters.
+#[inline]
+pub(crate) fn same_word(word: &[u8], other: &[u8]) -> bool {
+    // Nearly all that differ do so in length or in the first letter.
+    word.len() == other.len()
+        && match (word.first(), other.first()) {
+            (Some(a), Some(b)) if (a ^ b) & !0x20 != 0 => false,
+            _ => word.eq_ignore_ascii_case(other),
+        }
+}
+
 /// `bytes` without white space at either end.
 #[inline]
 pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
@@ -73,17 +209,58 @@ pub(crate) fn quoted_end(bytes: &[u8], open: usize) -> Option<usize> {
     }
 }
 
+/// As many decimal digits as `bytes` starts with, up to 255 and without leading zeros, and how many.
+#[inline]
+fn octet(bytes: &[u8]) -> Option<(u8, usize)> {
+    let digit = |at: usize| {
+        let digit = bytes.get(at)?.wrapping_sub(b'0');
+        (digit < 10).then_some(u16::from(digit))
+    };
+    let first = digit(0)?;
+    let Some(second) = digit(1) else {
+        return Some((first as u8, 1));
+    };
+    let two = first * 10 + second;
+    let Some(third) = digit(2) else {
+        return (first != 0).then_some((two as u8, 2));
+    };
+    let three = two * 10 + third;
+    (first != 0 && three < 256 && digit(3).is_none()).then_some((three as u8, 3))
+}
+
+/// Four decimal numbers up to 255, without leading zeros, as `Ipv4Addr` itself reads them. Written
+/// out because nearly every host on the wire is one, and it is read several times a message.
+pub(crate) fn v4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut at = 0;
+    for (place, value) in octets.iter_mut().enumerate() {
+        if place > 0 {
+            if text.get(at) != Some(&b'.') {
+                return None;
+            }
+            at += 1;
+        }
+        let (octet, len) = octet(text.get(at..)?)?;
+        *value = octet;
+        at += len;
+    }
+    (at == text.len()).then(|| Ipv4Addr::from(octets))
+}
+
 /// A number of decimal digits only; `None` for anything else and for more than `u64` holds.
 pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
     if bytes.is_empty() {
         return None;
     }
+    // Nineteen digits always fit; most have one to five.
+    let safe = bytes.len() <= 19;
     bytes.iter().try_fold(0u64, |sum, &byte| {
         let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
+        match (digit, safe) {
+            (10.., _) => None,
+            (_, true) => Some(sum * 10 + u64::from(digit)),
+            (_, false) => sum.checked_mul(10)?.checked_add(u64::from(digit)),
         }
-        sum.checked_mul(10)?.checked_add(u64::from(digit))
     })
 }
 
@@ -97,6 +274,27 @@ pub(crate) fn port(bytes: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_search_finds_the_first_wherever_it_stands() {
+        // Neighbours of what is searched, and bytes whose bits borrow from each other.
+        let fill = [0x80, 0xff, 0x3b, 0x39, 0x01, 0x20, 0x0e, 0x8d];
+        for len in 0..40 {
+            for at in 0..len {
+                for filler in fill {
+                    let mut bytes = vec![filler; len];
+                    bytes[at] = b':';
+                    for from in 0..=len {
+                        let first = (from..len).find(|&at| bytes[at] == b':');
+                        assert_eq!(find(&bytes, from, b':'), first);
+                        let low = (from..len).find(|&at| bytes[at] < 0x0e);
+                        assert_eq!(find_below(&bytes, from, 0x0e), low);
+                    }
+                }
+            }
+        }
+        assert_eq!(find(b"abc", 4, b'a'), None);
+    }
 
     #[test]
     fn a_quoted_string_ends_at_its_own_quote() {

@@ -45,6 +45,9 @@ macro_rules! names {
                 }
             }
 
+            /// How many there are, [`Name::Other`] included.
+            pub(crate) const COUNT: usize = Name::Other as usize + 1;
+
             #[cfg(test)]
             pub(crate) const ALL: &'static [Name] = &[$(Name::$variant,)*];
         }
@@ -95,6 +98,44 @@ names! {
 }
 
 impl Name {
+    /// The name that a line starts with and its length, if it is one of those that nearly all lines
+    /// are, written as the RFC does and with its colon right behind it.
+    #[inline]
+    pub(crate) fn usual(line: &[u8]) -> Option<(Name, usize)> {
+        macro_rules! usual {
+            ($($start:literal $text:literal $name:ident,)*) => {{
+                #[allow(non_upper_case_globals)] // Called as the names are.
+                mod words {
+                    $(pub const $name: u32 = u32::from_le_bytes(*$start);)*
+                }
+                match u32::from_le_bytes(*line.first_chunk()?) {
+                    $(words::$name if line.starts_with($text) => {
+                        Some((Name::$name, $text.len() - 1))
+                    })*
+                    _ => None,
+                }
+            }};
+        }
+        usual! {
+            b"Via:" b"Via:" Via,
+            b"From" b"From:" From,
+            b"To: " b"To:" To,
+            b"Call" b"Call-ID:" CallId,
+            b"CSeq" b"CSeq:" CSeq,
+            b"Cont" b"Contact:" Contact,
+            b"Cont" b"Content-Length:" ContentLength,
+            b"Cont" b"Content-Type:" ContentType,
+            b"Rout" b"Route:" Route,
+            b"Reco" b"Record-Route:" RecordRoute,
+            b"Max-" b"Max-Forwards:" MaxForwards,
+            b"User" b"User-Agent:" UserAgent,
+            b"Serv" b"Server:" Server,
+            b"Allo" b"Allow:" Allow,
+            b"Supp" b"Supported:" Supported,
+            b"Sess" b"Session-Expires:" SessionExpires,
+        }
+    }
+
     /// Reads a name as a message writes it, long or compact, in any case.
     #[inline]
     pub fn parse(token: &[u8]) -> Name {
@@ -208,6 +249,24 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_usual_is_what_it_says() {
+        let mut usual = 0;
+        for &name in Name::ALL {
+            let line = format!("{}: x", name.canonical());
+            if let Some((read, len)) = Name::usual(line.as_bytes()) {
+                assert_eq!((read, len), (name, name.canonical().len()));
+                usual += 1;
+            }
+            for other in [line.to_ascii_lowercase(), line.replacen(':', " :", 1)] {
+                assert_eq!(Name::usual(other.as_bytes()), None, "{other}");
+            }
+        }
+        assert_eq!(usual, 16);
+        assert_eq!(Name::usual(b"To:"), None);
+        assert_eq!(Name::usual(b"Tox: y"), None);
     }
 
     #[test]

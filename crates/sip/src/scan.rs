@@ -38,15 +38,17 @@ pub(crate) fn leading_crlf(bytes: &[u8]) -> usize {
 /// The offset of the CRLF that ends the line at `from`.
 #[inline]
 pub(crate) fn line_end(bytes: &[u8], from: usize) -> Result<usize, Malformed> {
-    let rest = bytes.get(from..).unwrap_or_default();
-    let Some(at) = memchr::memchr2(b'\r', b'\n', rest) else {
-        return Err(Malformed::new(Fault::NoEndOfHeaders, bytes.len()));
-    };
-    match (rest[at], rest.get(at + 1)) {
-        (b'\r', Some(b'\n')) => Ok(from + at),
-        (b'\r', None) => Err(Malformed::new(Fault::NoEndOfHeaders, bytes.len())),
-        _ => Err(Malformed::new(Fault::HeaderLine, from + at)),
+    let mut from = from;
+    // Nearly every byte below 14 is one of a line's end; tabs and stray controls are passed by.
+    while let Some(at) = lex::find_below(bytes, from, b'\r' + 1) {
+        match (bytes[at], bytes.get(at + 1)) {
+            (b'\r', Some(b'\n')) => return Ok(at),
+            (b'\r', None) => break,
+            (b'\r' | b'\n', _) => return Err(Malformed::new(Fault::HeaderLine, at)),
+            _ => from = at + 1,
+        }
     }
+    Err(Malformed::new(Fault::NoEndOfHeaders, bytes.len()))
 }
 
 /// The header at `at`, or the end of the headers. `at` is the start of a line.
@@ -55,21 +57,42 @@ pub(crate) fn next(bytes: &[u8], at: usize, line_max: usize) -> Result<Scanned, 
     if bytes[at..].starts_with(b"\r\n") {
         return Ok(Scanned::Body(at + 2));
     }
-    let (name_end, colon) = name(bytes, at)?;
-    let mut end = line_end(bytes, colon + 1)? + 2;
-    while matches!(bytes.get(end), Some(b' ' | b'\t')) {
-        end = line_end(bytes, end)? + 2;
+    let (name, name_end, colon) = named(bytes, at)?;
+    let mut text_end = line_end(bytes, colon + 1)?;
+    while matches!(bytes.get(text_end + 2), Some(b' ' | b'\t')) {
+        text_end = line_end(bytes, text_end + 2)?;
     }
+    let end = text_end + 2;
     if end - at > line_max {
         return Err(Malformed::new(Fault::LineTooLong, at));
     }
     Ok(Scanned::Header(Line {
-        name: Name::parse(&bytes[at..name_end]),
+        name,
         start: at,
         name_end,
-        value: lex::trim_span(bytes, colon + 1, end),
+        value: value(bytes, colon + 1, text_end),
         end,
     }))
+}
+
+/// What is between the colon and the line end, without white space at either end.
+#[inline]
+fn value(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
+    // The usual line: one blank in front and none behind.
+    match bytes.get(start..end) {
+        Some([b' ', first, .., last]) if *first > b' ' && *last > b' ' => (start + 1, end),
+        _ => lex::trim_span(bytes, start, end),
+    }
+}
+
+/// The name that starts at `at`, its end, and the colon after it.
+#[inline]
+fn named(bytes: &[u8], at: usize) -> Result<(Name, usize, usize), Malformed> {
+    if let Some((usual, len)) = Name::usual(&bytes[at..]) {
+        return Ok((usual, at + len, at + len));
+    }
+    let (name_end, colon) = name(bytes, at)?;
+    Ok((Name::parse(&bytes[at..name_end]), name_end, colon))
 }
 
 /// The end of the name that starts at `at`, and the colon after it.

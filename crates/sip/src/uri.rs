@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::{Fault, Malformed};
 use crate::header::Params;
-use crate::lex;
+use crate::lex::{self, class};
 use crate::transport::Transport;
 
 mod equal;
@@ -40,15 +40,29 @@ impl<'a> Host<'a> {
             let inside = inside.strip_suffix(b"]")?;
             return std::str::from_utf8(inside).ok()?.parse().ok().map(Host::V6);
         }
-        if let Some(address) = v4(text) {
+        if let Some(address) = lex::v4(text) {
             return Some(Host::V4(address));
         }
         // RFC 3261 forbids `_` in names; networks have them, and nothing else is meant by it.
-        let name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        if text.is_empty() || !text.iter().all(name) {
+        if text.is_empty() || !text.iter().all(|&byte| lex::is(byte, class::HOST)) {
             return None;
         }
         Some(Host::Name(text))
+    }
+
+    /// The host that `text` starts with, and its length. What may not stand in a host ends it.
+    pub(crate) fn prefix(text: &'a [u8]) -> Option<(Host<'a>, usize)> {
+        if text.first() == Some(&b'[') {
+            let len = lex::find(text, 0, b']')? + 1;
+            return Some((Host::parse(&text[..len])?, len));
+        }
+        let end = text.iter().position(|&byte| !lex::is(byte, class::HOST));
+        let len = end.unwrap_or(text.len());
+        let name = &text[..len];
+        if name.is_empty() {
+            return None;
+        }
+        Some((lex::v4(name).map_or(Host::Name(name), Host::V4), len))
     }
 
     /// The address, when it is one.
@@ -82,36 +96,6 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Four decimal numbers up to 255, without leading zeros, as `Ipv4Addr` itself reads them. Written
-/// out because nearly every host on the wire is one, and it is read several times a message.
-fn v4(text: &[u8]) -> Option<Ipv4Addr> {
-    if !text.first()?.is_ascii_digit() || text.len() > 15 {
-        return None;
-    }
-    let mut octets = [0u8; 4];
-    let mut at = 0;
-    let mut digits = 0;
-    let mut value = 0u16;
-    for &byte in text {
-        match byte {
-            b'0'..=b'9' if digits == 0 || value != 0 => {
-                value = value * 10 + u16::from(byte - b'0');
-                digits += 1;
-                if value > 255 {
-                    return None;
-                }
-            }
-            b'.' if digits > 0 && at < 3 => {
-                octets[at] = value as u8;
-                (at, digits, value) = (at + 1, 0, 0);
-            }
-            _ => return None,
-        }
-    }
-    octets[3] = value as u8;
-    (at == 3 && digits > 0).then(|| Ipv4Addr::from(octets))
-}
-
 /// `example.com.` is `example.com`.
 fn without_root_dot(name: &[u8]) -> &[u8] {
     name.strip_suffix(b".").unwrap_or(name)
@@ -142,18 +126,14 @@ impl<'a> Uri<'a> {
     /// Fails when there is no scheme, when a byte is one that URIs must escape, and when host, port
     /// or number cannot be read.
     pub fn parse(uri: &'a [u8]) -> Result<Uri<'a>, Malformed> {
-        let colon = memchr::memchr(b':', uri).filter(|&colon| is_scheme(&uri[..colon]));
-        let Some(colon) = colon else {
-            return Err(Malformed::new(Fault::Uri, 0));
-        };
-        if let Some(at) = uri
-            .iter()
-            .position(|&byte| MUST_BE_ESCAPED[usize::from(byte)])
-        {
+        let (scheme, colon) = scheme_of(uri).ok_or(Malformed::new(Fault::Uri, 0))?;
+        // Bytes above ASCII are let through: software that forgets to escape them is common, and
+        // they confuse nobody.
+        if let Some(at) = lex::find_class(uri, class::ESCAPED) {
             return Err(Malformed::new(Fault::Uri, at));
         }
-        let (scheme, rest) = (&uri[..colon], &uri[colon + 1..]);
-        let read = match scheme_of(scheme) {
+        let rest = &uri[colon + 1..];
+        let read = match scheme {
             Scheme::Sip => Self::read_sip(Scheme::Sip, rest),
             Scheme::Sips => Self::read_sip(Scheme::Sips, rest),
             Scheme::Tel => Self::read_tel(rest),
@@ -164,31 +144,21 @@ impl<'a> Uri<'a> {
 
     fn read_sip(scheme: Scheme, rest: &'a [u8]) -> Option<Uri<'a>> {
         // RFC 3261 §25.1: a user may hold `;` and `?`, but never an unescaped `@`; the first ends it.
-        let (user, rest) = match memchr::memchr(b'@', rest) {
+        let (user, rest) = match lex::find(rest, 0, b'@') {
             Some(0) => return None,
             Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
             None => (None, rest),
         };
-        let host_len = match rest.first()? {
-            b'[' => memchr::memchr(b']', rest)? + 1,
-            _ => rest
-                .iter()
-                .position(|byte| matches!(byte, b':' | b';' | b'?'))
-                .unwrap_or(rest.len()),
-        };
+        let (host, host_len) = Host::prefix(rest)?;
         let (host_raw, rest) = rest.split_at(host_len);
-        let host = Host::parse(host_raw)?;
-        let tail = rest
-            .iter()
-            .position(|byte| matches!(byte, b';' | b'?'))
-            .unwrap_or(rest.len());
+        let tail = lex::find_class(rest, class::TAIL).unwrap_or(rest.len());
         let (port, rest) = rest.split_at(tail);
         let port = match port {
             [] => None,
             [b':', digits @ ..] => Some(lex::port(digits)?),
             _ => return None,
         };
-        let question = memchr::memchr(b'?', rest).unwrap_or(rest.len());
+        let question = lex::find(rest, 0, b'?').unwrap_or(rest.len());
         let (params, headers) = rest.split_at(question);
         let headers = headers.strip_prefix(b"?").unwrap_or(headers);
         Some(Uri {
@@ -203,7 +173,7 @@ impl<'a> Uri<'a> {
     }
 
     fn read_tel(rest: &'a [u8]) -> Option<Uri<'a>> {
-        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+        let end = lex::find(rest, 0, b';').unwrap_or(rest.len());
         let (number, params) = rest.split_at(end);
         // RFC 3966 §3: phone digits, `*`, `#`, and separators that only please the eye.
         let digit = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'*' | b'#');
@@ -253,17 +223,23 @@ impl<'a> Uri<'a> {
     }
 }
 
-/// The scheme a name before the colon stands for, in any case.
-fn scheme_of(name: &[u8]) -> Scheme {
-    if name.eq_ignore_ascii_case(b"sip") {
-        Scheme::Sip
-    } else if name.eq_ignore_ascii_case(b"sips") {
-        Scheme::Sips
-    } else if name.eq_ignore_ascii_case(b"tel") {
-        Scheme::Tel
-    } else {
-        Scheme::Other
+/// The scheme, in any case, and where its colon is; `None` where there is none.
+fn scheme_of(uri: &[u8]) -> Option<(Scheme, usize)> {
+    let starts = |name: &[u8]| {
+        uri.get(..name.len())
+            .is_some_and(|it| it.eq_ignore_ascii_case(name))
+    };
+    if starts(b"sip:") {
+        return Some((Scheme::Sip, 3));
     }
+    if starts(b"sips:") {
+        return Some((Scheme::Sips, 4));
+    }
+    if starts(b"tel:") {
+        return Some((Scheme::Tel, 3));
+    }
+    let colon = lex::find(uri, 0, b':').filter(|&colon| is_scheme(&uri[..colon]))?;
+    Some((Scheme::Other, colon))
 }
 
 /// RFC 3986 §3.1.
@@ -273,23 +249,6 @@ fn is_scheme(name: &[u8]) -> bool {
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
-
-/// Bytes that would end or change what holds the URI. Bytes above ASCII are let through: software
-/// that forgets to escape them is common, and they confuse nobody.
-const fn must_be_escaped(byte: u8) -> bool {
-    byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f)
-}
-
-/// [`must_be_escaped`] for every byte.
-static MUST_BE_ESCAPED: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = must_be_escaped(byte as u8);
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
@@ -458,7 +417,7 @@ mod tests {
             "",
             "1",
         ] {
-            assert_eq!(v4(text.as_bytes()), text.parse().ok(), "{text}");
+            assert_eq!(lex::v4(text.as_bytes()), text.parse().ok(), "{text}");
         }
     }
 

@@ -198,17 +198,9 @@ impl Context {
 
     /// Tells the line of this call.
     pub(super) fn tell_record(&mut self, code: u16, own: bool, turn: &mut Turn<'_>) {
-        let bytes = std::sync::Arc::clone(&self.request);
-        let Ok(request) = Message::parse(&bytes, &crate::proxy::LIMITS) else {
-            return;
-        };
-        let user = |uri: Option<&[u8]>| -> Box<str> {
-            let user = uri
-                .and_then(|uri| Uri::parse(uri).ok())
-                .and_then(|uri| uri.user)
-                .unwrap_or_default();
-            String::from_utf8_lossy(user).into()
-        };
+        let request = self.kept.in_bytes(&self.request);
+        let caller = Uri::parse(request.caller_uri()).ok().and_then(|uri| uri.user);
+        let text = |bytes| String::from_utf8_lossy(bytes).into();
         let winner = self
             .winner
             .and_then(|at| self.attempts.get(usize::from(at)));
@@ -227,9 +219,9 @@ impl Context {
             (why, _) => why,
         };
         turn.tell(Event::CallSetUp(Box::new(CallRecord {
-            call_id: String::from_utf8_lossy(request.call_id().unwrap_or_default()).into(),
-            from: user(request.from().ok().map(|from| from.uri)),
-            to: user(request.request_uri()),
+            call_id: text(request.call_id()),
+            from: text(caller.unwrap_or_default()),
+            to: text(request.called()),
             source: self.from,
             direction: self.walk.direction(),
             trunk,

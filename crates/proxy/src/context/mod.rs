@@ -6,6 +6,7 @@
 
 mod attempt;
 mod finish;
+mod kept;
 mod recover;
 mod respond;
 mod timers;
@@ -17,6 +18,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
+use trunkline_sip::Message;
 
 use crate::{
     Hop,
@@ -32,6 +34,7 @@ use crate::{
 };
 
 pub use finish::RETRY_AFTER;
+pub use kept::Kept;
 pub use recover::Recovering;
 pub use respond::forget_call;
 
@@ -181,6 +184,7 @@ pub struct Context {
     /// Where its responses go (RFC 3261 §18.2.2).
     pub back: Hop,
     pub request: Arc<[u8]>,
+    pub kept: Kept,
     pub began: Instant,
     pub server: Server,
     /// How often our failure went out.
@@ -267,7 +271,7 @@ impl Context {
     pub fn new(
         opening: Opening,
         snapshot: Arc<Snapshot>,
-        request: &[u8],
+        request: &Message<'_>,
         dice: Dice,
         now: Instant,
     ) -> Self {
@@ -277,7 +281,11 @@ impl Context {
             kind: opening.kind,
             from: opening.from,
             back: opening.back,
-            request: request.into(),
+            request: request.bytes().into(),
+            kept: match opening.kind {
+                Kind::Call => Kept::of(request),
+                Kind::ReInvite | Kind::Other => Kept::default(),
+            },
             began: now,
             server: match opening.kind {
                 Kind::Call | Kind::ReInvite => Server::Invite(invite_server::State::Proceeding),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_sip::{Message, Method, Name, Scheme, Uri};
+use trunkline_sip::{Message, Method, Scheme, Uri};
 
 use super::{Best, Caller, Context, Kind, Replay, Server};
 use crate::{
@@ -479,15 +479,9 @@ impl Context {
         let trunk = there.unwrap_or(attempt.trunk);
         let peer = attempt.peer.unwrap_or(PeerIx(u32::MAX));
         let direction = self.walk.direction();
-        let bytes = std::sync::Arc::clone(&self.request);
-        let Ok(request) = Message::parse(&bytes, &crate::proxy::LIMITS) else {
-            return;
-        };
-        let (from_tag, to_tag) = (
-            request.from_tag().unwrap_or_default(),
-            response.to_tag().unwrap_or_default(),
-        );
-        let call_id = request.call_id().unwrap_or_default();
+        let request = self.kept.in_bytes(&self.request);
+        let (from_tag, to_tag) = (request.caller_tag(), response.to_tag().unwrap_or_default());
+        let call_id = request.call_id();
         let engine = &mut *turn.engine;
         let key = dialog::key(
             |parts| engine.branches.hash128(parts),
@@ -498,10 +492,7 @@ impl Context {
         if engine.calls.get(key).is_some() {
             return;
         }
-        let caller_routes: smallvec::SmallVec<[&[u8]; 4]> = request
-            .values(Name::RecordRoute)
-            .map(|value| value.bytes)
-            .collect();
+        let caller_routes: smallvec::SmallVec<[&[u8]; 4]> = request.record_routes().collect();
         let callee_routes = forward::routes_above(response, |route| {
             Uri::parse(route.uri).is_ok_and(|uri| self.snapshot.own_uri(&uri).is_some())
         });
@@ -514,7 +505,7 @@ impl Context {
             call_id,
             caller: NewSide {
                 hop: self.from,
-                contact: contact_of(&request),
+                contact: sip_uri(request.contact()),
                 routes: &caller_routes,
                 tag: from_tag,
             },
@@ -539,10 +530,12 @@ impl Context {
 
 /// A Contact that requests can be sent to; empty without one.
 fn contact_of<'a>(message: &Message<'a>) -> &'a [u8] {
-    let uri = message
-        .contact()
-        .map(|contact| contact.uri)
-        .unwrap_or_default();
+    let contact = message.contact().map(|contact| contact.uri);
+    sip_uri(contact.unwrap_or_default())
+}
+
+/// A URI of a scheme that requests can be sent to; empty for another.
+fn sip_uri(uri: &[u8]) -> &[u8] {
     let sip = Uri::parse(uri).is_ok_and(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips));
     if sip { uri } else { b"" }
 }

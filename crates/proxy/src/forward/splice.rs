@@ -7,6 +7,7 @@ use trunkline_sip::{Header, Message};
 /// Copies a message into the arena front to back; whoever drives it names where it stops to leave
 /// something out or to put something in. Offsets must not go back.
 pub(super) struct Splice<'a, 'o> {
+    message: &'o Message<'a>,
     bytes: &'a [u8],
     at: usize,
     out: &'o mut Vec<u8>,
@@ -17,10 +18,15 @@ pub(super) struct Splice<'a, 'o> {
 const USUAL_GROWTH: usize = 768;
 
 impl<'a, 'o> Splice<'a, 'o> {
-    pub fn new(message: &Message<'a>, out: &'o mut Vec<u8>) -> Self {
+    pub fn new(message: &'o Message<'a>, out: &'o mut Vec<u8>) -> Self {
         let bytes = message.bytes();
         out.reserve(bytes.len() + USUAL_GROWTH);
-        Splice { bytes, at: 0, out }
+        Splice {
+            message,
+            bytes,
+            at: 0,
+            out,
+        }
     }
 
     /// Copies everything before `offset`.
@@ -61,9 +67,7 @@ impl<'a, 'o> Splice<'a, 'o> {
 
     /// Where a part of the message stands in it.
     pub fn span(&self, part: &[u8]) -> Option<(u32, u32)> {
-        let start = (part.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
-        let end = start.checked_add(part.len())?;
-        (end <= self.bytes.len()).then_some((start as u32, end as u32))
+        self.message.span_of(part)
     }
 
     /// Copies the rest.

@@ -46,7 +46,7 @@ impl<'a> NameAddr<'a> {
         let Some(open) = open_bracket(value)? else {
             return Self::read_bare(value, at);
         };
-        let close = open + memchr::memchr(b'>', &value[open..])?;
+        let close = lex::find(value, open, b'>')?;
         let uri = lex::trim(&value[open + 1..close]);
         let params = lex::trim(&value[close + 1..]);
         if !has_scheme(uri) || !matches!(params.first(), None | Some(b';')) {
@@ -62,7 +62,7 @@ impl<'a> NameAddr<'a> {
     }
 
     fn read_bare(value: &'a [u8], at: Span) -> Option<NameAddr<'a>> {
-        let uri_end = memchr::memchr(b';', value).unwrap_or(value.len());
+        let uri_end = lex::find(value, 0, b';').unwrap_or(value.len());
         let uri = lex::trim(&value[..uri_end]);
         let only_in_brackets =
             |byte: &u8| matches!(byte, b',' | b'?' | b'"' | b'>') || lex::is_lws(*byte);
@@ -101,7 +101,7 @@ fn open_bracket(value: &[u8]) -> Option<Option<usize>> {
 }
 
 fn has_scheme(uri: &[u8]) -> bool {
-    memchr::memchr(b':', uri).is_some_and(|colon| colon > 0 && colon + 1 < uri.len())
+    lex::find(uri, 0, b':').is_some_and(|colon| colon > 0 && colon + 1 < uri.len())
 }
 
 #[cfg(test)]

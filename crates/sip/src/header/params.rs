@@ -1,6 +1,6 @@
 //! Parameters: `;name=value;flag` behind a header value or in a URI (RFC 3261 §7.3.1).
 
-use crate::lex;
+use crate::lex::{self, class};
 
 /// The parameters of a value, as written; may start with the first `;`.
 #[derive(Copy, Clone, Debug)]
@@ -9,9 +9,10 @@ pub struct Params<'a>(pub &'a [u8]);
 impl<'a> Params<'a> {
     /// The first parameter of that name, in any case: its value, `b""` for a flag without one.
     /// A quoted value keeps its quotes.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
+            .find(|(known, _)| lex::same_word(known, name.as_bytes()))
             .map(|(_, value)| value.unwrap_or_default())
     }
 
@@ -43,31 +44,31 @@ pub struct ParamsIter<'a>(&'a [u8]);
 impl<'a> Iterator for ParamsIter<'a> {
     type Item = (&'a [u8], Option<&'a [u8]>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let skip = self
             .0
             .iter()
             .position(|&byte| byte != b';' && !lex::is_lws(byte))?;
         let rest = &self.0[skip..];
-        let name_end = rest
-            .iter()
-            .position(|byte| matches!(byte, b';' | b'='))
-            .unwrap_or(rest.len());
-        let name = lex::trim(&rest[..name_end]);
+        let name_end = lex::find_class(rest, class::NAME_END).unwrap_or(rest.len());
+        let name = lex::trim_end(&rest[..name_end]);
         if rest.get(name_end) != Some(&b'=') {
             self.0 = &rest[name_end..];
             return Some((name, None));
         }
-        let value_start = name_end + 1 + lex::lws_len(&rest[name_end + 1..]);
+        let value_start = match rest.get(name_end + 1) {
+            Some(b'!'..) | None => name_end + 1,
+            Some(_) => name_end + 1 + lex::lws_len(&rest[name_end + 1..]),
+        };
         // A semicolon inside quotes separates nothing; quotes that never close hold all the rest.
         let quotes_end = match rest.get(value_start) {
             Some(b'"') => lex::quoted_end(rest, value_start).unwrap_or(rest.len()),
             _ => value_start,
         };
-        let end =
-            memchr::memchr(b';', &rest[quotes_end..]).map_or(rest.len(), |at| quotes_end + at);
+        let end = lex::find(rest, quotes_end, b';').unwrap_or(rest.len());
         self.0 = &rest[end..];
-        Some((name, Some(lex::trim(&rest[value_start..end]))))
+        Some((name, Some(lex::trim_end(&rest[value_start..end]))))
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Via<'a> {
     /// Where the whole value is in the message.
     pub at: Span,
     host_raw: &'a [u8],
+    /// What [`branch`](Self::branch) finds, where it was looked for.
+    branch: Option<Option<&'a [u8]>>,
 }
 
 impl<'a> Via<'a> {
@@ -49,17 +51,15 @@ impl<'a> Via<'a> {
             return None;
         }
         let rest = &rest[blank..];
-        let (host_raw, rest) = rest.split_at(host_len(rest)?);
-        let host = Host::parse(host_raw)?;
+        let (host, host_len) = Host::prefix(rest)?;
+        let (host_raw, rest) = rest.split_at(host_len);
         let rest = &rest[lex::lws_len(rest)..];
         let (port, rest) = match rest.strip_prefix(b":") {
             None => (None, rest),
             Some(rest) => {
                 let rest = &rest[lex::lws_len(rest)..];
-                let digits = rest
-                    .iter()
-                    .position(|byte| !byte.is_ascii_digit())
-                    .unwrap_or(rest.len());
+                let end = rest.iter().position(|byte| !byte.is_ascii_digit());
+                let digits = end.unwrap_or(rest.len());
                 (Some(lex::port(&rest[..digits])?), &rest[digits..])
             }
         };
@@ -74,14 +74,23 @@ impl<'a> Via<'a> {
             params: Params(params),
             at,
             host_raw,
+            branch: None,
         })
+    }
+
+    /// Finds the branch once for all who will ask.
+    pub(crate) fn with_branch(mut self) -> Self {
+        self.branch = Some(self.branch());
+        self
     }
 
     /// The `branch` parameter, when it has a value.
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.params
-            .get("branch")
-            .filter(|branch| !branch.is_empty())
+        self.branch.unwrap_or_else(|| {
+            self.params
+                .get("branch")
+                .filter(|branch| !branch.is_empty())
+        })
     }
 
     /// The `received` parameter (RFC 3261 §18.2.1). An IPv6 address is read with and without
@@ -111,15 +120,6 @@ fn after_slash(value: &[u8]) -> Option<&[u8]> {
     let (token, rest) = value.split_at(lex::token_len(value));
     let rest = rest[lex::lws_len(rest)..].strip_prefix(b"/")?;
     (!token.is_empty()).then(|| &rest[lex::lws_len(rest)..])
-}
-
-/// The length of the host that `rest` starts with.
-fn host_len(rest: &[u8]) -> Option<usize> {
-    if rest.first() == Some(&b'[') {
-        return memchr::memchr(b']', rest).map(|close| close + 1);
-    }
-    let end = |byte: &u8| matches!(byte, b':' | b';' | b',') || lex::is_lws(*byte);
-    Some(rest.iter().position(end).unwrap_or(rest.len()))
 }
 
 #[cfg(test)]

@@ -1,14 +1,25 @@
 //! What must hold before anyone acts on a message (RFC 3261 §8.1.1, §16.3, §20).
 
-use super::Message;
+use super::{Headers, Message};
 use crate::error::{Fault, Malformed};
 use crate::header::{CSeq, NameAddr, Via};
-use crate::lex;
+use crate::lex::{self, class};
 use crate::name::Name;
 use crate::uri::{Scheme, Uri};
 
 /// Headers that must be there, once. In the order in which a lack of them is told.
 const ONCE: [Name; 4] = [Name::CallId, Name::CSeq, Name::From, Name::To];
+
+/// [`ONCE`] as bits.
+const ONCE_BITS: u64 = {
+    let mut bits = 0;
+    let mut at = 0;
+    while at < ONCE.len() {
+        bits |= Headers::bit(ONCE[at]);
+        at += 1;
+    }
+    bits
+};
 
 /// What [`Message::checked`] read on its way: nobody need read it twice.
 #[derive(Copy, Clone, Debug)]
@@ -17,6 +28,10 @@ pub struct Facts<'a> {
     pub via: Via<'a>,
     /// Call-ID.
     pub call_id: &'a [u8],
+    /// From.
+    pub from: NameAddr<'a>,
+    /// To.
+    pub to: NameAddr<'a>,
     /// The tag of From.
     pub from_tag: Option<&'a [u8]>,
     /// The tag of To.
@@ -39,13 +54,21 @@ impl<'a> Message<'a> {
         self.checked().map(drop)
     }
 
+    /// As [`check`](Self::check), and keeps what it read: from now on nothing of that is read again,
+    /// whoever asks.
+    pub fn settle(&mut self) -> Result<(), Malformed> {
+        self.facts = Some(self.checked()?);
+        Ok(())
+    }
+
     /// As [`check`](Self::check), and hands out what it read.
     pub fn checked(&self) -> Result<Facts<'a>, Malformed> {
         self.check_counts()?;
         let via = self.check_vias()?;
         let call_id = self.call_id()?;
-        let from_tag = check_tag(&self.from()?, Name::From)?;
-        let to_tag = check_tag(&self.to()?, Name::To)?;
+        let (from, to) = (self.from()?, self.to()?);
+        let from_tag = check_tag(&from, Name::From)?;
+        let to_tag = check_tag(&to, Name::To)?;
         let cseq = self.cseq()?;
         if self.method().is_some_and(|method| method != cseq.method) {
             let at = self.first(Name::CSeq).map_or(0, |header| header.value_at.0);
@@ -56,6 +79,8 @@ impl<'a> Message<'a> {
         Ok(Facts {
             via,
             call_id,
+            from,
+            to,
             from_tag,
             to_tag,
             cseq,
@@ -65,9 +90,15 @@ impl<'a> Message<'a> {
     }
 
     fn check_counts(&self) -> Result<(), Malformed> {
+        if self
+            .headers
+            .are_single(ONCE_BITS, Headers::bit(Name::MaxForwards))
+        {
+            return Ok(());
+        }
         let mut seen = [0u8; ONCE.len()];
         let mut hops_seen = false;
-        for entry in &self.entries {
+        for entry in self.headers.all() {
             if let Some(index) = ONCE.iter().position(|&name| name == entry.name) {
                 if seen[index] > 0 {
                     return Err(Malformed::new(
@@ -121,9 +152,8 @@ impl<'a> Message<'a> {
 /// A tag with these in it is two values in a header that holds one. Other bytes that are no token
 /// are let through: old devices put base64 there, and it confuses nobody.
 fn check_tag<'a>(address: &NameAddr<'a>, name: Name) -> Result<Option<&'a [u8]>, Malformed> {
-    let separates = |byte: &u8| matches!(byte, b',' | b'<' | b'>' | b'"') || lex::is_lws(*byte);
     match address.tag() {
-        Some(tag) if tag.iter().any(separates) => {
+        Some(tag) if lex::find_class(tag, class::SEPARATES).is_some() => {
             Err(Malformed::new(Fault::Bad(name), address.at.0 as usize))
         }
         tag => Ok(tag),

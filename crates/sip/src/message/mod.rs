@@ -6,21 +6,21 @@
 //! - `salvage`: as much of a broken message as an answer needs.
 //! - `values`: list headers, value by value.
 
-use smallvec::SmallVec;
-
 use crate::Span;
 use crate::error::{Fault, Malformed};
 use crate::header::{CSeq, NameAddr, Via, max_forwards};
 use crate::method::Method;
 use crate::name::Name;
-use crate::scan::Line;
+use crate::uri::Uri;
 
 mod check;
+mod headers;
 mod parse;
 mod salvage;
 mod values;
 
 pub use check::Facts;
+use headers::{Entry, Headers};
 pub(crate) use parse::{content_length, is_status_line};
 pub(crate) use values::{Split, comma};
 pub use values::{Value, Values};
@@ -92,9 +92,6 @@ pub struct Header<'a> {
     pub value_at: Span,
 }
 
-/// Headers of a message before any is put on the heap.
-const HEADERS_INLINE: usize = 64;
-
 /// A SIP message, read but not copied.
 #[derive(Clone)]
 pub struct Message<'a> {
@@ -106,53 +103,24 @@ pub struct Message<'a> {
     /// The offset of the empty line.
     headers_end: u32,
     body_start: u32,
-    entries: SmallVec<[Entry; HEADERS_INLINE]>,
+    headers: Headers,
     /// The top Via, if it can be read: whoever handles a message wants it several times.
     top: Option<Via<'a>>,
-}
-
-/// Where a header is, in 12 bytes: a message is moved now and then, with 64 of these in it.
-#[derive(Copy, Clone)]
-struct Entry {
-    start: u32,
-    /// These three count from `start`.
-    value: u16,
-    value_end: u16,
-    end: u16,
-    name_len: u8,
-    name: Name,
-}
-
-impl Entry {
-    /// `None` for a line longer than [`Limits::line_max`] lets pass.
-    fn new(line: &Line) -> Option<Entry> {
-        let within = |offset: usize| u16::try_from(offset - line.start).ok();
-        Some(Entry {
-            start: u32::try_from(line.start).ok()?,
-            value: within(line.value.0)?,
-            value_end: within(line.value.1)?,
-            end: within(line.end)?,
-            name_len: u8::try_from(line.name_end - line.start).ok()?,
-            name: line.name,
-        })
-    }
-
-    fn value_at(&self) -> Span {
-        (
-            self.start + u32::from(self.value),
-            self.start + u32::from(self.value_end),
-        )
-    }
-
-    fn line(&self) -> Span {
-        (self.start, self.start + u32::from(self.end))
-    }
+    /// What [`Message::settle`] read.
+    facts: Option<Facts<'a>>,
 }
 
 impl<'a> Message<'a> {
     /// The message: without the line ends before it, and without what follows the body.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// Where a part of the message stands in it; `None` for what is no part of it.
+    pub fn span_of(&self, part: &[u8]) -> Option<Span> {
+        let start = (part.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
+        let end = start.checked_add(part.len())?;
+        (end <= self.bytes.len()).then(|| span(start, end))
     }
 
     /// The start line.
@@ -189,27 +157,41 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The Request-URI, read; `None` when it cannot be, and for a response.
+    pub fn uri(&self) -> Option<Uri<'a>> {
+        match &self.facts {
+            Some(facts) => facts.uri,
+            None => Uri::parse(self.request_uri()?).ok(),
+        }
+    }
+
+    /// What [`settle`](Self::settle) read, if it was called and found no fault.
+    pub fn facts(&self) -> Option<&Facts<'a>> {
+        self.facts.as_ref()
+    }
+
     /// Where the Request-URI is.
     pub fn request_uri_at(&self) -> Option<Span> {
         self.is_request().then_some(self.uri_at)
     }
 
     /// All headers, in order.
+    #[inline]
     pub fn headers(&self) -> impl Iterator<Item = Header<'a>> + '_ {
-        self.entries.iter().map(|entry| self.header(entry))
+        self.headers.all().iter().map(|entry| self.header(entry))
     }
 
     /// The first header of that name.
+    #[inline]
     pub fn first(&self, name: Name) -> Option<Header<'a>> {
-        self.entries
-            .iter()
-            .find(|entry| entry.name == name)
-            .map(|entry| self.header(entry))
+        self.headers.first(name).map(|entry| self.header(entry))
     }
 
     /// All headers of that name, in order.
+    #[inline]
     pub fn all(&self, name: Name) -> impl Iterator<Item = Header<'a>> + '_ {
-        self.entries
+        self.headers
+            .all_named(name)
             .iter()
             .filter(move |entry| entry.name == name)
             .map(|entry| self.header(entry))
@@ -241,8 +223,11 @@ impl<'a> Message<'a> {
 
     /// The Call-ID. Fails when it is missing, empty, or has white space in it.
     pub fn call_id(&self) -> Result<&'a [u8], Malformed> {
+        if let Some(facts) = &self.facts {
+            return Ok(facts.call_id);
+        }
         let header = self.required(Name::CallId)?;
-        if header.value.is_empty() || header.value.iter().any(|&byte| crate::lex::is_lws(byte)) {
+        if header.value.is_empty() || crate::lex::has_lws(header.value) {
             return Err(Malformed::new(
                 Fault::Bad(Name::CallId),
                 header.value_at.0 as usize,
@@ -253,6 +238,9 @@ impl<'a> Message<'a> {
 
     /// The CSeq. Fails when it is missing or cannot be read.
     pub fn cseq(&self) -> Result<CSeq<'a>, Malformed> {
+        if let Some(facts) = &self.facts {
+            return Ok(facts.cseq);
+        }
         let header = self.required(Name::CSeq)?;
         CSeq::parse(header.value)
             .map_err(|error| Malformed::new(error.fault, header.value_at.0 as usize))
@@ -260,22 +248,34 @@ impl<'a> Message<'a> {
 
     /// From. Fails when it is missing or cannot be read.
     pub fn from(&self) -> Result<NameAddr<'a>, Malformed> {
+        if let Some(facts) = &self.facts {
+            return Ok(facts.from);
+        }
         self.address(Name::From)
     }
 
     /// To. Fails when it is missing or cannot be read.
     pub fn to(&self) -> Result<NameAddr<'a>, Malformed> {
+        if let Some(facts) = &self.facts {
+            return Ok(facts.to);
+        }
         self.address(Name::To)
     }
 
     /// The tag of From, when there is one that can be read.
     pub fn from_tag(&self) -> Option<&'a [u8]> {
-        self.from().ok()?.tag()
+        match &self.facts {
+            Some(facts) => facts.from_tag,
+            None => self.from().ok()?.tag(),
+        }
     }
 
     /// The tag of To, when there is one that can be read.
     pub fn to_tag(&self) -> Option<&'a [u8]> {
-        self.to().ok()?.tag()
+        match &self.facts {
+            Some(facts) => facts.to_tag,
+            None => self.to().ok()?.tag(),
+        }
     }
 
     /// The topmost Via value. Fails when there is none or it cannot be read.
@@ -293,7 +293,7 @@ impl<'a> Message<'a> {
     /// Reads the top Via, once the headers are known.
     fn read_top_via(&mut self) {
         let top = self.vias().next().and_then(Result::ok);
-        self.top = top;
+        self.top = top.map(Via::with_branch);
     }
 
     /// All Via values, top first.
@@ -319,6 +319,9 @@ impl<'a> Message<'a> {
 
     /// Max-Forwards, `None` when there is none. Fails on what is no number; above 255 is 255.
     pub fn max_forwards(&self) -> Result<Option<u8>, Malformed> {
+        if let Some(facts) = &self.facts {
+            return Ok(facts.max_forwards);
+        }
         let Some(header) = self.first(Name::MaxForwards) else {
             return Ok(None);
         };
@@ -345,6 +348,7 @@ impl<'a> Message<'a> {
         })
     }
 
+    #[inline]
     fn header(&self, entry: &Entry) -> Header<'a> {
         let (line, value_at) = (entry.line(), entry.value_at());
         Header {
@@ -357,6 +361,7 @@ impl<'a> Message<'a> {
     }
 
     /// The bytes of a span. Spans come from the parser and lie inside; a foreign one gives nothing.
+    #[inline]
     pub(crate) fn part(&self, at: Span) -> &'a [u8] {
         self.bytes
             .get(at.0 as usize..at.1 as usize)
@@ -373,11 +378,11 @@ impl<'a> Message<'a> {
 
     /// The header whose line starts at `start`.
     pub(crate) fn header_at(&self, start: u32) -> Option<Header<'a>> {
-        let index = self
-            .entries
+        let entries = self.headers.all();
+        let index = entries
             .binary_search_by_key(&start, |entry| entry.start)
             .ok()?;
-        self.entries.get(index).map(|entry| self.header(entry))
+        entries.get(index).map(|entry| self.header(entry))
     }
 }
 

@@ -1,11 +1,9 @@
 //! Bytes to a message: finds the lines, judges nothing that does not decide where things are.
 
-use smallvec::SmallVec;
-
-use super::{Entry, Limits, Message, Start, span};
+use super::{Entry, Headers, Limits, Message, Start, span};
 use crate::Span;
 use crate::error::{Fault, Malformed};
-use crate::lex;
+use crate::lex::{self, class};
 use crate::method::Method;
 use crate::name::Name;
 use crate::scan::{self, Scanned};
@@ -27,7 +25,7 @@ impl<'a> Message<'a> {
             return Err(Malformed::new(Fault::TooLarge, limits.message_max()));
         }
         let (start, uri_at, headers_start) = start_line(bytes, limits.line_max())?;
-        // Filled where it stands: with 64 headers in it, a message is not for moving.
+        // Filled where it stands: with dozens of headers in it, a message is not for moving.
         let mut message = Message {
             bytes,
             start,
@@ -35,8 +33,9 @@ impl<'a> Message<'a> {
             headers_start: span(headers_start, headers_start).0,
             headers_end: 0,
             body_start: 0,
-            entries: SmallVec::new(),
+            headers: Headers::new(),
             top: None,
+            facts: None,
         };
         let mut body_len = None;
         let mut at = headers_start;
@@ -44,7 +43,7 @@ impl<'a> Message<'a> {
             match scan::next(bytes, at, limits.line_max())? {
                 Scanned::Body(body_start) => break body_start,
                 Scanned::Header(line) => {
-                    if message.entries.len() == limits.headers {
+                    if message.headers.all().len() == limits.headers {
                         return Err(Malformed::new(Fault::TooManyHeaders, at));
                     }
                     if line.name == Name::ContentLength {
@@ -54,10 +53,10 @@ impl<'a> Message<'a> {
                             body_len,
                         )?);
                     }
-                    let entry = Entry::new(&line);
-                    message
-                        .entries
-                        .push(entry.ok_or(Malformed::new(Fault::LineTooLong, at))?);
+                    let Some(entry) = Entry::new(&line) else {
+                        return Err(Malformed::new(Fault::LineTooLong, at));
+                    };
+                    message.headers.push(entry);
                     at = line.end;
                 }
             }
@@ -164,11 +163,7 @@ fn request_line(line: &[u8]) -> Result<(Start<'_>, Span), Malformed> {
         return Err(Malformed::new(fault, uri_end + 1));
     }
     let uri = &line[uri_start..uri_end];
-    if uri.is_empty()
-        || uri
-            .iter()
-            .any(|&byte| byte <= b' ' || byte == b'<' || byte == b'>')
-    {
+    if uri.is_empty() || lex::find_class(uri, class::BREAKS).is_some() {
         return Err(Malformed::new(Fault::RequestUri, uri_start));
     }
     Ok((

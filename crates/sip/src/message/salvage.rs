@@ -1,8 +1,6 @@
 //! As much of a broken message as it takes to answer it.
 
-use smallvec::SmallVec;
-
-use super::{Entry, Limits, Message, Start, parse, span};
+use super::{Entry, Headers, Limits, Message, Start, parse, span};
 use crate::Span;
 use crate::lex;
 use crate::method::Method;
@@ -23,17 +21,19 @@ impl<'a> Message<'a> {
             return None;
         }
         let (start, uri_at) = start_line(&bytes[..first.text_end])?;
-        let mut entries = SmallVec::new();
+        let mut headers = Headers::new();
         let mut at = first.end;
         let headers_end = loop {
             let Some(header) = folded_line(bytes, at) else {
                 break at;
             };
-            if header.text_end == at || entries.len() == limits.headers {
+            if header.text_end == at || headers.all().len() == limits.headers {
                 break at;
             }
             if header.end - at <= limits.line_max() {
-                entries.extend(entry(bytes, at, &header));
+                entry(bytes, at, &header)
+                    .into_iter()
+                    .for_each(|entry| headers.push(entry));
             }
             at = header.end;
         };
@@ -45,8 +45,9 @@ impl<'a> Message<'a> {
             headers_start,
             headers_end,
             body_start: headers_end,
-            entries,
+            headers,
             top: None,
+            facts: None,
         };
         message.read_top_via();
         Some(message)

@@ -31,7 +31,7 @@ impl<'a, 'm> Values<'a, 'm> {
     pub(super) fn new(message: &'m Message<'a>, name: Name) -> Values<'a, 'm> {
         Values {
             message,
-            entries: message.entries.iter(),
+            entries: message.headers.all_named(name).iter(),
             name,
             current: None,
         }
