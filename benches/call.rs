@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use trunkline_benches::{call_of, carrier_hop, routing};
-use trunkline_proxy::{Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId};
+use trunkline_proxy::{Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId, Shared};
 
 /// Calls a second.
 const RATE: u32 = 100;
@@ -144,7 +144,7 @@ impl World {
             process: [2; 16],
         };
         World {
-            proxy: Proxy::new(ShardId(0), clock, routing(), seed),
+            proxy: Proxy::new(ShardId(0), clock, routing(), seed, Shared::new(1, start)),
             out: Outbox::new(),
             now: start,
             number: 0,
@@ -197,7 +197,7 @@ impl World {
             .rev()
             .find_map(|effect| match effect {
                 Effect::Send { to, bytes, .. } => Some((*to, self.out.bytes(bytes).to_vec())),
-                Effect::Ask { .. } | Effect::Tell(_) => None,
+                Effect::Ask { .. } | Effect::Tell(_) | Effect::Share(_) => None,
             });
         self.out.clear();
         sent.unwrap_or_else(|| panic!("{} went nowhere", step.word()))

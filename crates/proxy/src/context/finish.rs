@@ -199,7 +199,9 @@ impl Context {
     /// Tells the line of this call.
     pub(super) fn tell_record(&mut self, code: u16, own: bool, turn: &mut Turn<'_>) {
         let request = self.kept.in_bytes(&self.request);
-        let caller = Uri::parse(request.caller_uri()).ok().and_then(|uri| uri.user);
+        let caller = Uri::parse(request.caller_uri())
+            .ok()
+            .and_then(|uri| uri.user);
         let text = |bytes| String::from_utf8_lossy(bytes).into();
         let winner = self
             .winner
