@@ -211,11 +211,29 @@ pub(crate) fn hash128(key: &[u8; 16], parts: &[&[u8]]) -> u128 {
     hasher.finish128().as_u128()
 }
 
+/// What is gathered before it is hashed: a hasher takes long runs at a fraction of what short ones
+/// cost it.
+const GATHERED: usize = 512;
+
 fn feed(hasher: &mut impl Hasher, parts: &[&[u8]]) {
+    let mut gathered = [0; GATHERED];
+    let mut len = 0;
     for part in parts {
-        hasher.write_u64((part.len() as u64).to_le());
-        hasher.write(part);
+        let end = len + 8 + part.len();
+        let Some(room) = gathered.get_mut(len..end) else {
+            // More than that is read from where it lies.
+            hasher.write(&gathered[..len]);
+            hasher.write(&(part.len() as u64).to_le_bytes());
+            hasher.write(part);
+            len = 0;
+            continue;
+        };
+        let (head, text) = room.split_at_mut(8);
+        head.copy_from_slice(&(part.len() as u64).to_le_bytes());
+        text.copy_from_slice(part);
+        len = end;
     }
+    hasher.write(&gathered[..len]);
 }
 
 #[cfg(test)]
@@ -296,6 +314,26 @@ mod tests {
         assert_ne!(text, branches.stateless(0xfeee, 0xbeef));
         assert_eq!(branches.read(text.as_ref()), None);
         assert_eq!(branches.loop_print(text.as_ref()), Some(0xbeef));
+    }
+
+    #[test]
+    fn a_hash_is_that_of_its_parts_one_after_the_other() {
+        let long = [7; 600];
+        let table: [&[&[u8]]; 5] = [
+            &[],
+            &[b""],
+            &[b"ab", b"", b"cde"],
+            &[b"ab", &long, b"c"],
+            &[&long[..300], &long[..300], b"x"],
+        ];
+        for parts in table {
+            let mut hasher = SipHasher13::new_with_key(&[9; 16]);
+            for part in parts {
+                hasher.write(&(part.len() as u64).to_le_bytes());
+                hasher.write(part);
+            }
+            assert_eq!(quick_hash(&[9; 16], parts), hasher.finish());
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What Route headers and the Request-URI say about where a request goes (RFC 3261 §16.4 to 16.6).
 
-use memchr::memmem;
 use smallvec::SmallVec;
 use trunkline_sip::{Message, Name, Uri};
 
@@ -20,8 +19,10 @@ pub struct Heading<'a> {
     pub strict: Strict,
     /// Our token, if one came along and its signature is good.
     pub token: Option<(DialogToken, &'a [u8])>,
-    /// The URI the request goes to next; `None` when that is us.
+    /// The URI the request goes to next, as written; `None` when that is us.
     pub next: Option<&'a [u8]>,
+    /// The same, read; `None` also where it cannot be.
+    pub next_uri: Option<Uri<'a>>,
     /// The listener that our last own Route names: the side the request leaves from.
     pub leaves_from: Option<ListenerId>,
 }
@@ -32,7 +33,7 @@ impl<'a> Heading<'a> {
         let mut heading = Heading::default();
         let mut target = request.request_uri();
         if request.first(Name::Route).is_none() {
-            heading.next = target.filter(|uri| !is_own(uri, snapshot));
+            heading.go_to(target, request.uri(), snapshot);
             return heading;
         }
         let routes: SmallVec<[&[u8]; 4]> = request
@@ -43,17 +44,16 @@ impl<'a> Heading<'a> {
         let mut left = &routes[..];
         // §16.4: a strict router put our Record-Route value into the Request-URI, and the target
         // at the end of the Route set.
-        let own_target = target
-            .filter(|uri| memmem::find(uri, b"lr").is_some())
-            .and_then(|uri| Uri::parse(uri).ok());
-        let own_target = own_target.filter(|uri| uri.has_lr() && snapshot.own_uri(uri).is_some());
+        let mut target_uri = request.uri();
+        let own_target = target_uri.filter(|uri| uri.has_lr() && snapshot.own_uri(uri).is_some());
         if let (Some(uri), Some((last, before))) = (own_target, left.split_last()) {
             heading.strict = Strict::TakeLastRoute;
             heading.take_token(&uri, tokens);
             (target, left) = (Some(*last), before);
+            target_uri = Uri::parse(last).ok();
         }
         let taken_last = heading.strict == Strict::TakeLastRoute;
-        let own = own_routes(left, snapshot, |listener, uri| {
+        let own = own_routes(left.iter().copied(), snapshot, |listener, uri| {
             heading.leaves_from = Some(listener);
             heading.take_token(uri, tokens);
         });
@@ -61,7 +61,8 @@ impl<'a> Heading<'a> {
         match left.get(own) {
             Some(route) => {
                 heading.next = Some(*route);
-                if Uri::parse(route).is_ok_and(|uri| !uri.has_lr()) {
+                heading.next_uri = Uri::parse(route).ok();
+                if heading.next_uri.is_some_and(|uri| !uri.has_lr()) {
                     heading.strict = if taken_last {
                         Strict::TakeLastThenSwap
                     } else {
@@ -69,11 +70,16 @@ impl<'a> Heading<'a> {
                     };
                 }
             }
-            None => {
-                heading.next = target.filter(|uri| !is_own(uri, snapshot));
-            }
+            None => heading.go_to(target, target_uri, snapshot),
         }
         heading
+    }
+
+    /// The request goes to this URI, unless that is us.
+    fn go_to(&mut self, target: Option<&'a [u8]>, uri: Option<Uri<'a>>, snapshot: &Snapshot) {
+        if uri.is_none_or(|uri| snapshot.own_uri(&uri).is_none()) {
+            (self.next, self.next_uri) = (target, uri);
+        }
     }
 
     fn take_token(&mut self, uri: &Uri<'a>, tokens: &Tokens) {
@@ -91,24 +97,23 @@ pub fn dropped_routes(request: &Message<'_>, snapshot: &Snapshot) -> u8 {
     if request.first(Name::Route).is_none() {
         return 0;
     }
-    let routes: SmallVec<[&[u8]; 4]> = request
+    let routes = request
         .routes()
         .map_while(Result::ok)
-        .map(|route| route.uri)
-        .take(3)
-        .collect();
-    own_routes(&routes, snapshot, |_, _| {}) as u8
+        .map(|route| route.uri);
+    own_routes(routes, snapshot, |_, _| {}) as u8
 }
 
 /// How many of these are ours: one, or two that say that they belong together; else the second is
 /// a spiral's.
 fn own_routes<'a>(
-    routes: &[&'a [u8]],
+    routes: impl Iterator<Item = &'a [u8]>,
     snapshot: &Snapshot,
     mut each: impl FnMut(ListenerId, &Uri<'a>),
 ) -> usize {
     let mut double = false;
-    for (at, route) in routes.iter().take(2).enumerate() {
+    let mut own = 0;
+    for (at, route) in routes.take(2).enumerate() {
         let Ok(uri) = Uri::parse(route) else {
             return at;
         };
@@ -121,10 +126,7 @@ fn own_routes<'a>(
         }
         double = is_double;
         each(listener, &uri);
+        own = at + 1;
     }
-    routes.len().min(2)
-}
-
-fn is_own(uri: &[u8], snapshot: &Snapshot) -> bool {
-    Uri::parse(uri).is_ok_and(|uri| snapshot.own_uri(&uri).is_some())
+    own
 }

@@ -20,6 +20,7 @@ use crate::{
     forward::{self, MaxForwards, RequestPlan, ViaPlan},
     heading::Heading,
     hop::ListenerId,
+    next_hop::literal,
     reject::Reject,
     routing::Candidate,
     settings::{Place, TrunkId},
@@ -28,9 +29,12 @@ use crate::{
     walk::{Walk, keeps_to_peer},
 };
 
+/// Addresses of a next hop: nearly always one.
+type Candidates = SmallVec<[Candidate; 1]>;
+
 /// Where an in-dialog request goes.
 struct Onward {
-    candidates: SmallVec<[Candidate; 1]>,
+    candidates: Candidates,
     /// A new Request-URI where an endpoint that ignored Record-Route addressed us; else empty.
     request_uri: Box<[u8]>,
     routes: Vec<Box<[u8]>>,
@@ -109,7 +113,10 @@ impl Contexts {
             trunk: onward.trunk,
             direction: onward.direction,
             candidates: onward.candidates,
-            request_uri: onward.request_uri.into(),
+            request_uri: match &*onward.request_uri {
+                [] => Arc::default(),
+                uri => uri.into(),
+            },
         };
         let drop_routes = heading.drop_routes;
         let in_dialog = Some(Box::new(in_dialog));
@@ -299,19 +306,26 @@ fn next_hops(
     preferred: ListenerId,
     snapshot: &Snapshot,
     turn: &Turn<'_>,
-) -> Result<Vec<Candidate>, Place> {
-    let route = onward
-        .routes
-        .first()
-        .and_then(|route| NameAddr::parse(route).ok());
-    let next = heading
-        .next
-        .or(route.map(|route| route.uri))
-        .unwrap_or(&onward.request_uri);
-    match (Uri::parse(next).ok().and_then(|uri| Place::of(&uri)), side) {
+) -> Result<Candidates, Place> {
+    let route = || {
+        let route = onward.routes.first()?;
+        NameAddr::parse(route).ok().map(|route| route.uri)
+    };
+    let (next, uri) = match heading.next {
+        Some(next) => (next, heading.next_uri),
+        None => {
+            let next = route().unwrap_or(&onward.request_uri);
+            (next, Uri::parse(next).ok())
+        }
+    };
+    if let Some(named) = uri.and_then(|uri| literal(&uri, snapshot, preferred)) {
+        return Ok(named.into_iter().collect());
+    }
+    match (uri.and_then(|uri| Place::of(&uri)), side) {
         (Some(place), _) => turn
             .engine
             .lookup(snapshot, &place, preferred, turn.now)
+            .map(Candidates::from_vec)
             .ok_or(place),
         (None, Some(side)) if next.is_empty() => Ok(candidate_at(
             (side.hop.transport, side.hop.remote),
@@ -320,7 +334,7 @@ fn next_hops(
         )
         .into_iter()
         .collect()),
-        (None, _) => Ok(Vec::new()),
+        (None, _) => Ok(Candidates::new()),
     }
 }
 

@@ -209,45 +209,24 @@ impl Proxy {
     }
 
     fn on_message(&mut self, now: Instant, from: Hop, bytes: &[u8], out: &mut Outbox) {
-        let known = !self
-            .engine
-            .snapshot
-            .routing()
-            .role(from.remote.ip())
-            .is_unknown();
-        let is_response = peek::is_response(bytes);
-        if !known && !is_response && !self.may_speak(now, from, bytes, out) {
+        if peek::is_response(bytes) {
+            return self.on_response(now, from, bytes, out);
+        }
+        let known = self.knows(from);
+        if !known && !self.may_speak(now, from, bytes, out) {
             return;
         }
-        // RFC 6026 §7.3: what nobody asked for goes nowhere, and a stranger's not even to the parser.
-        let forged = || {
-            peek::top_branch(bytes)
-                .and_then(|branch| self.engine.branches.read(branch))
-                .is_none()
+        let parsed = Message::parse(bytes, &LIMITS);
+        let mut turn = Turn {
+            now,
+            engine: &mut self.engine,
+            out,
         };
-        if !known && is_response && forged() {
-            return out.tell(Event::Dropped {
-                from,
-                why: "stray_response",
-            });
-        }
-        match Message::parse(bytes, &LIMITS) {
-            Ok(mut message) if is_response => self.on_response(now, from, &mut message, out),
-            Ok(mut message) => {
-                let mut turn = Turn {
-                    now,
-                    engine: &mut self.engine,
-                    out,
-                };
-                self.contexts
-                    .on_request(&mut message, from, known, &mut turn);
-            }
+        match parsed {
+            Ok(mut message) => self
+                .contexts
+                .on_request(&mut message, from, known, &mut turn),
             Err(malformed) => {
-                let mut turn = Turn {
-                    now,
-                    engine: &mut self.engine,
-                    out,
-                };
                 match Message::salvage(bytes, &LIMITS).filter(|message| message.is_request()) {
                     Some(message) if known => {
                         turn.reject(&message, from, Reject::from(malformed), &[])
@@ -259,6 +238,12 @@ impl Proxy {
                 }
             }
         }
+    }
+
+    /// Whether somebody allowed this source.
+    fn knows(&self, from: Hop) -> bool {
+        let routing = self.engine.snapshot.routing();
+        !routing.role(from.remote.ip()).is_unknown()
     }
 
     /// Whether a request from a source that nobody allowed is looked at any further: only one
@@ -293,23 +278,15 @@ impl Proxy {
         false
     }
 
-    fn on_response(
-        &mut self,
-        now: Instant,
-        from: Hop,
-        response: &mut Message<'_>,
-        out: &mut Outbox,
-    ) {
-        let branch = response.top_via().ok().and_then(|via| via.branch());
-        let token = branch
-            .and_then(|branch| self.engine.branches.read(branch))
-            .map(|(token, _)| token);
+    fn on_response(&mut self, now: Instant, from: Hop, bytes: &[u8], out: &mut Outbox) {
+        let token = peek::top_branch(bytes).and_then(|branch| self.engine.branches.read(branch));
+        let token = token.map(|(token, _)| token);
         let Some(token) = token.filter(|token| token.shard == self.engine.shard) else {
-            // RFC 6026 §7.3: what nobody asked for goes nowhere.
-            return out.tell(Event::Dropped {
-                from,
-                why: "stray_response",
-            });
+            return self.on_stray(from, bytes, out);
+        };
+        let mut response = match Message::parse(bytes, &LIMITS) {
+            Ok(response) if response.top_via().is_ok() => response,
+            Ok(_) | Err(_) => return self.on_stray(from, bytes, out),
         };
         let slot = Slot {
             index: token.slot,
@@ -321,7 +298,7 @@ impl Proxy {
             out,
         };
         if token.attempt == LOCAL {
-            return local::on_response(&mut turn, slot, response);
+            return local::on_response(&mut turn, slot, &response);
         }
         // What is wrong in it would be wrong in our ACK and our BYE, and upstream.
         if let Err(malformed) = response.settle() {
@@ -334,7 +311,7 @@ impl Proxy {
         self.contexts.with(slot, &mut turn, |context, turn| {
             known = response.cseq().is_ok();
             if known {
-                context.on_response(slot, usize::from(token.attempt), from, response, turn);
+                context.on_response(slot, usize::from(token.attempt), from, &response, turn);
             }
         });
         if !known {
@@ -343,6 +320,20 @@ impl Proxy {
                 why: "stray_response",
             });
         }
+    }
+
+    /// RFC 6026 §7.3: a response that nobody asked for goes nowhere, and a stranger's not even to the
+    /// parser.
+    #[cold]
+    fn on_stray(&self, from: Hop, bytes: &[u8], out: &mut Outbox) {
+        let fault = self
+            .knows(from)
+            .then(|| Message::parse(bytes, &LIMITS).err())
+            .flatten();
+        out.tell(Event::Dropped {
+            from,
+            why: fault.map_or("stray_response", |malformed| malformed.fault.word()),
+        });
     }
 
     fn on_hop_lost(&mut self, now: Instant, hop: Hop, why: HopLoss, out: &mut Outbox) {

@@ -268,8 +268,9 @@ fn loop_print(engine: &Engine, request: &Message<'_>, facts: &Facts<'_>) -> u64 
         facts.call_id,
         &number,
     ]);
-    let decides = |header: &Header<'_>| matches!(header.name, Name::Route | Name::ProxyRequire);
-    parts.extend(request.headers().filter(decides).map(|header| header.value));
+    for name in [Name::Route, Name::ProxyRequire] {
+        parts.extend(request.all(name).map(|header| header.value));
+    }
     engine.branches.hash(&parts) & 0xffff_ffff_ffff
 }
 

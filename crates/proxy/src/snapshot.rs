@@ -265,12 +265,8 @@ impl Snapshot {
 
     /// Which of our listeners a URI names, if any (RFC 3261 §16.4); `maddr` counts.
     pub fn own_uri(&self, uri: &Uri<'_>) -> Option<ListenerId> {
-        let host = uri.maddr().unwrap_or(uri.host);
-        self.own(
-            host,
-            uri.port,
-            Some(uri.transport().unwrap_or(Transport::Udp)),
-        )
+        let (host, transport) = uri.reach();
+        self.own(host, uri.port, transport.or(Some(Transport::Udp)))
     }
 
     /// What is counted of a target, over all shards.

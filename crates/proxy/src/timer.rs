@@ -30,9 +30,12 @@ const LATEST: i64 = NEVER - 1;
 pub struct Lanes<K> {
     /// Deadlines count nanoseconds from here: half the size of an [`Instant`], one comparison.
     epoch: Option<Instant>,
-    /// The latest `now` seen.
+    /// The latest `now` seen, and the moment it was told as.
     now: i64,
+    told: Option<Instant>,
     lanes: Vec<Lane<K>>,
+    /// The first deadline of each lane, or [`NEVER`]: side by side, since each pop looks at all.
+    heads: Vec<i64>,
     odd: BinaryHeap<Odd<K>>,
     /// Tells heap entries with the same deadline apart, so that the first armed is first out.
     armed: u64,
@@ -60,7 +63,9 @@ impl<K> Lanes<K> {
         Lanes {
             epoch: None,
             now: i64::MIN,
+            told: None,
             lanes: Vec::new(),
+            heads: Vec::new(),
             odd: BinaryHeap::new(),
             armed: 0,
             next: NEVER,
@@ -76,7 +81,10 @@ impl<K> Lanes<K> {
         self.see(now);
         let at = self.now.saturating_add(nanos(after)).min(LATEST);
         match self.lane(after) {
-            Some(lane) => self.lanes[lane].queue.push_back((at, key)),
+            Some(lane) => {
+                self.heads[lane] = self.heads[lane].min(at);
+                self.lanes[lane].queue.push_back((at, key));
+            }
             None => self.push_odd(at, key),
         }
         self.count_in(at);
@@ -96,21 +104,16 @@ impl<K> Lanes<K> {
         if self.next > self.now {
             return None;
         }
-        let heap = self.odd.peek().map_or(NEVER, |odd| odd.at);
-        let lane = self
-            .lanes
-            .iter()
-            .enumerate()
-            .filter_map(|(index, lane)| lane.queue.front().map(|(at, _)| (*at, index)))
-            .min();
-        let key = match lane {
-            Some((at, index)) if at <= heap => {
+        // A lane's comes before the heap's of the same moment.
+        let key = match self.heads.iter().position(|at| *at == self.next) {
+            Some(index) => {
                 let queue = &mut self.lanes[index].queue;
                 let key = queue.pop_front().map(|(_, key)| key);
+                self.heads[index] = queue.front().map_or(NEVER, |(at, _)| *at);
                 shrink(queue);
                 key
             }
-            Some(_) | None => {
+            None => {
                 let key = self.odd.pop().map(|odd| odd.key);
                 if roomy(self.odd.len(), self.odd.capacity()) {
                     self.odd.shrink_to(self.odd.capacity() / 4);
@@ -146,6 +149,11 @@ impl<K> Lanes<K> {
 
     /// Moves our clock on. One that ran back would leave a lane unsorted and its timers late.
     fn see(&mut self, now: Instant) {
+        // Within a turn it stands still.
+        if self.told == Some(now) {
+            return;
+        }
+        self.told = Some(now);
         let now = self.since_epoch(now);
         debug_assert!(now >= self.now, "time ran back");
         self.now = self.now.max(now);
@@ -171,6 +179,7 @@ impl<K> Lanes<K> {
                 after,
                 queue: VecDeque::new(),
             });
+            self.heads.push(NEVER);
             return Some(self.lanes.len() - 1);
         }
         // A duration that left the configuration leaves its lane to another once it has drained.
@@ -192,11 +201,7 @@ impl<K> Lanes<K> {
 
     fn earliest(&self) -> i64 {
         let heap = self.odd.peek().map_or(NEVER, |odd| odd.at);
-        self.lanes
-            .iter()
-            .filter_map(|lane| lane.queue.front())
-            .map(|(at, _)| *at)
-            .fold(heap, i64::min)
+        self.heads.iter().copied().fold(heap, i64::min)
     }
 }
 

@@ -201,6 +201,21 @@ impl<'a> Uri<'a> {
         self.params.get("transport").and_then(Transport::parse)
     }
 
+    /// Where a request to it is sent, as far as it says: `maddr`, else its host, and `transport`.
+    /// [`maddr`](Self::maddr) and [`transport`](Self::transport) in one go.
+    pub fn reach(&self) -> (Host<'a>, Option<Transport>) {
+        let (mut maddr, mut transport) = (None, None);
+        for (name, value) in self.params {
+            let value = value.unwrap_or_default();
+            if maddr.is_none() && lex::same_word(name, b"maddr") {
+                maddr = Some(Host::parse(value));
+            } else if transport.is_none() && lex::same_word(name, b"transport") {
+                transport = Some(Transport::parse(value));
+            }
+        }
+        (maddr.flatten().unwrap_or(self.host), transport.flatten())
+    }
+
     /// Whether it has `lr`: the proxy it names is no strict router (RFC 3261 §16.12).
     pub fn has_lr(&self) -> bool {
         self.params.has("lr")
@@ -427,6 +442,15 @@ mod tests {
         assert_eq!(uri.transport(), Some(Transport::Tcp));
         assert!(uri.has_lr() && !uri.is_sips());
         assert_eq!(uri.maddr(), Some(Host::V6(Ipv6Addr::LOCALHOST)));
+        for text in [
+            "sip:h;Transport=TCP;LR;maddr=[::1]",
+            "sip:a@b",
+            "sip:b;maddr=;transport=x;maddr=c;transport=tcp",
+        ] {
+            let uri = Uri::parse(text.as_bytes()).unwrap();
+            let apart = (uri.maddr().unwrap_or(uri.host), uri.transport());
+            assert_eq!(uri.reach(), apart, "{text}");
+        }
         let tel = Uri::parse(b"tel:+1(201)555-0123;phone-context=x").unwrap();
         assert_eq!(
             (tel.scheme, tel.user),

@@ -240,9 +240,24 @@ impl Context {
 
     /// Forwards a final response and keeps it for copies of the request.
     fn keep_and_send(&mut self, response: &Message<'_>, turn: &mut Turn<'_>) {
-        let mut bytes = Vec::with_capacity(response.bytes().len());
-        if forward::response(response, self.back.transport.is_reliable(), &mut bytes).is_ok() {
-            self.keep_and_send_bytes(bytes.into(), turn);
+        let stream = self.back.transport.is_reliable();
+        self.keep_what_is_sent(turn, |out| {
+            // On an error nothing is written, and nothing is kept.
+            let _ = forward::response(response, stream, out);
+        });
+    }
+
+    /// Sends what `write` writes, if anything, and keeps it for copies of the request.
+    fn keep_what_is_sent(&mut self, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut sent = None;
+        turn.send(self.back, |out| {
+            let start = out.len();
+            write(out);
+            sent = out.get(start..).filter(|it| !it.is_empty()).map(Box::from);
+        });
+        if let Some(sent) = sent {
+            self.replies = 1;
+            self.replay = Replay::Response(sent);
         }
     }
 
@@ -263,19 +278,20 @@ impl Context {
         turn: &mut Turn<'_>,
     ) {
         let tag = crate::reply::to_tag(turn.engine, request);
-        let mut bytes = Vec::with_capacity(512);
-        forward::reply(
-            request,
-            &Reply {
-                code,
-                reason,
-                to_tag: &tag,
-                received: Some(self.from.remote),
-                extra,
-            },
-            &mut bytes,
-        );
-        self.keep_and_send_bytes(bytes.into(), turn);
+        let received = Some(self.from.remote);
+        self.keep_what_is_sent(turn, |out| {
+            forward::reply(
+                request,
+                &Reply {
+                    code,
+                    reason,
+                    to_tag: &tag,
+                    received,
+                    extra,
+                },
+                out,
+            );
+        });
         self.finish(slot, code, true, turn);
     }
 

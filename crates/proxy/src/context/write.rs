@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use trunkline_sip::{Message, Uri};
+use trunkline_sip::Message;
 
 use super::{Context, TokenBytes};
 use crate::{
@@ -173,7 +173,7 @@ impl Context {
         let address = request_address(&self.snapshot, attempt.trunk, attempt.addressed);
         match address.filter(|_| attempt.request_uri.is_empty()) {
             Some(address) => {
-                if let Some(Ok(old)) = request.request_uri().map(Uri::parse) {
+                if let Some(old) = request.uri() {
                     forward::request_uri(&old, address, uri);
                 }
             }

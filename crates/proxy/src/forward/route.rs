@@ -50,7 +50,7 @@ pub(super) struct RouteChange<'a> {
 impl<'a> RouteChange<'a> {
     /// Fails when a value that becomes a Request-URI is missing or cannot be read.
     pub fn new(message: &Message<'a>, drop: usize, strict: Strict) -> Result<Self, Malformed> {
-        if drop == 0 && strict == Strict::None {
+        if strict == Strict::None {
             return Ok(RouteChange {
                 total: 0,
                 drop,

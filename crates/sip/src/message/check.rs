@@ -1,6 +1,6 @@
 //! What must hold before anyone acts on a message (RFC 3261 §8.1.1, §16.3, §20).
 
-use super::{Headers, Message};
+use super::{Headers, Message, Values};
 use crate::error::{Fault, Malformed};
 use crate::header::{CSeq, NameAddr, Via};
 use crate::lex::{self, class};
@@ -130,7 +130,15 @@ impl<'a> Message<'a> {
     fn check_vias(&self) -> Result<Via<'a>, Malformed> {
         let top = self.top_via()?;
         // Those below lead the answer home: better refused now than lost then.
-        self.vias().skip(1).try_for_each(|via| via.map(drop))?;
+        let lines = self.headers.all_named(Name::Via);
+        match lines.split_first() {
+            Some((first, below)) if first.value_at() == top.at => {
+                // The usual message: the top one has its line for itself.
+                Values::of(self, Name::Via, below)
+                    .try_for_each(|via| Via::parse_at(via.bytes, via.at.0 as usize).map(drop))?;
+            }
+            Some(_) | None => self.vias().skip(1).try_for_each(|via| via.map(drop))?,
+        }
         Ok(top)
     }
 

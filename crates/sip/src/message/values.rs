@@ -29,9 +29,14 @@ pub struct Values<'a, 'm> {
 
 impl<'a, 'm> Values<'a, 'm> {
     pub(super) fn new(message: &'m Message<'a>, name: Name) -> Values<'a, 'm> {
+        Values::of(message, name, message.headers.all_named(name))
+    }
+
+    /// The values of these lines only.
+    pub(super) fn of(message: &'m Message<'a>, name: Name, entries: &'m [Entry]) -> Self {
         Values {
             message,
-            entries: message.headers.all_named(name).iter(),
+            entries: entries.iter(),
             name,
             current: None,
         }
