@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use trunkline_sip::{Facts, Message, Uri};
+use trunkline_sip::{Facts, Uri};
 
 use crate::{
     Hop,
@@ -19,7 +19,6 @@ use crate::{
 
 /// Which way a request goes, and along which candidates.
 pub fn choose_walk(
-    request: &Message<'_>,
     from: Hop,
     facts: &Facts<'_>,
     snapshot: &Snapshot,
@@ -38,14 +37,14 @@ pub fn choose_walk(
                 .ok_or(Reject::NoRoute)?;
             let origination = trunk.origination.as_ref().ok_or(Reject::NoRoute)?;
             let hash = match hash_key(origination) {
-                Some(HashKey::CallId) => facts.call_id,
-                Some(HashKey::From) => user_of(request.from().ok().map(|from| from.uri)),
-                Some(HashKey::To) => user_of(request.to().ok().map(|to| to.uri)),
-                None => b"",
+                Some(HashKey::CallId) => Some(facts.call_id),
+                Some(HashKey::From) => Some(user_of(facts.from.uri)),
+                Some(HashKey::To) => Some(user_of(facts.to.uri)),
+                None => None,
             };
             Ok(Walk::Origination {
                 trunk: id,
-                hash: engine.tokens.hash(&[b"target", hash]),
+                hash: hash.map_or(0, |hash| engine.tokens.hash(&[b"target", hash])),
                 current: None,
             })
         }
@@ -63,9 +62,8 @@ pub fn choose_walk(
     }
 }
 
-fn user_of(uri: Option<&[u8]>) -> &[u8] {
-    uri.and_then(|uri| Uri::parse(uri).ok())
-        .map_or(b"", |uri| called_number(&uri))
+fn user_of(uri: &[u8]) -> &[u8] {
+    Uri::parse(uri).map_or(b"", |uri| called_number(&uri))
 }
 
 /// The called number: the user part, without its parameters and password.

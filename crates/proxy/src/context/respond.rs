@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_sip::{Message, Method, Scheme, Uri};
+use trunkline_sip::{Message, Method, Name, Scheme, Uri};
 
 use super::{Best, Caller, Context, Kind, Replay, Server};
 use crate::{
