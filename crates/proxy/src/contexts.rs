@@ -14,7 +14,7 @@ use crate::{
     question::Question,
     reject::Reject,
     settings::Place,
-    table::{Slab, Slot},
+    table::{Slab, Slot, room_after_peak},
 };
 
 /// Messages that may wait for DNS at a time.
@@ -106,8 +106,12 @@ impl Contexts {
             return;
         };
         turn.engine.by_key.remove(&context.key);
+        let keys = &mut turn.engine.by_key;
+        if let Some(room) = room_after_peak(keys.len(), keys.capacity()) {
+            keys.shrink_to(room);
+        }
         if let Some(key) = context.unacked {
-            turn.engine.unacked.remove(&key);
+            turn.engine.forget_unacked(key);
         }
         // Held to the end: what is heard late is evidence too.
         let peers = context.attempts.iter().filter_map(|attempt| attempt.peer);

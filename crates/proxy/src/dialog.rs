@@ -343,10 +343,10 @@ impl Calls {
         })
     }
 
-    /// The keys of the calls that cannot last any more, oldest first: answered longer than `age`
-    /// ago ("expired"), or not refreshed in time ("session_expired").
+    /// The keys of the calls that cannot last any more, oldest first and at most `most`: answered
+    /// longer than `age` ago ("expired"), or not refreshed in time ("session_expired").
     #[allow(clippy::disallowed_methods)] // The table's order is chance, but what leaves is sorted.
-    pub fn overdue(&self, now: Instant, age: Duration) -> Vec<(u128, &'static str)> {
+    pub fn overdue(&self, now: Instant, age: Duration, most: usize) -> Vec<(u128, &'static str)> {
         let Some(epoch) = self.epoch else {
             return Vec::new();
         };
@@ -365,6 +365,10 @@ impl Calls {
             .iter()
             .filter_map(|(key, entry)| Some((entry.began, *key, why(entry)?)))
             .collect();
+        if overdue.len() > most {
+            overdue.select_nth_unstable(most);
+            overdue.truncate(most);
+        }
         overdue.sort_unstable();
         overdue
             .into_iter()

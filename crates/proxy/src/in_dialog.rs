@@ -375,7 +375,7 @@ fn forward_ack(
         return;
     };
     let key = ack_key(turn.engine, request);
-    turn.engine.unacked.remove(&key);
+    turn.engine.forget_unacked(key);
     let branch = request
         .top_via()
         .ok()

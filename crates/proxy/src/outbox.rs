@@ -35,6 +35,10 @@ pub enum Effect {
     Share(News),
 }
 
+/// Bytes of the arena that an ordinary turn may fill, and effects.
+const ARENA_KEPT: usize = 256 * 1024;
+const EFFECTS_KEPT: usize = 1024;
+
 /// The effects of one or more inputs, in order, and the arena their bytes live in.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -70,8 +74,14 @@ impl Outbox {
             .unwrap_or_default()
     }
 
-    /// Forgets everything and keeps the memory.
+    /// Forgets everything and keeps the memory, but for most of what one crowded turn took.
     pub fn clear(&mut self) {
+        if self.arena.capacity() > ARENA_KEPT && self.arena.len() < self.arena.capacity() / 8 {
+            self.arena.clear();
+            self.arena.shrink_to(ARENA_KEPT);
+            self.effects.clear();
+            self.effects.shrink_to(EFFECTS_KEPT);
+        }
         self.arena.clear();
         self.effects.clear();
     }
@@ -112,5 +122,28 @@ impl Outbox {
     /// Tells the other shards.
     pub fn share(&mut self, news: News) {
         self.effects.push(Effect::Share(news));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_a_crowded_turn_goes_back_with_the_next_ordinary_one() {
+        let mut out = Outbox::new();
+        let fill = |out: &mut Outbox, bytes| out.arena.resize(bytes, 0);
+        fill(&mut out, 100);
+        out.clear();
+        let ordinary = out.arena.capacity();
+        fill(&mut out, 4 * ARENA_KEPT);
+        out.clear();
+        assert!(
+            out.arena.capacity() >= 4 * ARENA_KEPT,
+            "crowded turns come in rows"
+        );
+        fill(&mut out, 100);
+        out.clear();
+        assert!((ordinary..=ARENA_KEPT).contains(&out.arena.capacity()));
     }
 }

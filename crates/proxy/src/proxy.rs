@@ -36,6 +36,10 @@ pub(crate) const LIMITS: Limits = Limits {
 const LOAD_EVERY: Duration = Duration::from_secs(1);
 /// More calls than this are not looked through every minute: it takes a while.
 const MANY_CALLS: usize = 50_000;
+/// Calls that one such look forgets; the rest follow soon, after packets.
+const CALLS_PER_SWEEP: usize = 1000;
+/// How soon.
+const SWEEP_AGAIN: Duration = Duration::from_millis(20);
 /// Longer than this no call is remembered; its BYE still travels by its token.
 const CALL_LIFE_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Timers that one [`Input::Deadline`] works off; the rest follow in the next turn, after packets.
@@ -481,12 +485,20 @@ impl Proxy {
             engine: &mut self.engine,
             out,
         };
-        for (key, why) in turn.engine.calls.overdue(now, CALL_LIFE_MAX) {
+        let calls = &turn.engine.calls;
+        let overdue = calls.overdue(now, CALL_LIFE_MAX, CALLS_PER_SWEEP);
+        let is_all = overdue.len() < CALLS_PER_SWEEP;
+        for (key, why) in overdue {
             context::forget_call(&mut turn, key, why);
         }
         turn.engine.sweep_armed = !turn.engine.calls.is_empty();
         if turn.engine.sweep_armed {
-            turn.arm(sweep_every(turn.engine.calls.len()), Alarm::Sweep);
+            let after = if is_all {
+                sweep_every(turn.engine.calls.len())
+            } else {
+                SWEEP_AGAIN
+            };
+            turn.arm(after, Alarm::Sweep);
         }
     }
 

@@ -1,5 +1,14 @@
 //! A slab whose slots carry generations: what names an entry stops naming it once it is gone.
 
+/// Tables with less room than this are left as they are.
+const SHRINK_ABOVE: usize = 1024;
+
+/// The room that a table should shrink to after a peak; `None` leaves it as it is. Less than an eighth
+/// must be used, so that as much has left before the next time as is copied this time.
+pub fn room_after_peak(len: usize, capacity: usize) -> Option<usize> {
+    (capacity > SHRINK_ABOVE && len < capacity / 8).then_some(len * 2)
+}
+
 /// Names one entry for as long as it lives.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Slot {
@@ -121,6 +130,19 @@ impl<T> Slab<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_shrinks_when_it_is_nearly_empty_and_not_worth_keeping() {
+        let table = [
+            (0, 1024, None),
+            (0, 2048, Some(0)),
+            (255, 2048, Some(510)),
+            (256, 2048, None),
+        ];
+        for (len, capacity, room) in table {
+            assert_eq!(room_after_peak(len, capacity), room, "{len} of {capacity}");
+        }
+    }
 
     #[test]
     fn a_slot_never_names_its_successor() {

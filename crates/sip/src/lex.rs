@@ -231,6 +231,13 @@ fn octet(bytes: &[u8]) -> Option<(u8, usize)> {
 /// Four decimal numbers up to 255, without leading zeros, as `Ipv4Addr` itself reads them. Written
 /// out because nearly every host on the wire is one, and it is read several times a message.
 pub(crate) fn v4(text: &[u8]) -> Option<Ipv4Addr> {
+    v4_prefix(text)
+        .filter(|(_, len)| *len == text.len())
+        .map(|(address, _)| address)
+}
+
+/// The address that `text` starts with, and its length; nothing of a name may follow it.
+pub(crate) fn v4_prefix(text: &[u8]) -> Option<(Ipv4Addr, usize)> {
     let mut octets = [0; 4];
     let mut at = 0;
     for (place, value) in octets.iter_mut().enumerate() {
@@ -244,7 +251,8 @@ pub(crate) fn v4(text: &[u8]) -> Option<Ipv4Addr> {
         *value = octet;
         at += len;
     }
-    (at == text.len()).then(|| Ipv4Addr::from(octets))
+    let ends = text.get(at).is_none_or(|&next| !is(next, class::HOST));
+    ends.then(|| (Ipv4Addr::from(octets), at))
 }
 
 /// A number of decimal digits only; `None` for anything else and for more than `u64` holds.

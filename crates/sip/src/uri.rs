@@ -56,13 +56,12 @@ impl<'a> Host<'a> {
             let len = lex::find(text, 0, b']')? + 1;
             return Some((Host::parse(&text[..len])?, len));
         }
+        if let Some((address, len)) = lex::v4_prefix(text) {
+            return Some((Host::V4(address), len));
+        }
         let end = text.iter().position(|&byte| !lex::is(byte, class::HOST));
         let len = end.unwrap_or(text.len());
-        let name = &text[..len];
-        if name.is_empty() {
-            return None;
-        }
-        Some((lex::v4(name).map_or(Host::Name(name), Host::V4), len))
+        (len > 0).then(|| (Host::Name(&text[..len]), len))
     }
 
     /// The address, when it is one.

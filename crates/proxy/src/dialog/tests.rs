@@ -193,10 +193,15 @@ fn calls_that_last_too_long_are_found_oldest_first() {
     }
     let now = start + Duration::from_secs(60 * 30);
     assert_eq!(
-        calls.overdue(now, Duration::from_secs(60 * 15)),
+        calls.overdue(now, Duration::from_secs(60 * 15), 100),
         [(6, "expired"), (7, "expired"), (8, "expired")]
     );
-    assert_eq!(calls.overdue(now, Duration::from_secs(60 * 30)), []);
+    assert_eq!(
+        calls.overdue(now, Duration::from_secs(60 * 15), 2),
+        [(6, "expired"), (7, "expired")],
+        "a turn takes on so many and no more"
+    );
+    assert_eq!(calls.overdue(now, Duration::from_secs(60 * 30), 100), []);
 }
 
 /// RFC 4028: who does not refresh a session in time has left it. Half a minute is for the refresh that
@@ -219,23 +224,29 @@ fn a_session_that_is_not_refreshed_in_time_is_over() {
         };
         assert!(calls.remember(key, call, None));
     }
-    assert_eq!(calls.overdue(after(121), day), []);
+    assert_eq!(calls.overdue(after(121), day, 100), []);
     assert_eq!(
-        calls.overdue(after(122), day),
+        calls.overdue(after(122), day, 100),
         [(3, "session_expired")],
         "90 s at least"
     );
     calls.refresh(3, after(122), Some(Duration::from_secs(90)));
-    assert_eq!(calls.overdue(after(243), day), []);
+    assert_eq!(calls.overdue(after(243), day, 100), []);
     calls.refresh(3, after(243), None);
     assert_eq!(
-        calls.overdue(after(1831), day),
+        calls.overdue(after(1831), day, 100),
         [],
         "the timer was given up"
     );
-    assert_eq!(calls.overdue(after(1832), day), [(2, "session_expired")]);
+    assert_eq!(
+        calls.overdue(after(1832), day, 100),
+        [(2, "session_expired")]
+    );
     calls.refresh(9, after(1832), None);
-    assert_eq!(calls.overdue(after(80_000), day), [(2, "session_expired")]);
+    assert_eq!(
+        calls.overdue(after(80_000), day, 100),
+        [(2, "session_expired")]
+    );
 }
 
 #[test]

@@ -29,7 +29,7 @@ use crate::{
     routing::{Candidate, Routing},
     settings::{Place, TrunkId},
     snapshot::Snapshot,
-    table::{Slab, Slot},
+    table::{Slab, Slot, room_after_peak},
     timer::Lanes,
     token::Tokens,
 };
@@ -224,6 +224,14 @@ impl Engine {
             }
             pinned
         });
+    }
+
+    /// An ACK has come, or is not waited for any more.
+    pub fn forget_unacked(&mut self, key: u64) {
+        self.unacked.remove(&key);
+        if let Some(room) = room_after_peak(self.unacked.len(), self.unacked.capacity()) {
+            self.unacked.shrink_to(room);
+        }
     }
 
     /// Seconds since 1970.
