@@ -66,8 +66,9 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = Arrivals::Random)]
     pub arrivals: Arrivals,
 
-    /// The load never sleeps, so servers never have to wake it (on a network nobody is woken by sending)
-    #[arg(long)]
+    /// The load never sleeps, so servers never have to wake it (on a network nobody is woken by sending).
+    /// Not with --realtime, of which the system takes 5 % back from a thread that never sleeps
+    #[arg(long, conflicts_with = "realtime")]
     pub spin: bool,
 
     /// Server and load come before everything else on the machine, always (a real-time policy). For
