@@ -6,6 +6,7 @@ use trunkline_sip::{Message, Name, Uri};
 use crate::{
     forward::Strict,
     hop::ListenerId,
+    own_route::OwnRoute,
     snapshot::Snapshot,
     token::{DialogToken, Tokens},
 };
@@ -45,17 +46,18 @@ impl<'a> Heading<'a> {
         // §16.4: a strict router put our Record-Route value into the Request-URI, and the target
         // at the end of the Route set.
         let mut target_uri = request.uri();
-        let own_target = target_uri.filter(|uri| uri.has_lr() && snapshot.own_uri(uri).is_some());
-        if let (Some(uri), Some((last, before))) = (own_target, left.split_last()) {
+        let own_target = target_uri.and_then(|uri| OwnRoute::of(&uri, snapshot));
+        let own_target = own_target.filter(|own| own.lr);
+        if let (Some(own), Some((last, before))) = (own_target, left.split_last()) {
             heading.strict = Strict::TakeLastRoute;
-            heading.take_token(&uri, tokens);
+            heading.take_token(&own, tokens);
             (target, left) = (Some(*last), before);
             target_uri = Uri::parse(last).ok();
         }
         let taken_last = heading.strict == Strict::TakeLastRoute;
-        let own = own_routes(left.iter().copied(), snapshot, |listener, uri| {
-            heading.leaves_from = Some(listener);
-            heading.take_token(uri, tokens);
+        let own = own_routes(left.iter().copied(), snapshot, |own| {
+            heading.leaves_from = Some(own.listener);
+            heading.take_token(own, tokens);
         });
         heading.drop_routes = own as u8;
         match left.get(own) {
@@ -82,12 +84,9 @@ impl<'a> Heading<'a> {
         }
     }
 
-    fn take_token(&mut self, uri: &Uri<'a>, tokens: &Tokens) {
+    fn take_token(&mut self, own: &OwnRoute<'a>, tokens: &Tokens) {
         if self.token.is_none() {
-            self.token = uri
-                .params
-                .get("tl")
-                .and_then(|text| Some((tokens.read(text)?, text)));
+            self.token = own.token.and_then(|text| Some((tokens.read(text)?, text)));
         }
     }
 }
@@ -101,7 +100,7 @@ pub fn dropped_routes(request: &Message<'_>, snapshot: &Snapshot) -> u8 {
         .routes()
         .map_while(Result::ok)
         .map(|route| route.uri);
-    own_routes(routes, snapshot, |_, _| {}) as u8
+    own_routes(routes, snapshot, |_| {}) as u8
 }
 
 /// How many of these are ours: one, or two that say that they belong together; else the second is
@@ -109,24 +108,20 @@ pub fn dropped_routes(request: &Message<'_>, snapshot: &Snapshot) -> u8 {
 fn own_routes<'a>(
     routes: impl Iterator<Item = &'a [u8]>,
     snapshot: &Snapshot,
-    mut each: impl FnMut(ListenerId, &Uri<'a>),
+    mut each: impl FnMut(&OwnRoute<'a>),
 ) -> usize {
     let mut double = false;
-    let mut own = 0;
+    let mut count = 0;
     for (at, route) in routes.take(2).enumerate() {
-        let Ok(uri) = Uri::parse(route) else {
+        let Some(own) = OwnRoute::read(route, snapshot) else {
             return at;
         };
-        let Some(listener) = snapshot.own_uri(&uri) else {
-            return at;
-        };
-        let is_double = uri.params.has("r2");
-        if at == 1 && !(double && is_double) {
+        if at == 1 && !(double && own.double) {
             return at;
         }
-        double = is_double;
-        each(listener, &uri);
-        own = at + 1;
+        double = own.double;
+        each(&own);
+        count = at + 1;
     }
-    own
+    count
 }

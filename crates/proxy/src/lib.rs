@@ -23,6 +23,7 @@ mod in_dialog;
 mod local;
 mod next_hop;
 pub mod outbox;
+mod own_route;
 pub mod pressure;
 pub mod proxy;
 pub mod question;

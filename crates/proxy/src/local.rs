@@ -11,6 +11,7 @@ use crate::{
     event::Peer,
     forward::{self, ViaPlan},
     health::{Evidence, PeerIx},
+    own_route::OwnRoute,
     snapshot::Snapshot,
     table::Slot,
     transaction::{LINGER, client},
@@ -100,7 +101,7 @@ pub fn hang_up(
     bye: bool,
 ) {
     let routes: SmallVec<[&[u8]; 4]> = forward::routes_above(response, |route| {
-        trunkline_sip::Uri::parse(route.uri).is_ok_and(|uri| snapshot.own_uri(&uri).is_some())
+        OwnRoute::read(route.uri, snapshot).is_some()
     });
     let to = dialog_hop(turn, snapshot, hop, &routes, response);
     let sent_by = snapshot.advertise(to.listener);

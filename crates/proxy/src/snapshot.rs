@@ -263,6 +263,18 @@ impl Snapshot {
         Some(same.map_or(*first, |(_, _, id)| *id))
     }
 
+    /// Which of our listeners has this authority in what we write ("host:port"), if any: as
+    /// [`own`](Self::own), without reading it.
+    pub fn advertised_as(&self, authority: &[u8], transport: Transport) -> Option<ListenerId> {
+        let listeners = &self.settings().listeners;
+        let mut named = (0..)
+            .zip(listeners)
+            .filter(|(_, it)| it.advertise.as_bytes() == authority && it.advertise.contains(':'));
+        let (first, _) = named.clone().next()?;
+        let same = named.find(|(_, it)| it.transport == transport);
+        Some(ListenerId(same.map_or(first, |(at, _)| at)))
+    }
+
     /// Which of our listeners a URI names, if any (RFC 3261 §16.4); `maddr` counts.
     pub fn own_uri(&self, uri: &Uri<'_>) -> Option<ListenerId> {
         let (host, transport) = uri.reach();

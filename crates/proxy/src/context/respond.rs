@@ -12,6 +12,7 @@ use crate::{
     event::Outcome,
     forward::{self, Reply},
     health::{Evidence, PeerIx},
+    own_route::OwnRoute,
     question::Question,
     recovery::Aftermath,
     settings::Exhausted,
@@ -510,7 +511,7 @@ impl Context {
         }
         let caller_routes: smallvec::SmallVec<[&[u8]; 4]> = request.record_routes().collect();
         let callee_routes = forward::routes_above(response, |route| {
-            Uri::parse(route.uri).is_ok_and(|uri| self.snapshot.own_uri(&uri).is_some())
+            OwnRoute::read(route.uri, &self.snapshot).is_some()
         });
         let call = NewCall {
             trunk,

@@ -189,9 +189,8 @@ pub fn routes_above<'a>(
 ) -> SmallVec<[&'a [u8]; 4]> {
     let mut above: SmallVec<[&'a [u8]; 4]> = response
         .values(Name::RecordRoute)
-        .zip(response.record_routes())
-        .take_while(|(_, parsed)| !parsed.as_ref().is_ok_and(&is_ours))
-        .map(|(value, _)| value.bytes)
+        .map(|value| value.bytes)
+        .take_while(|value| !NameAddr::parse(value).as_ref().is_ok_and(&is_ours))
         .collect();
     above.reverse();
     above

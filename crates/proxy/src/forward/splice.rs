@@ -86,35 +86,55 @@ pub(super) fn put_all(out: &mut Vec<u8>, texts: &[&str]) {
 
 /// Writes a number in digits.
 pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+    let mut digits = Digits::default();
+    digits.number(number);
+    out.extend_from_slice(digits.written());
 }
 
 /// Writes an address as a Via has it: IPv6 without brackets (RFC 5118 §4.5).
 pub(super) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(v4) => {
-            for (place, octet) in v4.octets().into_iter().enumerate() {
-                if place > 0 {
-                    out.push(b'.');
-                }
-                put_number(out, u64::from(octet));
+            let mut digits = Digits::default();
+            for octet in v4.octets().into_iter().rev() {
+                digits.number(u64::from(octet));
+                digits.byte(b'.');
             }
+            out.extend_from_slice(&digits.written()[1..]);
         }
         // Its short form is not worth writing twice, and writing to a Vec does not fail.
         IpAddr::V6(v6) => {
             let _ = write!(out, "{v6}");
         }
+    }
+}
+
+/// Digits and dots, from the last to the first: the arena is asked for room once.
+#[derive(Default)]
+struct Digits {
+    bytes: [u8; 24],
+    used: usize,
+}
+
+impl Digits {
+    fn byte(&mut self, byte: u8) {
+        self.used += 1;
+        let at = self.bytes.len() - self.used;
+        self.bytes[at] = byte;
+    }
+
+    fn number(&mut self, mut number: u64) {
+        loop {
+            self.byte(b'0' + (number % 10) as u8);
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+    }
+
+    fn written(&self) -> &[u8] {
+        &self.bytes[self.bytes.len() - self.used..]
     }
 }
 
