@@ -17,18 +17,12 @@ const TOKEN: [bool; 256] = {
 
 /// Bits of [`CLASS`].
 pub(crate) mod class {
-    /// What a URI must escape (see `uri`).
-    pub(crate) const ESCAPED: u8 = 1;
     /// What a host name or an IPv4 address is written with.
-    pub(crate) const HOST: u8 = 2;
-    /// What no Request-URI can hold, since it would end the line or the word.
-    pub(crate) const BREAKS: u8 = 4;
+    pub(crate) const HOST: u8 = 1;
     /// What ends the name of a parameter.
-    pub(crate) const NAME_END: u8 = 8;
+    pub(crate) const NAME_END: u8 = 2;
     /// What begins the tail of a URI: parameters or headers.
-    pub(crate) const TAIL: u8 = 16;
-    /// What in a tag would make two values of it.
-    pub(crate) const SEPARATES: u8 = 32;
+    pub(crate) const TAIL: u8 = 4;
 }
 
 /// What a byte means in several places, one bit each.
@@ -38,23 +32,14 @@ static CLASS: [u8; 256] = {
     while at < 256 {
         let byte = at as u8;
         let mut bits = 0;
-        if byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f) {
-            bits |= class::ESCAPED;
-        }
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_') {
             bits |= class::HOST;
-        }
-        if byte <= b' ' || matches!(byte, b'<' | b'>') {
-            bits |= class::BREAKS;
         }
         if matches!(byte, b';' | b'=') {
             bits |= class::NAME_END;
         }
         if matches!(byte, b';' | b'?') {
             bits |= class::TAIL;
-        }
-        if matches!(byte, b',' | b'<' | b'>' | b'"') || is_lws(byte) {
-            bits |= class::SEPARATES;
         }
         table[at] = bits;
         at += 1;
@@ -79,9 +64,15 @@ const ONES: u64 = u64::MAX / 255;
 /// The top bit of every byte of a word.
 const TOPS: u64 = ONES << 7;
 
-/// The first byte at or after `from` that `hits` finds in a word of eight, or `is` in the rest.
-/// Written out because what is searched is short: for a line of 50 bytes a call to the best of
-/// libraries costs more than the search.
+/// Whether a byte is of that kind. No early end: so the compiler compares all at once.
+#[inline(always)]
+fn any<const N: usize>(bytes: &[u8; N], is: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(false, |any, &byte| any | is(byte))
+}
+
+/// The first byte at or after `from` of a kind: `is` tells of one byte, `hits` of eight by the top
+/// bit of each. Written out because what is searched is short: for a line of 50 bytes a call to the
+/// best of libraries costs more than the search.
 #[inline(always)]
 fn search(
     bytes: &[u8],
@@ -89,30 +80,96 @@ fn search(
     hits: impl Fn(u64) -> u64,
     is: impl Fn(u8) -> bool,
 ) -> Option<usize> {
-    let (pairs, rest) = bytes.get(from..)?.as_chunks::<16>();
+    let first = |bytes: u128| {
+        let (low, high) = (hits(bytes as u64), hits((bytes >> 64) as u64));
+        // The lowest top bit that is set is right; those above it may be a borrow's.
+        match (low & TOPS, high & TOPS) {
+            (0, hits) => 8 + (hits.trailing_zeros() / 8) as usize,
+            (hits, _) => (hits.trailing_zeros() / 8) as usize,
+        }
+    };
+    let (chunks, rest) = bytes.get(from..)?.as_chunks::<16>();
     let mut at = from;
-    for pair in pairs {
-        let pair = u128::from_le_bytes(*pair);
-        let (low, high) = (hits(pair as u64), hits((pair >> 64) as u64));
-        if (low | high) & TOPS != 0 {
-            // The lowest top bit that is set is right; those above it may be a borrow's.
-            let (word, hits) = match low & TOPS {
-                0 => (8, high & TOPS),
-                hits => (0, hits),
-            };
-            return Some(at + word + (hits.trailing_zeros() / 8) as usize);
+    for chunk in chunks {
+        if any(chunk, &is) {
+            return Some(at + first(u128::from_le_bytes(*chunk)));
         }
         at += 16;
     }
-    rest.iter().position(|&byte| is(byte)).map(|more| at + more)
+    // Sixteen bytes that end where the text does, without those that were looked at; in a shorter
+    // text, what there is.
+    let last = match bytes.last_chunk::<16>() {
+        _ if rest.is_empty() => return None,
+        Some(last) => u128::from_le_bytes(*last) >> (8 * (16 - rest.len())),
+        None => short(rest),
+    };
+    let more = first(last);
+    (more < rest.len()).then_some(at + more)
+}
+
+/// Less than sixteen bytes as a number, zeros behind them.
+#[inline]
+fn short(bytes: &[u8]) -> u128 {
+    // Two halves may overlap: both then have the same bytes there.
+    if let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let tail = u128::from(u64::from_le_bytes(*tail)) << (8 * (bytes.len() - 8));
+        return u128::from(u64::from_le_bytes(*head)) | tail;
+    }
+    if let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let tail = u64::from(u32::from_le_bytes(*tail)) << (8 * (bytes.len() - 4));
+        return u128::from(u64::from(u32::from_le_bytes(*head)) | tail);
+    }
+    let bytes = bytes.iter().rev();
+    u128::from(bytes.fold(0u32, |sum, &byte| sum << 8 | u32::from(byte)))
+}
+
+/// As [`search`], for what is hardly ever there.
+#[inline(always)]
+fn search_rare(bytes: &[u8], is: impl Fn(u8) -> bool) -> Option<usize> {
+    let (chunks, _) = bytes.as_chunks::<16>();
+    let clean = match (bytes.last_chunk::<16>(), bytes.last_chunk::<8>()) {
+        (Some(last), _) => !chunks.iter().any(|chunk| any(chunk, &is)) && !any(last, &is),
+        (None, Some(last)) => {
+            !any(last, &is)
+                && bytes
+                    .first_chunk::<8>()
+                    .is_some_and(|first| !any(first, &is))
+        }
+        (None, None) => false,
+    };
+    if clean {
+        return None;
+    }
+    bytes.iter().position(|&byte| is(byte))
+}
+
+/// The bytes of a word that are `wanted`, see [`search`].
+#[inline(always)]
+fn equal(word: u64, wanted: u8) -> u64 {
+    let differ = word ^ (ONES * u64::from(wanted));
+    differ.wrapping_sub(ONES) & !differ
 }
 
 /// The first `wanted` at or after `from`.
 #[inline]
 pub(crate) fn find(bytes: &[u8], from: usize, wanted: u8) -> Option<usize> {
-    let pattern = ONES * u64::from(wanted);
-    let hits = |word: u64| (word ^ pattern).wrapping_sub(ONES) & !(word ^ pattern);
-    search(bytes, from, hits, |byte| byte == wanted)
+    search(
+        bytes,
+        from,
+        |word| equal(word, wanted),
+        |byte| byte == wanted,
+    )
+}
+
+/// The first of two bytes at or after `from`.
+#[inline]
+pub(crate) fn find_either(bytes: &[u8], from: usize, one: u8, other: u8) -> Option<usize> {
+    search(
+        bytes,
+        from,
+        |word| equal(word, one) | equal(word, other),
+        |byte| (byte == one) | (byte == other),
+    )
 }
 
 /// The first byte below `limit` (at most 128) at or after `from`.
@@ -121,6 +178,41 @@ pub(crate) fn find_below(bytes: &[u8], from: usize, limit: u8) -> Option<usize> 
     let pattern = ONES * u64::from(limit);
     let hits = |word: u64| word.wrapping_sub(pattern) & !word;
     search(bytes, from, hits, |byte| byte < limit)
+}
+
+/// The first byte at or after `from` that splits a list, or hides what does.
+#[inline]
+pub(crate) fn find_splitter(bytes: &[u8], from: usize) -> Option<usize> {
+    search(
+        bytes,
+        from,
+        |word| equal(word, b',') | equal(word, b'"') | equal(word, b'<'),
+        |byte| (byte == b',') | (byte == b'"') | (byte == b'<'),
+    )
+}
+
+/// The first byte that URIs must escape.
+#[inline]
+pub(crate) fn find_escaped(bytes: &[u8]) -> Option<usize> {
+    search_rare(bytes, |byte| {
+        (byte <= b' ') | (byte == b'<') | (byte == b'>') | (byte == b'"') | (byte == 0x7f)
+    })
+}
+
+/// The first byte that no Request-URI can hold, since it would end the line or the word.
+#[inline]
+pub(crate) fn find_break(bytes: &[u8]) -> Option<usize> {
+    search_rare(bytes, |byte| {
+        (byte <= b' ') | (byte == b'<') | (byte == b'>')
+    })
+}
+
+/// The first byte that in a tag would make two values of it.
+#[inline]
+pub(crate) fn find_separator(bytes: &[u8]) -> Option<usize> {
+    search_rare(bytes, |byte| {
+        (byte == b',') | (byte == b'<') | (byte == b'>') | (byte == b'"') | is_lws(byte)
+    })
 }
 
 /// The length of the token that `bytes` starts with.
@@ -146,7 +238,7 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
 /// White space inside a header: blanks, and the line ends of folds (RFC 3261 §25.1 LWS).
 #[inline]
 pub(crate) const fn is_lws(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+    (byte == b' ') | (byte == b'\t') | (byte == b'\r') | (byte == b'\n')
 }
 
 /// How much white space `bytes` starts with.
@@ -201,7 +293,7 @@ pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
 pub(crate) fn quoted_end(bytes: &[u8], open: usize) -> Option<usize> {
     let mut at = open + 1;
     loop {
-        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        at = find_either(bytes, at, b'"', b'\\')?;
         if bytes[at] == b'"' {
             return Some(at + 1);
         }
@@ -297,11 +389,42 @@ mod tests {
                         assert_eq!(find(&bytes, from, b':'), first);
                         let low = (from..len).find(|&at| bytes[at] < 0x0e);
                         assert_eq!(find_below(&bytes, from, 0x0e), low);
+                        assert_eq!(find_either(&bytes, from, b'A', b':'), first);
                     }
                 }
             }
         }
         assert_eq!(find(b"abc", 4, b'a'), None);
+    }
+
+    #[test]
+    fn what_is_rare_is_found_wherever_it_stands() {
+        type Row = (fn(&[u8]) -> Option<usize>, fn(u8) -> bool);
+        let table: [Row; 3] = [
+            (find_escaped, |byte| {
+                matches!(byte, 0..=b' ' | b'<' | b'>' | b'"' | 0x7f)
+            }),
+            (find_break, |byte| matches!(byte, 0..=b' ' | b'<' | b'>')),
+            (find_separator, |byte| {
+                matches!(
+                    byte,
+                    b',' | b'<' | b'>' | b'"' | b' ' | b'\t' | b'\r' | b'\n'
+                )
+            }),
+        ];
+        for (search, is_wanted) in table {
+            for len in 1..40 {
+                for at in 0..len {
+                    for byte in 0..=255 {
+                        let mut bytes = vec![b'a'; len];
+                        bytes[at] = byte;
+                        let found = is_wanted(byte).then_some(at);
+                        assert_eq!(search(&bytes), found, "{byte} at {at} of {len}");
+                    }
+                }
+            }
+            assert_eq!(search(b""), None);
+        }
     }
 
     #[test]

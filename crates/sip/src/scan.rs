@@ -36,23 +36,33 @@ pub(crate) fn leading_crlf(bytes: &[u8]) -> usize {
 }
 
 /// The offset of the CRLF that ends the line at `from`.
-#[inline]
+#[inline(always)]
 pub(crate) fn line_end(bytes: &[u8], from: usize) -> Result<usize, Malformed> {
-    let mut from = from;
-    // Nearly every byte below 14 is one of a line's end; tabs and stray controls are passed by.
-    while let Some(at) = lex::find_below(bytes, from, b'\r' + 1) {
+    // Nearly every byte below 14 is one of a line's end.
+    match lex::find_below(bytes, from, b'\r' + 1) {
+        Some(at) if matches!(bytes.get(at..), Some([b'\r', b'\n', ..])) => Ok(at),
+        first => odd_line_end(bytes, first),
+    }
+}
+
+/// As [`line_end`], from the first byte on that may be part of one; tabs and stray controls are
+/// passed by.
+#[cold]
+fn odd_line_end(bytes: &[u8], first: Option<usize>) -> Result<usize, Malformed> {
+    let mut found = first;
+    while let Some(at) = found {
         match (bytes[at], bytes.get(at + 1)) {
             (b'\r', Some(b'\n')) => return Ok(at),
             (b'\r', None) => break,
             (b'\r' | b'\n', _) => return Err(Malformed::new(Fault::HeaderLine, at)),
-            _ => from = at + 1,
+            _ => found = lex::find_below(bytes, at + 1, b'\r' + 1),
         }
     }
     Err(Malformed::new(Fault::NoEndOfHeaders, bytes.len()))
 }
 
 /// The header at `at`, or the end of the headers. `at` is the start of a line.
-#[inline]
+#[inline(always)]
 pub(crate) fn next(bytes: &[u8], at: usize, line_max: usize) -> Result<Scanned, Malformed> {
     if bytes[at..].starts_with(b"\r\n") {
         return Ok(Scanned::Body(at + 2));

@@ -128,7 +128,7 @@ impl<'a> Uri<'a> {
         let (scheme, colon) = scheme_of(uri).ok_or(Malformed::new(Fault::Uri, 0))?;
         // Bytes above ASCII are let through: software that forgets to escape them is common, and
         // they confuse nobody.
-        if let Some(at) = lex::find_class(uri, class::ESCAPED) {
+        if let Some(at) = lex::find_escaped(uri) {
             return Err(Malformed::new(Fault::Uri, at));
         }
         let rest = &uri[colon + 1..];

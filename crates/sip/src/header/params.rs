@@ -11,9 +11,50 @@ impl<'a> Params<'a> {
     /// A quoted value keeps its quotes.
     #[inline]
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
+        let rest = match self.skip_to(name.as_bytes()) {
+            Ok(found) => return found,
+            Err(rest) => rest,
+        };
+        Params(rest).look_for(name.as_bytes())
+    }
+
+    /// As [`get`](Self::get), one after the other.
+    fn look_for(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.iter()
-            .find(|(known, _)| lex::same_word(known, name.as_bytes()))
+            .find(|(known, _)| lex::same_word(known, name))
             .map(|(_, value)| value.unwrap_or_default())
+    }
+
+    /// As [`get`](Self::get), straight from semicolon to semicolon. Where quotes or white space make
+    /// it harder than that, it fails with the parameters that were not looked at yet.
+    #[inline]
+    fn skip_to(&self, name: &[u8]) -> Result<Option<&'a [u8]>, &'a [u8]> {
+        let mut rest = self.0;
+        while let Some((b';', param)) = rest.split_first() {
+            if is_blank(param.first()) || name.is_empty() {
+                return Err(rest);
+            }
+            // A quote may hide the semicolons behind it.
+            let end = lex::find_either(param, 0, b';', b'"').unwrap_or(param.len());
+            let (this, next) = param.split_at(end);
+            if matches!(next, [b'"', ..]) {
+                return Err(rest);
+            }
+            if let Some((known, value)) = this.split_at_checked(name.len())
+                && lex::same_word(known, name)
+            {
+                match value {
+                    [] => return Ok(Some(b"")),
+                    [b'=', value @ ..] if !is_blank(value.first()) && !is_blank(value.last()) => {
+                        return Ok(Some(value));
+                    }
+                    [..=b' ' | b'=', ..] => return Err(rest),
+                    _ => {}
+                }
+            }
+            rest = next;
+        }
+        if rest.is_empty() { Ok(None) } else { Err(rest) }
     }
 
     /// Whether there is a parameter of that name.
@@ -26,6 +67,12 @@ impl<'a> Params<'a> {
     pub fn iter(&self) -> ParamsIter<'a> {
         ParamsIter(self.0)
     }
+}
+
+/// White space or a control: whoever asks looks closer.
+#[inline]
+fn is_blank(byte: Option<&u8>) -> bool {
+    byte.is_some_and(|&byte| byte <= b' ')
 }
 
 impl<'a> IntoIterator for Params<'a> {
@@ -114,6 +161,43 @@ mod tests {
 
     #[test]
     fn names_are_found_in_any_case_and_the_first_wins() {
+        for text in [
+            "",
+            ";",
+            ";tag",
+            ";tag=",
+            ";tag=1",
+            ";x;tag=1;y",
+            "tag=1",
+            ";;tag=1",
+            "; tag=1",
+            ";tag =1",
+            ";tag= 1",
+            ";tag=1 ;x",
+            ";tag\r\n =1",
+            ";tags=1;tag=2",
+            ";x=tag;TAG=2",
+            ";x=\";tag=1\";tag=2",
+            ";tag=\"a;b\"",
+            ";x=\"never;tag=1",
+            ";=v;tag=1",
+            ";x\";tag=1",
+            ";x=a\";tag=1\";tag=2",
+            ";tag=a=b",
+            ";tag=\x01",
+            ";tag;tag=2",
+            ";x ;tag=1",
+            ";x= \";tag=3\"",
+        ] {
+            for name in ["tag", "x", "", "ta", "y"] {
+                let params = Params(text.as_bytes());
+                assert_eq!(
+                    params.get(name),
+                    params.look_for(name.as_bytes()),
+                    "{text} {name}"
+                );
+            }
+        }
         let params = Params(b";TAG=1;tag=2;LR");
         assert_eq!(params.get("tag"), Some(&b"1"[..]));
         assert_eq!(params.get("lr"), Some(&b""[..]));

@@ -3,7 +3,7 @@
 use super::{Headers, Message, Values};
 use crate::error::{Fault, Malformed};
 use crate::header::{CSeq, NameAddr, Via};
-use crate::lex::{self, class};
+use crate::lex;
 use crate::name::Name;
 use crate::uri::{Scheme, Uri};
 
@@ -133,9 +133,16 @@ impl<'a> Message<'a> {
         let lines = self.headers.all_named(Name::Via);
         match lines.split_first() {
             Some((first, below)) if first.value_at() == top.at => {
-                // The usual message: the top one has its line for itself.
-                Values::of(self, Name::Via, below)
-                    .try_for_each(|via| Via::parse_at(via.bytes, via.at.0 as usize).map(drop))?;
+                // The usual message: each has its line for itself.
+                for entry in below.iter().filter(|entry| entry.name == Name::Via) {
+                    match self.only_via(entry) {
+                        Some(via) => via.map(drop)?,
+                        None => Values::of(self, Name::Via, std::slice::from_ref(entry))
+                            .try_for_each(|via| {
+                                Via::parse_at(via.bytes, via.at.0 as usize).map(drop)
+                            })?,
+                    }
+                }
             }
             Some(_) | None => self.vias().skip(1).try_for_each(|via| via.map(drop))?,
         }
@@ -161,7 +168,7 @@ impl<'a> Message<'a> {
 /// are let through: old devices put base64 there, and it confuses nobody.
 fn check_tag<'a>(address: &NameAddr<'a>, name: Name) -> Result<Option<&'a [u8]>, Malformed> {
     match address.tag() {
-        Some(tag) if lex::find_class(tag, class::SEPARATES).is_some() => {
+        Some(tag) if lex::find_separator(tag).is_some() => {
             Err(Malformed::new(Fault::Bad(name), address.at.0 as usize))
         }
         tag => Ok(tag),

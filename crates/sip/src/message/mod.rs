@@ -292,8 +292,22 @@ impl<'a> Message<'a> {
 
     /// Reads the top Via, once the headers are known.
     fn read_top_via(&mut self) {
-        let top = self.vias().next().and_then(Result::ok);
+        let only = self.headers.first(Name::Via);
+        let only = only.and_then(|entry| self.only_via(entry));
+        let top = only.or_else(|| self.vias().next()).and_then(Result::ok);
         self.top = top.map(Via::with_branch);
+    }
+
+    /// The Via of a line that holds only this one, read without a look for more; `None` for what
+    /// may be several or none.
+    #[inline]
+    fn only_via(&self, entry: &Entry) -> Option<Result<Via<'a>, Malformed>> {
+        let at = entry.value_at();
+        let value = self.part(at);
+        if value.is_empty() || crate::lex::find(value, 0, b',').is_some() {
+            return None;
+        }
+        Some(Via::parse_at(value, at.0 as usize))
     }
 
     /// All Via values, top first.

@@ -3,7 +3,7 @@
 use super::{Entry, Headers, Limits, Message, Start, span};
 use crate::Span;
 use crate::error::{Fault, Malformed};
-use crate::lex::{self, class};
+use crate::lex;
 use crate::method::Method;
 use crate::name::Name;
 use crate::scan::{self, Scanned};
@@ -163,7 +163,7 @@ fn request_line(line: &[u8]) -> Result<(Start<'_>, Span), Malformed> {
         return Err(Malformed::new(fault, uri_end + 1));
     }
     let uri = &line[uri_start..uri_end];
-    if uri.is_empty() || lex::find_class(uri, class::BREAKS).is_some() {
+    if uri.is_empty() || lex::find_break(uri).is_some() {
         return Err(Malformed::new(Fault::RequestUri, uri_start));
     }
     Ok((

@@ -108,11 +108,11 @@ impl<'a> Iterator for Split<'a> {
 pub(crate) fn comma(value: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
-        at += memchr::memchr3(b',', b'"', b'<', value.get(at..)?)?;
+        at = lex::find_splitter(value, at)?;
         match value[at] {
             b',' => return Some(at),
             b'"' => at = lex::quoted_end(value, at)?,
-            _ => at += memchr::memchr(b'>', &value[at..])? + 1,
+            _ => at = lex::find(value, at, b'>')? + 1,
         }
     }
 }
