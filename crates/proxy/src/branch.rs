@@ -5,12 +5,10 @@
 //! tag and is dropped without a search; so does every answer to an earlier life of the process,
 //! whose key was another.
 
-use std::hash::Hasher;
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use siphasher::{
     sip::{SipHasher13, SipHasher24},
-    sip128::{Hasher128, SipHasher13 as SipHasher13x128, SipHasher24 as SipHasher24x128},
+    sip128::{SipHasher13 as SipHasher13x128, SipHasher24 as SipHasher24x128},
 };
 
 use crate::hop::ShardId;
@@ -159,10 +157,11 @@ impl Branches {
     }
 
     fn tag(&self, kind: Kind, raw: &[u8; RAW_BYTES]) -> u64 {
-        let mut hasher = SipHasher24::new_with_key(&self.tag_key);
-        hasher.write(&raw[..RAW_BYTES - TAG_BYTES]);
-        hasher.write_u8(kind as u8);
-        hasher.finish()
+        // The kind stands where the tag will.
+        let mut signed = [0; RAW_BYTES - TAG_BYTES + 1];
+        signed[..RAW_BYTES - TAG_BYTES].copy_from_slice(&raw[..RAW_BYTES - TAG_BYTES]);
+        signed[RAW_BYTES - TAG_BYTES] = kind as u8;
+        SipHasher24::new_with_key(&self.tag_key).hash(&signed)
     }
 }
 
@@ -185,59 +184,55 @@ fn decode(branch: &[u8]) -> Option<[u8; RAW_BYTES]> {
 /// SipHash-1-3 of the parts: for names in tables and for fingerprints, which are worth nothing to
 /// who guesses one. What is a signature is made with [`hash`].
 fn quick_hash(key: &[u8; 16], parts: &[&[u8]]) -> u64 {
-    let mut hasher = SipHasher13::new_with_key(key);
-    feed(&mut hasher, parts);
-    hasher.finish()
+    in_one_run(parts, |run| SipHasher13::new_with_key(key).hash(run))
 }
 
 /// [`quick_hash`] at twice the length.
 fn quick_hash128(key: &[u8; 16], parts: &[&[u8]]) -> u128 {
-    let mut hasher = SipHasher13x128::new_with_key(key);
-    feed(&mut hasher, parts);
-    hasher.finish128().as_u128()
+    in_one_run(parts, |run| SipHasher13x128::new_with_key(key).hash(run)).as_u128()
 }
 
 /// SipHash-2-4 of the parts, each with its length before it.
 pub(crate) fn hash(key: &[u8; 16], parts: &[&[u8]]) -> u64 {
-    let mut hasher = SipHasher24::new_with_key(key);
-    feed(&mut hasher, parts);
-    hasher.finish()
+    in_one_run(parts, |run| SipHasher24::new_with_key(key).hash(run))
 }
 
 /// [`hash`] at twice the length.
 pub(crate) fn hash128(key: &[u8; 16], parts: &[&[u8]]) -> u128 {
-    let mut hasher = SipHasher24x128::new_with_key(key);
-    feed(&mut hasher, parts);
-    hasher.finish128().as_u128()
+    in_one_run(parts, |run| SipHasher24x128::new_with_key(key).hash(run)).as_u128()
 }
 
-/// What is gathered before it is hashed: a hasher takes long runs at a fraction of what short ones
-/// cost it.
-const GATHERED: usize = 512;
+/// What is hashed without asking for memory: more than nearly every message makes us hash.
+const RUN_MAX: usize = 384;
 
-fn feed(hasher: &mut impl Hasher, parts: &[&[u8]]) {
-    let mut gathered = [0; GATHERED];
-    let mut len = 0;
+/// Lays the parts one after the other, each with its length before it: a hasher takes one long run at
+/// a fraction of what many short ones cost it.
+fn in_one_run<R>(parts: &[&[u8]], hash: impl FnOnce(&[u8]) -> R) -> R {
+    let len = parts.iter().map(|part| 8 + part.len()).sum();
+    let mut short = [0; RUN_MAX];
+    let mut long = Vec::new();
+    let run = match short.get_mut(..len) {
+        Some(run) => run,
+        None => {
+            long.resize(len, 0);
+            &mut long[..]
+        }
+    };
+    let mut rest = &mut *run;
     for part in parts {
-        let end = len + 8 + part.len();
-        let Some(room) = gathered.get_mut(len..end) else {
-            // More than that is read from where it lies.
-            hasher.write(&gathered[..len]);
-            hasher.write(&(part.len() as u64).to_le_bytes());
-            hasher.write(part);
-            len = 0;
-            continue;
-        };
-        let (head, text) = room.split_at_mut(8);
-        head.copy_from_slice(&(part.len() as u64).to_le_bytes());
+        let (here, behind) = rest.split_at_mut(8 + part.len());
+        let (length, text) = here.split_at_mut(8);
+        length.copy_from_slice(&(part.len() as u64).to_le_bytes());
         text.copy_from_slice(part);
-        len = end;
+        rest = behind;
     }
-    hasher.write(&gathered[..len]);
+    hash(run)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::hash::Hasher as _;
+
     use proptest::prelude::*;
 
     use super::*;

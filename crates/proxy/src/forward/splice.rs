@@ -97,7 +97,7 @@ pub(super) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
         IpAddr::V4(v4) => {
             let mut digits = Digits::default();
             for octet in v4.octets().into_iter().rev() {
-                digits.number(u64::from(octet));
+                digits.octet(octet);
                 digits.byte(b'.');
             }
             out.extend_from_slice(&digits.written()[1..]);
@@ -130,6 +130,16 @@ impl Digits {
             if number == 0 {
                 break;
             }
+        }
+    }
+
+    fn octet(&mut self, octet: u8) {
+        self.byte(b'0' + octet % 10);
+        if octet >= 10 {
+            self.byte(b'0' + octet / 10 % 10);
+        }
+        if octet >= 100 {
+            self.byte(b'0' + octet / 100);
         }
     }
 
