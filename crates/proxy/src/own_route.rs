@@ -84,10 +84,14 @@ impl<'a> Written<'a> {
     }
 }
 
-/// The letters of base64, and nothing that would end a parameter or begin another.
+/// The letters of base64, and nothing that would end a parameter or begin another. Without a branch at
+/// any letter, so that sixteen of them take one step.
 fn is_token(text: &[u8]) -> bool {
-    text.iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    text.iter().fold(true, |good, byte| {
+        let letter = (*byte | 0x20).wrapping_sub(b'a') < 26;
+        let digit = byte.wrapping_sub(b'0') < 10;
+        good & (letter | digit | (*byte == b'-') | (*byte == b'_'))
+    })
 }
 
 #[cfg(test)]
@@ -136,6 +140,14 @@ mod tests {
             ("sips:192.0.2.1:5061;lr", false),
         ] {
             assert_eq!(agrees(text), short, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_has_the_letters_of_base64_and_no_others() {
+        for byte in 0..=255u8 {
+            let letter = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+            assert_eq!(is_token(&[b'a', byte]), letter, "{byte}");
         }
     }
 
