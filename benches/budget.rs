@@ -11,7 +11,12 @@ pub type Figures = BTreeMap<String, u64>;
 /// What a figure may differ by before somebody must say so, in percent: the proxy alone is counted to
 /// the instruction; the whole process has threads and a clock.
 pub fn tolerance(name: &str) -> u64 {
-    if name.starts_with("process.") { 15 } else { 5 }
+    match name {
+        // How many of these packets gather before the process wakes is up to the machine.
+        "process.stranger" => 50,
+        _ if name.starts_with("process.") => 15,
+        _ => 5,
+    }
 }
 
 /// How a figure stands beside the recorded one.
@@ -75,7 +80,7 @@ pub fn write(
 ) -> Result<(), String> {
     let mut text = format!(
         "# Instructions in user space, as benches/README.md tells (\"Instructions\"). CI counts them again and\n\
-         # fails on a growth over 5 % (over 15 % for the whole process). To declare new ones:\n\
+         # fails on a growth over 5 % (over 15 % for the whole process, 50 % for a stranger's packet there). To declare new ones:\n\
          #   {RECORD}\n\
          # Recorded with {compiler}.\n"
     );
