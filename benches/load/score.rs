@@ -69,9 +69,10 @@ impl Score {
         self.open = 0;
     }
 
-    /// Share of calls in which something was sent twice or that were lost.
+    /// Share of calls in which something was sent twice, that were refused, or that were lost: a server
+    /// that sheds carries no more than before.
     pub fn trouble(&self) -> f64 {
-        (self.repeated + self.lost) as f64 / self.placed.max(1) as f64
+        (self.repeated + self.turned_away + self.lost) as f64 / self.placed.max(1) as f64
     }
 
     /// Our share of one core.

@@ -9,7 +9,7 @@ use crate::{
     server::{Failure, Site, System},
 };
 
-/// Calls in which something may be sent twice.
+/// Calls that may be refused, lost, or sent twice.
 const TROUBLE_MOST: f64 = 0.001;
 /// Where the search begins: every system carries it.
 const FIRST: f64 = 3_000.0;
@@ -100,7 +100,7 @@ fn search(system: System, options: &Options, site: &Site) -> Result<Found, Failu
             load_bound = turn.score.fell_behind();
         }
         println!(
-            "  {rate:>7.0}/s: {:>6.1} us a call, {:.3} % sent twice or lost, load {:.0} %{}",
+            "  {rate:>7.0}/s: {:>6.1} us a call, {:.3} % sent twice, refused or lost, load {:.0} %{}",
             turn.cost(),
             turn.score.trouble() * 100.0,
             turn.score.load_share() * 100.0,
