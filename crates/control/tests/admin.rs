@@ -55,6 +55,7 @@ async fn running() -> Running {
     let (events, told) = mpsc::channel(64);
     let net = || NetCounts {
         datagrams_in: 7,
+        connections_evicted: 3,
         ..NetCounts::default()
     };
     let task = tokio::spawn(control.run(asked, told, |_: AskId, _| {}, |_| {}, net));
@@ -290,6 +291,7 @@ async fn metrics_show_the_sockets_and_the_candidates() {
     assert_eq!(status, 200);
     for want in [
         "trunkline_datagrams_total{direction=\"in\"} 7",
+        "trunkline_connections_over_limit_total{result=\"evicted\"} 3",
         "trunkline_ready 1",
         "trunkline_candidate_state{transport=\"udp\",address=\"127.0.1.1:5060\",listener=\"127.0.0.1:5060\",state=\"up\"} 1",
         "trunkline_dns_places{freshness=\"fresh\"} 2",

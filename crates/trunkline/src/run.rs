@@ -360,6 +360,8 @@ fn counts(shards: &[Arc<NetStats>]) -> NetCounts {
         bytes_out: sum(|stats| &stats.bytes_out),
         sends_dropped: sum(|stats| &stats.sends_dropped),
         connections: sum(|stats| &stats.connections),
+        connections_refused: sum(|stats| &stats.connections_refused),
+        connections_evicted: sum(|stats| &stats.connections_evicted),
         events_dropped: sum(|stats| &stats.events_dropped),
         posts: sum(|stats| &stats.posts),
         posts_dropped: sum(|stats| &stats.posts_dropped),

@@ -30,6 +30,10 @@ pub struct NetCounts {
     pub sends_dropped: u64,
     /// Stream connections open now.
     pub connections: u64,
+    /// Stream connections not accepted or not dialled because of a limit.
+    pub connections_refused: u64,
+    /// Stream connections that gave way to newer ones, having brought no whole message.
+    pub connections_evicted: u64,
     /// Events not told because their queue was full.
     pub events_dropped: u64,
     /// What one data path thread passed on to another.
@@ -84,6 +88,14 @@ impl Scrape {
         );
         series(&mut out, &table::SENDS_DROPPED, &[(&[], net.sends_dropped)]);
         series(&mut out, &table::CONNECTIONS, &[(&[], net.connections)]);
+        series(
+            &mut out,
+            &table::CONNECTIONS_FULL,
+            &[
+                (&["refused"], net.connections_refused),
+                (&["evicted"], net.connections_evicted),
+            ],
+        );
         series(
             &mut out,
             &table::EVENTS_DROPPED,

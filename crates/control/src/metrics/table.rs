@@ -109,6 +109,8 @@ metrics! {
         "Messages that could not be sent because a socket's or a connection's queue was full."
     CONNECTIONS = "trunkline_connections" Gauge []
         "Open stream connections."
+    CONNECTIONS_FULL = "trunkline_connections_over_limit_total" Counter ["result"]
+        "Stream connections for which a limit left no place: refused, or evicted because they had brought nothing and another came."
     EVENTS_DROPPED = "trunkline_events_dropped_total" Counter []
         "Events that metrics and logs never saw because their queue was full; other figures are low by as many."
     POSTS = "trunkline_shard_posts_total" Counter ["result"]
