@@ -102,15 +102,22 @@ fn a_document_of_every_twiml_verb_runs_to_its_end_over_udp_and_tcp() {
 }
 
 #[test]
-fn an_ncco_runs_action_by_action_and_its_events_are_told() {
+fn an_ncco_runs_action_by_action_over_udp_and_tcp_and_its_events_are_told() {
+    for transport in ["udp", "tcp"] {
+        an_ncco_runs(transport);
+    }
+}
+
+fn an_ncco_runs(transport: &'static str) {
     let lab = Lab::new();
     let ncco = r#"[
- {"action":"connect","timeout":5,"eventUrl":["/event"],"endpoint":[{"type":"sip","uri":"sip:a@@3:5060","headers":{"why":"dr"}}]},
+ {"action":"connect","timeout":5,"eventUrl":["/event"],"endpoint":[{"type":"sip","uri":"sip:a@@3:5060;transport=TRANSPORT","headers":{"why":"dr"}}]},
  {"action":"connect","from":"15550177","endpoint":[{"type":"phone","number":"15550166"}]},
  {"action":"talk","text":"Sorry"},
  {"action":"stream","streamUrl":["http://@9/m.wav"]},
- {"action":"connect","eventUrl":["/event"],"endpoint":[{"type":"sip","uri":"sip:d@@4:5060"}]}]"#;
-    let page = Page::Says(Duration::ZERO, "application/json", ncco.to_owned());
+ {"action":"connect","eventUrl":["/event"],"endpoint":[{"type":"sip","uri":"sip:d@@4:5060;transport=TRANSPORT"}]}]"#;
+    let ncco = ncco.replace("TRANSPORT", transport);
+    let page = Page::Says(Duration::ZERO, "application/json", ncco);
     let webhook = Faulty::start(
         &lab,
         "@9:8080",
@@ -121,11 +128,13 @@ fn an_ncco_runs_action_by_action_and_its_events_are_told() {
         "profile = \"vonage\"\nmedia_mode = \"early\"\nmedia =",
     );
     let _trunkline = Trunkline::start(&lab, &config);
-    let busy = Sipp::new(&lab, "busy.xml", "@3:5060").start();
+    let callee = |what, at| Sipp::new(&lab, what, at).over(transport).start();
+    let busy = callee("busy.xml", "@3:5060");
     let media = Sipp::new(&lab, "busy.xml", "@5:5060").start();
     let edge = Sipp::new(&lab, "full.xml", "@6:5060").start();
-    let duty = Sipp::new(&lab, "answer.xml", "@4:5060").start();
+    let duty = callee("answer.xml", "@4:5060");
     Sipp::new(&lab, "call.xml", "@2:5060")
+        .over(transport)
         .calls("@1:5060", "+15550100", 2, 2)
         .start()
         .succeed();
@@ -168,6 +177,30 @@ fn a_caller_hears_something_within_a_second_of_the_last_pbx() {
     }
     println!("from the INVITE, through two dead PBXs and the webhook: {longest:?} at most");
     assert!(longest < Duration::from_secs(1), "{longest:?}");
+}
+
+#[test]
+fn repeats_leave_from_the_addresses_and_interfaces_that_the_url_names_in_turn() {
+    let lab = Lab::new();
+    let webhook = Faulty::start(&lab, "@9:8080", &[("/voice", Page::Status(500, ""))]);
+    let config = ALL_DEAD.replace(
+        "/voice\"",
+        "/voice#e=dublin,lo,tokyo&rc=3&rp=5xx\"\nretry_after = \"10ms\"\nsources = [\
+         {name = \"tokyo\", address = \"@22\"}, {name = \"lo\", interface = \"lo\"}, \
+         {name = \"dublin\", address = \"@21\"}]",
+    );
+    let _trunkline = Trunkline::start(&lab, &config);
+    let mut carrier = Phone::new(&lab, "@2:5060", "@1:5060");
+    for call in 1..=2 {
+        carrier.send("INVITE", &lab.text("sip:+15550100@@1:5060"));
+        let answer = carrier.answer();
+        assert!(answer.starts_with("SIP/2.0 503 "), "{answer}");
+        let from: Vec<_> = webhook.asked().iter().map(|(_, it)| it.from).collect();
+        let named = |at: &str| lab.addr(at).ip();
+        let usual = "127.0.0.1".parse().expect("an address");
+        let turns = [named("@21:1"), usual, named("@22:1"), named("@21:1")];
+        assert_eq!(from, turns.repeat(call));
+    }
 }
 
 /// What web servers do to those who ask them.
@@ -425,7 +458,10 @@ fn dr_test_shows_what_would_happen_and_what_is_wrong() {
         "@9:8080",
         &[
             ("/voice", Page::twiml(good)),
-            ("/media", Page::twiml("<Say>Hello</Say><Record/><Hangup/>")),
+            (
+                "/media",
+                Page::twiml("<Say>Hello</Say><Record/><Gather/><Play/><Hangup/>"),
+            ),
         ],
     );
     let config = lab.write("trunkline.toml", ALL_DEAD);
@@ -439,6 +475,7 @@ fn dr_test_shows_what_would_happen_and_what_is_wrong() {
         "plan      dial sip:d@@4:5060 at 1 addresses for 9 s",
         "plan      dial +15550166 through carrier for 9 s",
         "plan      answer 404 Not Found",
+        "warning   http://@9:8080/voice:1:19: Dial calls its 2 nouns in turn, as written,",
         "nothing is wrong",
     ] {
         let line = lab.text(line);
@@ -460,11 +497,14 @@ fn dr_test_shows_what_would_happen_and_what_is_wrong() {
     let wrong = dr(&lab, &["test", "--config", "bad.toml"]);
     assert_eq!(wrong.code, 1, "{}{}", wrong.out, wrong.err);
     for line in [
-        "PROBLEM   1:11: Say needs a media server",
-        "PROBLEM   1:27: Record needs a media server",
+        "PROBLEM   http://@9:8080/media:1:11: Say needs a media server",
+        "PROBLEM   http://@9:8080/media:1:27: Record needs a media server",
+        "PROBLEM   http://@9:8080/media:1:36: Gather needs a media server",
+        "PROBLEM   http://@9:8080/media:1:45: Play needs a media server",
         "status 404",
     ] {
-        assert!(wrong.out.contains(line), "{line} is not in\n{}", wrong.out);
+        let line = lab.text(line);
+        assert!(wrong.out.contains(&line), "{line} is not in\n{}", wrong.out);
     }
     let json = dr(&lab, &["test", "--json", "--config", "bad.toml"]);
     assert!(json.out.contains("\"problems\""), "{}", json.out);

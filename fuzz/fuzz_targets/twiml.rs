@@ -15,6 +15,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             let reading = Reading {
                 base: Some(&base),
                 media,
+                record_page: Some("https://recovery.example.com/mail.vxml?a=1&b=2"),
             };
             match document::read(content_type, bytes, reading) {
                 Ok(document) => {

@@ -208,5 +208,11 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let body = String::from_utf8_lossy(&body).into_owned();
-    Some(Asked { method, path, body })
+    let from = reader.get_ref().peer_addr().ok()?.ip();
+    Some(Asked {
+        method,
+        path,
+        body,
+        from,
+    })
 }

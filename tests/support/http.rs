@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -50,6 +50,8 @@ pub struct Asked {
     pub path: String,
     /// As sent, form-encoded.
     pub body: String,
+    /// Where it came from.
+    pub from: IpAddr,
 }
 
 impl Asked {
@@ -122,6 +124,7 @@ impl Webhook {
 /// One request, one answer, and the connection closes. `None`: the peer went away.
 fn serve(stream: TcpStream, pages: &[(String, Reply)], asked: &Mutex<Vec<Asked>>) -> Option<()> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let from = stream.peer_addr().ok()?.ip();
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
     reader.read_line(&mut first).ok()?;
@@ -146,10 +149,12 @@ fn serve(stream: TcpStream, pages: &[(String, Reply)], asked: &Mutex<Vec<Asked>>
         .find(|(page, _)| Some(page.as_str()) == path.split('?').next());
     let (status, text) = reply.map_or((404, ""), |(_, reply)| (reply.status, reply.body.as_str()));
     let body = String::from_utf8_lossy(&body).into_owned();
-    asked
-        .lock()
-        .expect("nobody panicked")
-        .push(Asked { method, path, body });
+    asked.lock().expect("nobody panicked").push(Asked {
+        method,
+        path,
+        body,
+        from,
+    });
     write!(
         reader.get_mut(),
         "HTTP/1.1 {status} Test\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",

@@ -567,6 +567,8 @@ fn a_file_as_the_answer_is_read_and_judged_with_the_configuration() {
     memory
         .file("/etc/trunkline/dr/a.xml", "<Response><Dial>+15550100</Dial></Response>")
         .file("/etc/trunkline/dr/b.json", "[{\"action\":\"talk\",\"text\":\"x\"},{\"action\":\"connect\",\"endpoint\":[{\"type\":\"phone\",\"number\":\"15550100\"}]}]")
+        .file("/etc/trunkline/dr/record.xml", "<Response><Say voice='alice'>Call <!-- later -->later</Say><Record/><Reject/></Response>")
+        .file("/etc/trunkline/dr/two.xml", "<Response><Dial timeLimit='9'><Number>+15550100</Number><Number>+15550101</Number></Dial></Response>")
         .file("/etc/trunkline/dr/bad.xml", "<Response>\n<Shout/></Response>");
     let read = recovery(
         &memory,
@@ -590,6 +592,50 @@ fn a_file_as_the_answer_is_read_and_judged_with_the_configuration() {
             .message
             .contains("b.json:1:2: talk needs a media server"),
         "{warned:?}"
+    );
+    let message = |warned: &[trunkline_config::Diagnostic]| -> Vec<String> {
+        warned.iter().map(|it| it.message.clone()).collect()
+    };
+    let two = message(&memory.parse(&text("two.xml")).unwrap().warnings).join("\n");
+    for part in [
+        "two.xml:1:11: Dial timeLimit is not carried out here",
+        "two.xml:1:11: Dial calls its 2 nouns in turn",
+    ] {
+        assert!(two.contains(part), "{two}");
+    }
+    // What is configured decides what a verb comes to.
+    let with = |more: &str| message(&memory.parse(&(text("record.xml") + more)).unwrap().warnings);
+    let media = "media = \"sip:192.0.2.5\"\n";
+    let page = "record_page = \"https://dr.test/mail.vxml\"\n";
+    for (more, expected) in [
+        (
+            String::new(),
+            &["Say needs", "Record needs a media server"][..],
+        ),
+        (
+            media.to_owned(),
+            &["Say voice is not", "Record needs a page"],
+        ),
+        (format!("{media}{page}"), &["Say voice is not"]),
+        (
+            page.to_owned(),
+            &["record_page has no effect", "Say needs", "Record needs"],
+        ),
+    ] {
+        let warned = with(&more);
+        assert_eq!(warned.len(), expected.len(), "{more}: {warned:?}");
+        for part in expected {
+            assert!(
+                warned.iter().any(|it| it.contains(part)),
+                "{more}: {warned:?}"
+            );
+        }
+    }
+    let refused = memory.parse(&(text("a.xml") + media + "record_page = \"mail.vxml\"\n"));
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("record_page = \"mail.vxml\" is no web address"),
+        "{refused}"
     );
     let refused = memory.parse(&text("bad.xml")).unwrap_err().to_string();
     assert!(

@@ -34,7 +34,7 @@ pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
             let detail = mask::sentence(detail);
             let drill = drill.then_some(true);
             match *step {
-                "failed" | "exhausted" => {
+                "failed" | "passed_over" | "exhausted" => {
                     warn!(trunk = trunk(*id), step, detail, drill, "disaster recovery")
                 }
                 _ => info!(trunk = trunk(*id), step, detail, drill, "disaster recovery"),

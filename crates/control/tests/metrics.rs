@@ -166,6 +166,7 @@ async fn scraped() -> String {
             plan: vec![],
             certificate_expires: Some(1_900_000_000),
             problems: vec!["it is slow".into()],
+            warnings: vec![],
         }],
     });
     Scrape::new(&metrics, view, Arc::new(NetCounts::default)).text()

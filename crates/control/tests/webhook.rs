@@ -442,8 +442,11 @@ async fn one_exchange_too_many_is_told_so_at_once() {
     );
 }
 
+/// The names that a TLS server was asked for, one a connection.
+type AskedFor = mpsc::UnboundedReceiver<Option<String>>;
+
 /// A TLS server with this certificate that answers every request with [`OK`].
-async fn tls_server(certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAddr {
+async fn tls_server(certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> (SocketAddr, AskedFor) {
     let key =
         rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -456,11 +459,14 @@ async fn tls_server(certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAd
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(loopback(1)).await.unwrap();
     let addr = listener.local_addr().unwrap();
+    let (seen, names) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let (acceptor, seen) = (acceptor.clone(), seen.clone());
             tokio::spawn(async move {
                 let mut stream = acceptor.accept(stream).await.ok()?;
+                let name = stream.get_ref().1.server_name().map(str::to_owned);
+                seen.send(name).ok()?;
                 let mut request = [0; 4096];
                 let _length = stream.read(&mut request).await.ok()?;
                 stream.write_all(OK.as_bytes()).await.ok()?;
@@ -468,7 +474,7 @@ async fn tls_server(certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAd
             });
         }
     });
-    addr
+    (addr, names)
 }
 
 #[tokio::test]
@@ -526,6 +532,57 @@ async fn a_request_leaves_from_the_address_that_it_names() {
     exchange.abort();
 }
 
+/// The kernel lets nothing leave by an interface that does not exist, so a request that arrives left by
+/// the one that was named.
+#[tokio::test]
+async fn a_request_leaves_by_the_interface_that_it_names() {
+    let (_dns, client) = client().await;
+    let server = Server::start(Does::Sends(OK)).await;
+    let by = |name: &str| HttpRequest {
+        source: Some(Source::Interface(name.into())),
+        ..post(&format!("http://{}/", server.addr))
+    };
+    for (interface, want) in [
+        ("lo", ok()),
+        ("none-such0", Answer::HttpFailed(HttpFailure::Connect)),
+    ] {
+        let answer = soon(client.exchange(&by(interface))).await;
+        assert_eq!(answer, want, "{interface}");
+    }
+}
+
+#[tokio::test]
+async fn sni_is_left_out_where_that_is_asked_for_and_the_certificate_is_still_looked_at() {
+    let dns = TestDns::start(loopback(1)).await.unwrap();
+    let resolver = Resolver::new(&[dns.addr()], Duration::from_secs(1)).unwrap();
+    let certified = rcgen::generate_simple_self_signed(vec!["dr.test".into()]).unwrap();
+    let (server, mut names) = tls_server(&certified).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certified.cert.der().clone()).unwrap();
+    let tls = trunkline_control::http::tls_trusting(roots).unwrap();
+    let client = HttpClient::with_tls(resolver, tls);
+    for name in ["dr.test", "other.test"] {
+        dns.a(name, 60, &[[127, 0, 0, 1].into()]);
+        for sni in [true, false] {
+            let request = HttpRequest {
+                sni,
+                connect_timeout: Duration::from_secs(5),
+                timeout: Duration::from_secs(5),
+                ..post(&format!("https://{name}:{}/voice", server.port()))
+            };
+            let answer = soon(client.exchange(&request)).await;
+            if name == "other.test" {
+                let refused = Answer::HttpFailed(HttpFailure::Tls);
+                assert_eq!(answer, refused, "{name}, sni {sni}");
+                continue;
+            }
+            assert_eq!(answer, ok(), "{name}, sni {sni}");
+            let seen = soon(names.recv()).await.unwrap();
+            assert_eq!(seen.as_deref(), sni.then_some(name));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_json_body_is_signed_by_its_hash_in_the_url_and_by_a_token() {
     let (_dns, client) = client().await;
@@ -565,7 +622,8 @@ async fn only_a_certificate_of_a_trusted_authority_for_this_very_name_will_do() 
     let dns = TestDns::start(loopback(1)).await.unwrap();
     let resolver = Resolver::new(&[dns.addr()], Duration::from_secs(1)).unwrap();
     let certified = rcgen::generate_simple_self_signed(vec!["dr.test".into()]).unwrap();
-    let port = tls_server(&certified).await.port();
+    let (server, _names) = tls_server(&certified).await;
+    let port = server.port();
     for name in ["dr.test", "other.test"] {
         dns.a(name, 60, &[[127, 0, 0, 1].into()]);
     }

@@ -98,8 +98,9 @@ pub enum Event {
         trunk: TrunkId,
         /// Whether the call is part of a drill.
         drill: bool,
-        /// "asked", "answered", "failed", "fallback", "dial", "reject", "hangup", "redirect",
-        /// "last_resort", "exhausted".
+        /// "asked", "answered", "passed_over" (what cannot be carried out), "detail" (what is
+        /// left out of what is), "failed", "fallback", "dial", "reject", "hangup",
+        /// "redirect", "last_resort", "exhausted".
         step: &'static str,
         /// What exactly, for a person: a status, an error with its place.
         detail: Box<str>,

@@ -386,6 +386,9 @@ pub struct Recovery {
     /// The media server plays before it answers and then refuses, so a document can go on after a
     /// message.
     pub media_early: bool,
+    /// The VoiceXML page that the media server runs where a document says Record: an http or https
+    /// URL.
+    pub record_page: Option<Arc<str>>,
     /// What the caller gets when nothing valid came back.
     pub last_resort: LastResort,
     /// The webhook is tested this often; `None`: never.

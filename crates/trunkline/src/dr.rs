@@ -234,6 +234,9 @@ fn webhook(report: &WebhookReport) -> String {
     for problem in &report.problems {
         text += &format!("    PROBLEM   {problem}\n");
     }
+    for warning in &report.warnings {
+        text += &format!("    warning   {warning}\n");
+    }
     if report.problems.is_empty() {
         text += "    nothing is wrong\n";
     }

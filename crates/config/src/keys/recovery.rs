@@ -139,6 +139,12 @@ pub(super) static RECOVERY: Shape = Shape {
             "The media server answers, and its message is the end; or it plays before it answers and then refuses, and the document goes on.",
         ),
         key(
+            "record_page",
+            Kind::Text,
+            Optional("\"https://dr.example.net/voicemail.vxml\""),
+            "The VoiceXML page that the media server runs where a document says Record or record: it takes the message, and knows where it goes.",
+        ),
+        key(
             "last_resort",
             Kind::Text,
             Default("\"503\""),

@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use trunkline_proxy::{
     question::{HttpMethod, Jwt, JwtKey, Secret, Source},
-    recovery::document::MediaUse,
+    recovery::document::{MediaUse, Reading},
     settings::{Format, LastResort, Recovery, RepeatOn, Webhook},
 };
 
@@ -34,14 +34,24 @@ pub(super) fn read(section: &Section<'_>, trunk: &str, context: &mut Context<'_>
         Some(profile) if !given(name) => usual(profile),
         _ => section.duration(name),
     };
+    let record_page = record_page(section, media.is_some());
+    let reading = Reading {
+        base: None,
+        media: media_use,
+        record_page: record_page.as_deref(),
+    };
     let document = |value: Option<Value<'_>>, name: &str| {
         let text = value.as_ref().and_then(|_| section.text(name))?;
-        webhook::read(&value?, &text, media_use, context)
+        webhook::read(&value?, &text, reading, context)
     };
+    let (url, fallback_url) = (
+        document(section.required("url"), "url"),
+        document(section.written("fallback_url"), "fallback_url"),
+    );
     let recovery = Recovery {
         trunk: trunk.into(),
-        url: document(section.required("url"), "url").unwrap_or_else(|| Webhook::Url("".into())),
-        fallback_url: document(section.written("fallback_url"), "fallback_url"),
+        url: url.unwrap_or_else(|| Webhook::Url("".into())),
+        fallback_url,
         method: match (&profile, section.word("method")) {
             (Some(profile), _) if !given("method") => profile.method,
             (_, "GET") => HttpMethod::Get,
@@ -73,6 +83,7 @@ pub(super) fn read(section: &Section<'_>, trunk: &str, context: &mut Context<'_>
         last_resort: last_resort(section, media.is_some()),
         media,
         media_early: media_use == MediaUse::Early,
+        record_page,
         check_every: section.duration_or_off("check_every"),
     };
     if let Some(value) = section
@@ -150,6 +161,18 @@ fn media(section: &Section<'_>, context: &mut Context<'_>) -> Option<Arc<str>> {
     // A place of its own: the name is known before a call needs it.
     place::read(&value, &text, None, context)?;
     Some(text.into())
+}
+
+fn record_page(section: &Section<'_>, media: bool) -> Option<Arc<str>> {
+    let value = section.written("record_page")?;
+    let text = section.text("record_page")?;
+    if !media {
+        value.warn(
+            "record_page has no effect without media",
+            "write media = \"sip:...\", or remove record_page",
+        );
+    }
+    webhook::url(&value, &text).then(|| text.into())
 }
 
 fn last_resort(section: &Section<'_>, media: bool) -> LastResort {

@@ -66,6 +66,8 @@ pub struct WebhookReport {
     pub certificate_expires: Option<u64>,
     /// What is wrong, each with what to do.
     pub problems: Vec<String>,
+    /// What works, and otherwise than somebody may expect.
+    pub warnings: Vec<String>,
 }
 
 /// One exchange as it is shown.
@@ -150,6 +152,7 @@ impl Stage<'_> {
             plan: Vec::new(),
             certificate_expires: None,
             problems: Vec::new(),
+            warnings: Vec::new(),
         };
         if let Webhook::Url(url) = &webhook {
             self.certificate(url, recovery, &mut report).await;
@@ -325,12 +328,8 @@ impl Stage<'_> {
 fn note(said: Vec<(&'static str, String)>, report: &mut WebhookReport) {
     for (word, detail) in said {
         match word {
-            "failed" => report.problems.push(detail),
-            // What stands behind the count is what in the document is not carried out.
-            "answered" => {
-                let notes = detail.split("; ").skip(1);
-                report.problems.extend(notes.map(str::to_owned));
-            }
+            "failed" | "passed_over" => report.problems.push(detail),
+            "detail" => report.warnings.push(detail),
             "redirect" => report.plan.push(format!("go on with {detail}")),
             _ => {}
         }
@@ -369,7 +368,10 @@ fn facts(recovery: &Recovery, unique: &str) -> CallFacts {
 pub(crate) fn log(report: &Report) {
     let trunk = &*report.trunk;
     if report.is_fine() {
-        tracing::info!(trunk, "the disaster recovery webhook works");
+        let all = report.webhooks.iter().flat_map(|webhook| &webhook.warnings);
+        let warnings: Vec<String> = all.map(|warning| mask::sentence(warning)).collect();
+        let warnings = (!warnings.is_empty()).then(|| warnings.join("; "));
+        tracing::info!(trunk, warnings, "the disaster recovery webhook works");
     } else {
         let problems = mask::sentence(&report.problems());
         tracing::warn!(

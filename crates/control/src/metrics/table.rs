@@ -96,7 +96,7 @@ metrics! {
     WEBHOOK_DURATION = "trunkline_webhook_duration_seconds" Histogram []
         "How long webhook exchanges took."
     RECOVERY = "trunkline_recovery_steps_total" Counter ["trunk", "step"]
-        "Steps of disaster recovery: asked, answered, failed, fallback, dial, reject, hangup, redirect, last_resort, exhausted."
+        "Steps of disaster recovery: asked, answered, passed_over (what cannot be carried out), detail (what is left out of what is), failed, fallback, dial, reject, hangup, redirect, last_resort, exhausted."
     RECOVERY_CHECK = "trunkline_recovery_check_ok" Gauge ["trunk"]
         "1 when the last scheduled test of the trunk's webhooks (check_every) found nothing wrong, 0 otherwise."
     CERTIFICATE_EXPIRY = "trunkline_webhook_certificate_expiry_time_seconds" Gauge ["trunk", "webhook"]

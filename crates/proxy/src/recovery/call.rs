@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     CallFacts, DialTarget, REDIRECTS_MAX, Step,
-    document::{self, Document, Fault, Reading, Refusal},
-    media_use, params,
+    document::{self, Document, Fault, Refusal},
+    params,
     params::Params,
     policy::{self, Ask, Failure, Request},
-    read_file,
+    read_file, reading,
     url::Url,
     verb::{
         self, Verb,
@@ -40,8 +40,6 @@ pub struct RecoveryCall {
     /// Of the last Dial, when there was one.
     dial_code: Option<u16>,
     took: Option<Duration>,
-    /// What was wrong about the URL's overrides; said with how the request went.
-    asked_notes: String,
     said: Vec<(&'static str, String)>,
     /// What is to be told without waiting for an answer.
     notices: Vec<HttpRequest>,
@@ -127,7 +125,6 @@ impl RecoveryCall {
             pause_left: verb::pause::ALL_MAX,
             dial_code: None,
             took: None,
-            asked_notes: String::new(),
             said: Vec::new(),
             notices: Vec::new(),
         };
@@ -288,10 +285,7 @@ impl RecoveryCall {
 
     fn read(&mut self, request: Request, content_type: &str, body: &[u8]) -> Step {
         let shown = request.url().shown().to_owned();
-        let reading = Reading {
-            base: Some(request.url()),
-            media: media_use(&self.settings),
-        };
+        let reading = reading(&self.settings, Some(request.url()));
         match document::read(content_type, body, reading) {
             Ok(document) => {
                 self.resume = None;
@@ -306,9 +300,15 @@ impl RecoveryCall {
     }
 
     fn run_document(&mut self, shown: &str, Document { verbs, notes }: Document) -> Step {
-        let said: String = notes.iter().map(|note| format!("; {note}")).collect();
         let count = verbs.len();
-        self.say("answered", format!("{shown}: {count} verbs{said}"));
+        self.say("answered", format!("{shown}: {count} verbs"));
+        for note in notes {
+            let step = match note.fault {
+                Fault::Detail => "detail",
+                Fault::ContentType | Fault::Parse | Fault::Schema => "passed_over",
+            };
+            self.say(step, format!("{shown}:{note}"));
+        }
         self.run(verbs.into_iter())
     }
 
@@ -334,7 +334,7 @@ impl RecoveryCall {
                     Err(why) => {
                         let Media { verb, at, .. } = message;
                         let words = format!("{}:{}: {verb}: {why}", at.line, at.column);
-                        self.say("failed", words);
+                        self.say("passed_over", words);
                     }
                 },
                 Verb::Reject(reject) => {
@@ -396,7 +396,7 @@ impl RecoveryCall {
                 }
             },
             Webhook::File { name, body } => {
-                match read_file(name, body, media_use(&self.settings)) {
+                match read_file(name, body, reading(&self.settings, None)) {
                     Ok(document) => self.run_document(name, document),
                     Err(refusal) => self.failed(Why::refused(name, &refusal), name),
                 }
@@ -441,7 +441,9 @@ impl RecoveryCall {
         let left = self.request_left.saturating_sub(reserve);
         let (request, notes) = Request::new(&self.settings, url, ask, token, left);
         self.request_left -= request.left();
-        self.asked_notes = notes.iter().map(|note| format!("; {note}")).collect();
+        for note in notes {
+            self.say("passed_over", format!("{}: {note}", request.url().shown()));
+        }
         self.ask(request)
     }
 
@@ -516,8 +518,7 @@ impl RecoveryCall {
         Step::Exhausted
     }
 
-    fn say(&mut self, step: &'static str, mut detail: String) {
-        detail.push_str(&std::mem::take(&mut self.asked_notes));
+    fn say(&mut self, step: &'static str, detail: String) {
         self.said.push((step, detail));
     }
 }

@@ -11,7 +11,7 @@ use super::{
 
 /// Verbs of one document.
 pub const VERBS_MAX: usize = 100;
-/// Notes that are kept; the rest of a bad document would repeat them.
+/// Notes of each kind that are kept; the rest of a bad document would repeat them.
 pub const NOTES_MAX: usize = 8;
 
 /// A document that is valid.
@@ -21,6 +21,13 @@ pub struct Document {
     pub verbs: Vec<Verb>,
     /// What in it is not carried out, and why.
     pub notes: Vec<Refusal>,
+}
+
+impl Document {
+    /// What is lost of it: verbs, nouns and values that cannot be carried out.
+    pub fn faults(&self) -> impl Iterator<Item = &Refusal> {
+        self.notes.iter().filter(|note| note.fault != Fault::Detail)
+    }
 }
 
 /// Why a document, or a part of it, is refused.
@@ -46,6 +53,8 @@ pub enum Fault {
     Parse,
     /// It can be read, but not carried out.
     Schema,
+    /// Only in notes: it is carried out, and somebody may still expect more of it.
+    Detail,
 }
 
 impl Fault {
@@ -54,7 +63,7 @@ impl Fault {
         match self {
             Fault::ContentType => 12300,
             Fault::Parse => 12100,
-            Fault::Schema => 12200,
+            Fault::Schema | Fault::Detail => 12200,
         }
     }
 }
@@ -105,15 +114,25 @@ impl Notes {
     /// Says `what` while there is room. Finding the place costs a walk through the text, and a
     /// document may give hundreds of reasons, so it is asked for only then.
     pub fn say(&mut self, at: impl FnOnce() -> Place, what: impl Into<String>) {
-        if self.0.len() < NOTES_MAX {
-            self.0.push(Refusal::at(at(), Fault::Schema, what));
+        self.keep(Fault::Schema, at, what);
+    }
+
+    /// Says what is not carried out of something that is.
+    pub fn detail(&mut self, at: impl FnOnce() -> Place, what: impl Into<String>) {
+        self.keep(Fault::Detail, at, what);
+    }
+
+    /// Details never take the room of what is lost.
+    fn keep(&mut self, fault: Fault, at: impl FnOnce() -> Place, what: impl Into<String>) {
+        if self.0.iter().filter(|note| note.fault == fault).count() < NOTES_MAX {
+            self.0.push(Refusal::at(at(), fault, what));
         }
     }
 
-    /// Takes what was said of a part.
+    /// Takes what was said of a part, which is all that was said so far.
     pub(super) fn take(&mut self, part: Notes, place: impl FnMut(Refusal) -> Refusal) {
-        let room = NOTES_MAX.saturating_sub(self.0.len());
-        self.0.extend(part.0.into_iter().take(room).map(place));
+        debug_assert!(self.0.is_empty(), "a part would take the room of another");
+        self.0.extend(part.0.into_iter().map(place));
     }
 }
 
@@ -122,8 +141,10 @@ impl Notes {
 pub struct Reading<'r> {
     /// The URL it came from; a document from a file has none, and its URLs are absolute.
     pub base: Option<&'r Url>,
-    /// Who speaks and listens.
+    /// Who speaks.
     pub media: MediaUse,
+    /// The VoiceXML page that a media server runs where a document says Record.
+    pub record_page: Option<&'r str>,
 }
 
 /// What there is of a media server.
@@ -170,10 +191,15 @@ pub fn read(content_type: &str, body: &[u8], reading: Reading<'_>) -> Result<Doc
     };
     let verbs = join_messages(verbs, reading.media, &mut notes);
     let Notes(notes) = notes;
-    if let ([], [first, ..]) = (&verbs[..], &notes[..]) {
-        return Err(first.clone());
+    let document = Document { verbs, notes };
+    let lost = document
+        .faults()
+        .next()
+        .filter(|_| document.verbs.is_empty());
+    match lost.cloned() {
+        Some(first) => Err(first),
+        None => Ok(document),
     }
-    Ok(Document { verbs, notes })
 }
 
 enum Kind {
@@ -222,21 +248,27 @@ fn text(body: &[u8]) -> Result<&str, Refusal> {
 
 /// One hand-over for a run of messages. Trunkline is a proxy, so a media server that answers has
 /// the call for good: a message before a Dial would keep the caller from the person it is about to
-/// reach, and is passed over.
+/// reach, and is passed over. So is what records, early or not: it cannot without answering.
 fn join_messages(verbs: Vec<Verb>, media: MediaUse, notes: &mut Notes) -> Vec<Verb> {
     let last_dial = verbs.iter().rposition(|verb| matches!(verb, Verb::Dial(_)));
     let mut joined: Vec<Verb> = Vec::with_capacity(verbs.len());
     for (at, verb) in verbs.into_iter().enumerate() {
         match (verb, joined.last_mut()) {
             (Verb::Media(message), _)
-                if media == MediaUse::Answers && last_dial.is_some_and(|dial| at < dial) =>
+                if (media == MediaUse::Answers || message.records())
+                    && last_dial.is_some_and(|dial| at < dial) =>
             {
+                let early = if message.records() {
+                    ""
+                } else {
+                    "; with media_mode = \"early\" it is played"
+                };
                 let Media { verb, at, .. } = message;
                 let what = format!(
                     "{verb} is passed over: a media server that answers would keep the call from \
-                     the Dial that follows; with media_mode = \"early\" it is played"
+                     the Dial that follows{early}"
                 );
-                notes.say(|| at, what);
+                notes.detail(|| at, what);
             }
             (Verb::Media(message), Some(Verb::Media(before))) => before.then(message),
             (verb, _) => joined.push(verb),

@@ -6,8 +6,8 @@
 //! documents, verbs, repeats and waiting times all have limits.
 //!
 //! What [`Step::Ask`], [`Step::Dial`] and [`Step::Exhausted`] mean is told by whoever carries
-//! them out; what they cannot show ("answered", "failed", "fallback", "redirect", "reject",
-//! "hangup", "last_resort") is said from here.
+//! them out; what they cannot show ("answered", "passed_over", "detail", "failed", "fallback",
+//! "redirect", "reject", "hangup", "last_resort") is said from here.
 
 mod call;
 pub mod document;
@@ -26,6 +26,7 @@ pub use call::{Aftermath, RecoveryCall};
 pub use verb::dial::DialTarget;
 
 use document::{Document, MediaUse, Reading, Refusal};
+use url::Url;
 
 use crate::{
     event::AttemptRecord,
@@ -93,12 +94,16 @@ pub enum Step {
     Exhausted,
 }
 
-/// What a media server can be used for in documents of a trunk.
-pub fn media_use(settings: &Recovery) -> MediaUse {
-    match (&settings.media, settings.media_early) {
-        (None, _) => MediaUse::None,
-        (Some(_), false) => MediaUse::Answers,
-        (Some(_), true) => MediaUse::Early,
+/// How documents of a trunk are read that came from `base`.
+pub fn reading<'r>(settings: &'r Recovery, base: Option<&'r Url>) -> Reading<'r> {
+    Reading {
+        base,
+        media: match (&settings.media, settings.media_early) {
+            (None, _) => MediaUse::None,
+            (Some(_), false) => MediaUse::Answers,
+            (Some(_), true) => MediaUse::Early,
+        },
+        record_page: settings.record_page.as_deref(),
     }
 }
 
@@ -106,10 +111,10 @@ pub fn media_use(settings: &Recovery) -> MediaUse {
 ///
 /// # Errors
 /// Its first fault.
-pub fn read_file(name: &str, body: &[u8], media: MediaUse) -> Result<Document, Refusal> {
+pub fn read_file(name: &str, body: &[u8], reading: Reading<'_>) -> Result<Document, Refusal> {
     let json = name.to_ascii_lowercase().ends_with(".json");
     let content_type = if json { "application/json" } else { "text/xml" };
-    document::read(content_type, body, Reading { base: None, media })
+    document::read(content_type, body, reading)
 }
 
 /// A 34-character identifier of the form that webhooks know: two letters and 32 hex digits,

@@ -4,7 +4,7 @@ use super::{
     document::{Fault, MediaUse, Notes, Place, Reading, Refusal, VERBS_MAX},
     json::{self, Json, Value},
     verb::{
-        NO_MEDIA, NOBODY_LISTENS, Verb,
+        NO_MEDIA, NOBODY_LISTENS, NOBODY_RECORDS, Verb,
         dial::{self, Action, Dial, DialTarget, Wants},
         media::Media,
     },
@@ -13,6 +13,20 @@ use crate::question::HttpMethod;
 
 /// Seconds that an endpoint may ring when the action does not say.
 const TIMEOUT: u64 = 60;
+
+/// What is carried out of each action. Nobody listens, so nothing barges in.
+const CONNECT: [&str; 7] = [
+    "action",
+    "endpoint",
+    "from",
+    "timeout",
+    "eventType",
+    "eventUrl",
+    "eventMethod",
+];
+const ENDPOINT: [&str; 4] = ["type", "number", "uri", "headers"];
+const TALK: [&str; 5] = ["action", "text", "language", "loop", "bargeIn"];
+const STREAM: [&str; 4] = ["action", "streamUrl", "loop", "bargeIn"];
 
 /// Reads a document's actions.
 ///
@@ -57,6 +71,25 @@ impl Reader<'_, '_> {
         self.notes.say(|| Place::of(text, value.at), what);
     }
 
+    /// Names the members that nobody here carries out: all but those in `done`.
+    fn only_these(&mut self, value: &Value, what: &str, done: &[&str]) {
+        let Json::Object(members) = &value.json else {
+            return;
+        };
+        let left: Vec<String> = members
+            .iter()
+            .filter(|(name, _)| !done.contains(&&**name))
+            .map(|(name, _)| name.chars().take(40).collect::<String>())
+            .map(|name| name.escape_debug().to_string())
+            .collect();
+        if !left.is_empty() {
+            let verb = if left.len() == 1 { "is" } else { "are" };
+            let words = format!("{what}: {} {verb} not carried out here", left.join(", "));
+            let text = self.text;
+            self.notes.detail(|| Place::of(text, value.at), words);
+        }
+    }
+
     fn refuse<T>(&self, value: &Value, what: impl Into<String>) -> Result<T, Refusal> {
         let at = Place::of(self.text, value.at);
         Err(Refusal::at(at, Fault::Schema, what))
@@ -77,8 +110,9 @@ impl Reader<'_, '_> {
             }
             "talk" => Ok(self.talk(action)),
             "stream" => Ok(self.stream(action)),
-            "record" | "input" => {
-                self.note(action, format!("{name} {NOBODY_LISTENS}"));
+            "record" => Ok(self.record(action)),
+            "input" => {
+                self.note(action, format!("input {NOBODY_LISTENS}"));
                 Ok(None)
             }
             "conversation" | "notify" | "wait" | "transfer" => {
@@ -105,6 +139,7 @@ impl Reader<'_, '_> {
             self.note(action, "talk says nothing; the next action runs instead");
             return None;
         }
+        self.only_these(action, "talk", &TALK);
         let language = action.get("language").and_then(Value::text);
         let at = Place::of(self.text, action.at);
         let media = Media::text("talk", at, text.trim(), language, loops(action));
@@ -124,8 +159,19 @@ impl Reader<'_, '_> {
             );
             return None;
         };
+        self.only_these(action, "stream", &STREAM);
         let at = Place::of(self.text, action.at);
         Some(Verb::Media(Media::sound("stream", at, url, loops(action))))
+    }
+
+    fn record(&mut self, action: &Value) -> Option<Verb> {
+        let Some(page) = self.reading.record_page else {
+            self.note(action, format!("record {NOBODY_RECORDS}"));
+            return None;
+        };
+        self.only_these(action, "record", &["action"]);
+        let at = Place::of(self.text, action.at);
+        Some(Verb::Media(Media::page("record", at, page)))
     }
 
     fn connect(&mut self, action: &Value) -> Result<Option<Dial>, Refusal> {
@@ -171,12 +217,7 @@ impl Reader<'_, '_> {
             );
             return Ok(None);
         }
-        if let Some(limit) = action.get("limit").or(action.get("machineDetection")) {
-            self.note(
-                limit,
-                "limit and machineDetection are not carried out: no media passes here",
-            );
-        }
+        self.only_these(action, "connect", &CONNECT);
         Ok(Some(Dial {
             targets,
             action: self.event(action),
@@ -202,6 +243,7 @@ impl Reader<'_, '_> {
                 );
             }
         };
+        self.only_these(endpoint, "the endpoint", &ENDPOINT);
         let mut target = match read {
             Ok(target) => target,
             Err(fault) => {
@@ -283,6 +325,7 @@ mod tests {
         let reading = Reading {
             base: Some(&base),
             media,
+            record_page: None,
         };
         document::read("application/json", ncco.as_bytes(), reading)
     }
@@ -349,6 +392,35 @@ mod tests {
                 .unwrap()
                 .starts_with("sip:dialog@m;voicexml=")
         );
+    }
+
+    #[test]
+    fn what_an_action_asks_for_and_nobody_does_is_named_and_is_no_fault() {
+        for (ncco, why) in [
+            (
+                r#"[{"action":"connect","limit":9,"ringbackTone":"x","endpoint":[{"type":"sip","uri":"sip:a@h"}]}]"#,
+                "1:2: connect: limit, ringbackTone are not carried out here",
+            ),
+            (
+                r#"[{"action":"connect","endpoint":[{"type":"phone","number":"+15550100","dtmfAnswer":"1"}]}]"#,
+                "1:34: the endpoint: dtmfAnswer is not carried out here",
+            ),
+            (
+                r#"[{"action":"talk","text":"a","style":2,"bargeIn":true}]"#,
+                "1:2: talk: style is not carried out here",
+            ),
+        ] {
+            let read = document(MediaUse::Answers, ncco).unwrap();
+            assert_eq!((read.verbs.len(), read.faults().count()), (1, 0), "{ncco}");
+            let notes: Vec<String> = read.notes.iter().map(ToString::to_string).collect();
+            assert_eq!(notes, [why], "{ncco}");
+        }
+        for action in ["conversation", "notify", "record", "input"] {
+            let ncco = format!(r#"[{{"action":"{action}"}},{{"action":"talk","text":"a"}}]"#);
+            let read = document(MediaUse::Answers, &ncco).unwrap();
+            let lost: Vec<String> = read.faults().map(ToString::to_string).collect();
+            assert!(lost[0].starts_with(&format!("1:2: {action} ")), "{lost:?}");
+        }
     }
 
     #[test]

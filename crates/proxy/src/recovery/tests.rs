@@ -54,6 +54,7 @@ pub(super) fn plain(url: &str) -> Recovery {
         max_requests: 256,
         media: None,
         media_early: false,
+        record_page: None,
         last_resort: LastResort::Reject,
         check_every: None,
     }
@@ -375,8 +376,12 @@ fn verbs_run_one_after_the_other() {
         .dials(&["sip:a@h", "sip:b@h"], 503)
         .dials(&["sip:c@h"], 480)
         .ends(486);
-    assert_eq!(play.words(), ["answered", "reject"]);
-    assert!(play.detail("answered").contains("Say needs a media server"));
+    let words = play.words();
+    assert_eq!(words, ["answered", "detail", "passed_over", "reject"]);
+    assert!(
+        play.detail("passed_over")
+            .contains(":1:79: Say needs a media server")
+    );
 }
 
 #[test]
@@ -529,7 +534,7 @@ fn overrides_in_the_fragment_change_how_it_is_asked_and_are_not_sent() {
         "the fragment stays here too"
     );
     play.words();
-    assert!(play.detail("failed").contains("zz=1"));
+    assert!(play.detail("passed_over").contains("zz=1"));
 }
 
 #[test]

@@ -43,6 +43,27 @@ pub fn note(notes: &mut Notes, node: Node<'_, '_>, what: impl std::fmt::Display)
     notes.say(|| place(node), format!("{} {what}", name_of(node)));
 }
 
+/// Says `what` about an element that is carried out all the same.
+pub fn detail(notes: &mut Notes, node: Node<'_, '_>, what: impl std::fmt::Display) {
+    notes.detail(|| place(node), format!("{} {what}", name_of(node)));
+}
+
+/// Names the attributes that nobody here carries out: all but those in `done`, unless they ask for
+/// nothing (`usual`: names and the values that say what happens anyway).
+pub fn only_these(notes: &mut Notes, node: Node<'_, '_>, done: &[&str], usual: &[(&str, &str)]) {
+    let left: Vec<String> = node
+        .attributes()
+        .filter(|attribute| !done.contains(&attribute.name()))
+        .filter(|attribute| !usual.contains(&(attribute.name(), attribute.value())))
+        .map(|attribute| attribute.name().chars().take(40).collect())
+        .collect();
+    if !left.is_empty() {
+        let verb = if left.len() == 1 { "is" } else { "are" };
+        let what = format!("{} {verb} not carried out here", left.join(", "));
+        detail(notes, node, what);
+    }
+}
+
 fn name_of(node: Node<'_, '_>) -> String {
     node.tag_name().name().chars().take(40).collect()
 }

@@ -1,7 +1,7 @@
 //! A webhook's URL, or the file that stands for one.
 
 use trunkline_proxy::{
-    recovery::{document::MediaUse, read_file},
+    recovery::{document::Reading, read_file},
     settings::Webhook,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn read(
     value: &Value<'_>,
     text: &str,
-    media: MediaUse,
+    reading: Reading<'_>,
     context: &Context<'_>,
 ) -> Option<Webhook> {
     let Some(name) = text.strip_prefix("file:") else {
@@ -32,7 +32,7 @@ pub(super) fn read(
             return None;
         }
     };
-    match read_file(name, &body, media) {
+    match read_file(name, &body, reading) {
         Ok(document) => {
             for note in document.notes {
                 value.warn(
@@ -56,7 +56,7 @@ pub(super) fn read(
 }
 
 /// Whether it is an absolute http or https URL. A fault when not, a warning for http to elsewhere.
-fn url(value: &Value<'_>, text: &str) -> bool {
+pub(super) fn url(value: &Value<'_>, text: &str) -> bool {
     let fault = |why: &str| {
         let message = format!(
             "{} = {:?} is no web address: {why}",

@@ -156,7 +156,7 @@ fn messages_are_handed_to_the_media_server() {
     let text = "x".repeat(6000);
     play.twiml(&format!("<Say>{text}</Say><Reject/>")).ends(404);
     assert!(
-        play.detail("failed")
+        play.detail("passed_over")
             .starts_with("1:11: Say: what it says is too long")
     );
 }

@@ -15,6 +15,7 @@ fn read(content_type: &str, body: &[u8], base: &Url) -> Result<Document, Refusal
     let reading = Reading {
         base: Some(base),
         media: MediaUse::None,
+        record_page: None,
     };
     document::read(content_type, body, reading)
 }

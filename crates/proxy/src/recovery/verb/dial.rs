@@ -31,8 +31,16 @@ const NUMBER_MAX: usize = 32;
 pub const TIMEOUT_SECONDS: std::ops::RangeInclusive<u32> = 1..=600;
 /// Seconds that a target of TwiML's Dial may ring when it does not say.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
-/// What a Dial can ask for and nobody here does.
-const NOT_DONE: [&str; 3] = ["record", "timeLimit", "hangupOnStar"];
+/// Attributes that are carried out.
+const DONE: [&str; 5] = ["action", "method", "timeout", "callerId", "sequential"];
+/// Attributes that ask for what happens anyway: nobody answers the caller but who was dialled, and
+/// no media passes here.
+const USUAL: [(&str, &str); 4] = [
+    ("answerOnBridge", "true"),
+    ("hangupOnStar", "false"),
+    ("record", "false"),
+    ("record", "do-not-record"),
+];
 
 /// Where to send the call, and what comes after.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -142,9 +150,14 @@ pub fn read(
         );
         return Ok(None);
     }
-    for name in NOT_DONE.iter().filter(|name| node.has_attribute(**name)) {
-        let what = format!("{name} is not carried out: no media passes here");
-        twiml::note(notes, node, what);
+    twiml::only_these(notes, node, &DONE, &USUAL);
+    if targets.len() > 1 && node.attribute("sequential") != Some("true") {
+        let what = format!(
+            "calls its {} nouns in turn, as written, where Twilio calls them at once; \
+             sequential=\"true\" says that this is meant",
+            targets.len()
+        );
+        twiml::detail(notes, node, what);
     }
     Ok(Some(Dial {
         targets,
@@ -165,11 +178,7 @@ fn read_noun(noun: Node<'_, '_>, notes: &mut Notes) -> Result<Option<DialTarget>
             ));
         }
     };
-    for name in ["sendDigits", "url", "statusCallback"] {
-        if noun.has_attribute(name) {
-            twiml::note(notes, noun, format!("{name} is not carried out here"));
-        }
-    }
+    twiml::only_these(notes, noun, &[], &[]);
     match read {
         Ok(target) => Ok(Some(target)),
         Err(fault) => {
@@ -353,7 +362,7 @@ mod tests {
                 &["sip:a@h.example"],
             ),
             (
-                "<Dial><Sip>\n  sip:a@h </Sip><Sip>SIPS:b@h:5061</Sip></Dial>",
+                "<Dial sequential='true'><Sip>\n  sip:a@h </Sip><Sip>SIPS:b@h:5061</Sip></Dial>",
                 &["sip:a@h", "SIPS:b@h:5061"],
             ),
             (
@@ -373,7 +382,9 @@ mod tests {
 
     #[test]
     fn numbers_are_told_apart_from_sip_uris() {
-        let dial = dial("<Dial><Number>+1 (555) 01-00</Number><Sip>sip:a@h</Sip>*72#</Dial>");
+        let dial = dial(
+            "<Dial sequential='true'><Number>+1 (555) 01-00</Number><Sip>sip:a@h</Sip>*72#</Dial>",
+        );
         assert_eq!(uris(&dial), ["tel:+15550100", "sip:a@h", "tel:*72%23"]);
         assert_eq!(dial.targets[0].number(), Some("+15550100"));
         assert_eq!(dial.targets[1].number(), None);
@@ -400,7 +411,7 @@ mod tests {
     #[test]
     fn the_attributes_of_a_dial_reach_every_target() {
         let dial = dial(
-            "<Dial timeout='20' callerId='+15550100' action='/done?x=1' method='GET'>\
+            "<Dial sequential='true' timeout='20' callerId='+15550100' action='/done?x=1' method='GET'>\
              <Sip>sip:a@h</Sip><Sip>sip:b@h</Sip></Dial>",
         );
         for target in &dial.targets {
@@ -496,7 +507,6 @@ mod tests {
             ("timeout='soon'", "1 to 600"),
             ("action='mailto:x'", "cannot be asked"),
             ("action='/x' method='PUT'", "not GET or POST"),
-            ("record='true'", "record is not carried out"),
             ("callerId='a b'", "neither a number"),
         ] {
             let read = document(&format!("<Dial {attribute}><Sip>sip:a@h</Sip></Dial>")).unwrap();
@@ -510,9 +520,45 @@ mod tests {
     }
 
     #[test]
+    fn what_a_dial_asks_for_and_nobody_does_is_named_and_is_no_fault() {
+        let two = "<Sip>sip:a@h</Sip><Number>+15550100</Number>";
+        for (xml, why) in [
+            (
+                format!("<Dial>{two}</Dial>"),
+                "1:11: Dial calls its 2 nouns in turn, as written, where Twilio calls them at once",
+            ),
+            (
+                format!("<Dial sequential='false'>{two}</Dial>"),
+                "1:11: Dial calls its 2 nouns in turn",
+            ),
+            (
+                "<Dial record='true' timeLimit='60' hangupOnStar='false'>+15550100</Dial>".into(),
+                "1:11: Dial record, timeLimit are not carried out here",
+            ),
+            (
+                "<Dial><Number sendDigits='1' statusCallback='/s'>+15550100</Number></Dial>".into(),
+                "1:17: Number sendDigits, statusCallback are not carried out here",
+            ),
+            (
+                "<Dial><Sip username='u' password='p'>sip:a@h</Sip></Dial>".into(),
+                "1:17: Sip username, password are not carried out here",
+            ),
+        ] {
+            let read = document(&xml).unwrap();
+            assert!(matches!(read.verbs[..], [Verb::Dial(_)]), "{xml}");
+            assert_eq!(read.faults().count(), 0, "{xml}");
+            let note = read.notes[0].to_string();
+            assert!(note.starts_with(why), "{xml}: {note}");
+        }
+        only(
+            "<Dial answerOnBridge='true' record='do-not-record' hangupOnStar='false'>+1555</Dial>",
+        );
+    }
+
+    #[test]
     fn at_most_ten_nouns_are_tried() {
         let nouns = "<Sip>sip:a@h</Sip>".repeat(TARGETS_MAX + 3);
-        let read = document(&format!("<Dial>{nouns}</Dial>")).unwrap();
+        let read = document(&format!("<Dial sequential='true'>{nouns}</Dial>")).unwrap();
         let [Verb::Dial(dial)] = &read.verbs[..] else {
             panic!("{:?}", read.verbs)
         };

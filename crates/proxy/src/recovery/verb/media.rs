@@ -1,7 +1,8 @@
-//! Verbs that speak: `Say`, `Play` and the prompts of `Gather`, handed to a media server by SIP in the
-//! conventions of RFC 4240: `annc` plays one URL, `dialog` runs a VoiceXML page for all else.
+//! Verbs that need a media server: `Say`, `Play`, the prompts of `Gather`, and `Record`, handed over by
+//! SIP in the conventions of RFC 4240: `annc` plays one URL, `dialog` runs a VoiceXML page for all else.
 //!
-//! The page travels inside the URI (a `data:` URL, RFC 2397), so that nothing need be served.
+//! The page travels inside the URI (a `data:` URL, RFC 2397), so that nothing need be served. Only the
+//! page that records is the operator's: where a recording goes is known to nobody else.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -11,7 +12,7 @@ use trunkline_sip::Uri;
 
 use super::{
     super::{
-        document::{Notes, Place},
+        document::{Notes, Place, Reading},
         twiml,
     },
     pause, short, text,
@@ -46,6 +47,8 @@ enum Prompt {
         loops: u32,
     },
     Silence(Duration),
+    /// A VoiceXML page that takes the call over; always the last.
+    Page(String),
 }
 
 impl Media {
@@ -85,10 +88,28 @@ impl Media {
         }
     }
 
-    /// What follows it without anything between.
+    /// The VoiceXML page at `url`, which takes the call over.
+    pub fn page(verb: &'static str, at: Place, url: &str) -> Media {
+        Media {
+            verb,
+            at,
+            prompts: vec![Prompt::Page(url.to_owned())],
+        }
+    }
+
+    /// Whether a page takes the call over, to record it.
+    pub fn records(&self) -> bool {
+        matches!(self.prompts.last(), Some(Prompt::Page(_)))
+    }
+
+    /// What follows it without anything between. Nothing follows a page that took the call over.
     pub fn then(&mut self, more: Media) {
-        let room = PROMPTS_MAX.saturating_sub(self.prompts.len());
-        self.prompts.extend(more.prompts.into_iter().take(room));
+        for prompt in more.prompts {
+            let is_page = matches!(prompt, Prompt::Page(_));
+            if !self.records() && (is_page || self.prompts.len() < PROMPTS_MAX) {
+                self.prompts.push(prompt);
+            }
+        }
     }
 
     /// The URI that has the media server at `server` (a SIP URI) say it.
@@ -99,10 +120,11 @@ impl Media {
         let (scheme, host) = server_parts(server).ok_or("the media server is no SIP URI")?;
         let uri = match &self.prompts[..] {
             [Prompt::Sound { url, loops }] => announcement(scheme, host, url, *loops),
+            [Prompt::Page(url)] => dialog(scheme, host, url),
             _ => {
-                let page = STANDARD.encode(self.page());
+                let page = STANDARD.encode(self.voicexml());
                 let url = format!("data:application/voicexml+xml;base64,{page}");
-                format!("{scheme}:dialog@{host};voicexml={}", escaped(&url))
+                dialog(scheme, host, &url)
             }
         };
         if uri.len() > URI_BYTES_MAX {
@@ -115,8 +137,8 @@ impl Media {
         Ok(uri)
     }
 
-    /// A VoiceXML 2.1 page that says it and ends.
-    fn page(&self) -> String {
+    /// A VoiceXML 2.1 page that says it, and ends or goes on with another.
+    fn voicexml(&self) -> String {
         let mut page = String::from(
             "<?xml version=\"1.0\"?><vxml version=\"2.1\" xmlns=\"http://www.w3.org/2001/vxml\"><form><block>",
         );
@@ -145,6 +167,7 @@ impl Media {
                     let ms = length.as_millis();
                     write!(page, "<prompt><break time=\"{ms}ms\"/></prompt>")
                 }
+                Prompt::Page(url) => write!(page, "<goto next=\"{}\"/>", xml(url)),
             };
         }
         page.push_str("</block></form></vxml>");
@@ -167,6 +190,11 @@ fn announcement(scheme: &str, host: &str, url: &str, loops: u32) -> String {
     };
     // Parameters that the configured URI has come after: they say how to get there.
     format!("{scheme}:annc@{host};play={}{repeat}", escaped(url))
+}
+
+/// RFC 4240 §4.
+fn dialog(scheme: &str, host: &str, page: &str) -> String {
+    format!("{scheme}:dialog@{host};voicexml={}", escaped(page))
 }
 
 /// A SIP URI without its user: scheme, and all behind the `@`.
@@ -216,8 +244,9 @@ fn xml(text: &str) -> String {
     out
 }
 
-/// Reads `Say`, `Play` or `Gather`. `None`: there is nothing to say, which is noted.
-pub fn read(node: Node<'_, '_>, notes: &mut Notes) -> Option<Media> {
+/// Reads `Say`, `Play`, `Gather` or `Record`. `None`: there is nothing to say or nobody who could
+/// record, which is noted.
+pub fn read(node: Node<'_, '_>, reading: Reading<'_>, notes: &mut Notes) -> Option<Media> {
     let at = twiml::place(node);
     match node.tag_name().name() {
         "Say" => {
@@ -226,6 +255,7 @@ pub fn read(node: Node<'_, '_>, notes: &mut Notes) -> Option<Media> {
                 twiml::note(notes, node, "says nothing; the next verb runs instead");
                 return None;
             }
+            twiml::only_these(notes, node, &["language", "loop"], &[]);
             let (language, loops) = (node.attribute("language"), loops(node, notes));
             Some(Media::text("Say", at, &text, language, loops))
         }
@@ -242,18 +272,31 @@ pub fn read(node: Node<'_, '_>, notes: &mut Notes) -> Option<Media> {
                 twiml::note(notes, node, what);
                 return None;
             }
+            twiml::only_these(notes, node, &["loop"], &[]);
             Some(Media::sound("Play", at, &url, loops(node, notes)))
         }
-        _ => gather(node, at, notes),
+        "Record" => {
+            let Some(page) = reading.record_page else {
+                twiml::note(notes, node, super::NOBODY_RECORDS);
+                return None;
+            };
+            twiml::only_these(notes, node, &[], &[]);
+            Some(Media::page("Record", at, page))
+        }
+        _ => gather(node, at, reading, notes),
     }
 }
 
+/// What becomes of a Gather that has prompts.
+const NO_INPUT: &str = "says its prompts, but nobody listens: no digits and no speech are collected, \
+     its action is never asked, and the next verb runs as when the caller types nothing";
+
 /// A Gather's prompts: what it says is said, and nobody listens.
-fn gather(node: Node<'_, '_>, at: Place, notes: &mut Notes) -> Option<Media> {
+fn gather(node: Node<'_, '_>, at: Place, reading: Reading<'_>, notes: &mut Notes) -> Option<Media> {
     let mut all: Option<Media> = None;
     for prompt in node.children().filter(Node::is_element) {
         let next = match prompt.tag_name().name() {
-            "Say" | "Play" => read(prompt, notes),
+            "Say" | "Play" => read(prompt, reading, notes),
             "Pause" => Some(Media {
                 verb: "Gather",
                 at,
@@ -276,12 +319,10 @@ fn gather(node: Node<'_, '_>, at: Place, notes: &mut Notes) -> Option<Media> {
             (_, None) => {}
         }
     }
-    let what = if all.is_some() {
-        "says its prompts, but nobody listens: no digits and no speech are collected"
-    } else {
-        super::NOBODY_LISTENS
-    };
-    twiml::note(notes, node, what);
+    match &all {
+        Some(_) => twiml::detail(notes, node, NO_INPUT),
+        None => twiml::note(notes, node, super::NOBODY_LISTENS),
+    }
     all
 }
 
@@ -331,7 +372,10 @@ mod tests {
 
     /// The VoiceXML page inside a `dialog` URI.
     fn page(xml: &str) -> String {
-        let uri = uri(xml);
+        inline_page(&uri(xml))
+    }
+
+    fn inline_page(uri: &str) -> String {
         let start = "sip:dialog@media.example.net:5070;transport=tcp;voicexml=data:application/voicexml+xml%3Bbase64%2C";
         let data = uri
             .strip_prefix(start)
@@ -411,7 +455,10 @@ mod tests {
             ("<Play>m.wav</Play>", "absolute http or https"),
             ("<Play>http://a/ b</Play>", "absolute http or https"),
             ("<Play>ftp://a/b</Play>", "absolute http or https"),
-            ("<Record/>", "Record needs somebody who listens"),
+            (
+                "<Record/>",
+                "Record needs a page that has the media server record",
+            ),
             ("<Gather/>", "Gather needs somebody who listens"),
         ] {
             let (verbs, notes) = verbs(MediaUse::Answers, &format!("{xml}<Hangup/>"));
@@ -422,6 +469,43 @@ mod tests {
         assert!(notes[0].contains("loop="), "{notes:?}");
         let (_, notes) = verbs(MediaUse::Answers, "<Gather><Say>a</Say></Gather><Hangup/>");
         assert!(notes[0].contains("nobody listens"), "{notes:?}");
+    }
+
+    #[test]
+    fn a_configured_page_records_once_all_is_said_and_no_dial_waits_behind_it() {
+        let read = |media, verbs: &str| {
+            let body = format!("<Response>{verbs}</Response>");
+            let reading = Reading {
+                base: None,
+                media,
+                record_page: Some("https://a/mail.vxml?x=1&y"),
+            };
+            super::super::super::document::read("text/xml", body.as_bytes(), reading).unwrap()
+        };
+        let uri = |verbs: &str| match &read(MediaUse::Answers, verbs).verbs[..] {
+            [Verb::Media(media)] => media.uri(SERVER).unwrap(),
+            other => panic!("{verbs}: {other:?}"),
+        };
+        assert_eq!(
+            uri("<Record/>"),
+            "sip:dialog@media.example.net:5070;transport=tcp;voicexml=https://a/mail.vxml%3Fx%3D1&y"
+        );
+        assert_eq!(uri("<Record/><Say>unheard</Say>"), uri("<Record/>"));
+        let long = "<Say loop='10'>a</Say>".repeat(3);
+        for said in ["<Say>Please leave a message</Say>", &long] {
+            let with = inline_page(&uri(&format!("{said}<Record/>")));
+            let end = "<goto next=\"https://a/mail.vxml?x=1&amp;y\"/></block></form></vxml>";
+            assert!(with.contains("</prompt>") && with.ends_with(end), "{with}");
+        }
+        for media in [MediaUse::Answers, MediaUse::Early] {
+            let read = read(media, "<Record/><Dial>+15550100</Dial>");
+            assert!(matches!(read.verbs[..], [Verb::Dial(_)]), "{read:?}");
+            let note = read.notes[0].to_string();
+            assert!(note.starts_with("1:11: Record is passed over"), "{note}");
+        }
+        let named = read(MediaUse::Answers, "<Record maxLength='9' action='/done'/>");
+        let note = named.notes[0].to_string();
+        assert!(note.contains("maxLength, action are not"), "{note}");
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub enum Verb {
 pub const NO_MEDIA: &str = "needs a media server, and none is configured (media = \"sip:...\"); the next verb runs instead";
 /// What a verb is told that needs somebody who listens.
 pub const NOBODY_LISTENS: &str = "needs somebody who listens, which no media server is asked for here; the next verb runs instead";
+/// What a verb is told that records.
+pub const NOBODY_RECORDS: &str = "needs a page that has the media server record, and none is configured (record_page = \"https://...\"); the next verb runs instead";
 
 impl Verb {
     /// Reads one element of a `Response`. `None`: it is refused, the reason is in `notes`, and the
@@ -49,7 +51,16 @@ impl Verb {
         reading: Reading<'_>,
         notes: &mut Notes,
     ) -> Result<Option<Verb>, Refusal> {
-        match node.tag_name().name() {
+        let name = node.tag_name().name();
+        match name {
+            "Reject" => twiml::only_these(notes, node, &["reason"], &[]),
+            "Redirect" => twiml::only_these(notes, node, &["method"], &[]),
+            "Pause" => twiml::only_these(notes, node, &["length"], &[]),
+            "Hangup" => twiml::only_these(notes, node, &[], &[]),
+            // These say more about it themselves.
+            _ => {}
+        }
+        match name {
             "Dial" => Ok(dial::read(node, reading, notes)?.map(Verb::Dial)),
             "Reject" => Ok(Some(Verb::Reject(reject::read(node, notes)))),
             "Redirect" => {
@@ -61,10 +72,8 @@ impl Verb {
                 twiml::note(notes, node, NO_MEDIA);
                 Ok(None)
             }
-            "Say" | "Play" | "Gather" => Ok(media::read(node, notes).map(Verb::Media)),
-            "Record" => {
-                twiml::note(notes, node, NOBODY_LISTENS);
-                Ok(None)
+            "Say" | "Play" | "Gather" | "Record" => {
+                Ok(media::read(node, reading, notes).map(Verb::Media))
             }
             _ => Err(twiml::refusal(
                 node,
@@ -123,6 +132,7 @@ fn document_with(media: MediaUse, verbs: &str) -> Result<super::document::Docume
     let reading = Reading {
         base: Some(&base),
         media,
+        record_page: None,
     };
     super::document::read("text/xml", body.as_bytes(), reading)
 }
