@@ -184,6 +184,7 @@ fn routing(transport: Transport, own: SocketAddr, callee: SocketAddr) -> Routing
         failover: CodeSet::termination(),
         exhausted: Exhausted::Own503,
         retry_after_max: Duration::from_secs(60),
+        retry_budget: 20,
     };
     let address = RequestAddress {
         written: "carrier.example".into(),

@@ -40,6 +40,21 @@ pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
                 _ => info!(trunk = trunk(*id), step, detail, drill, "disaster recovery"),
             }
         }
+        Event::RetryWithheld {
+            direction,
+            trunk: id,
+            is_first,
+        } => {
+            let (direction, trunk) = (direction.word(), trunk(*id));
+            if *is_first {
+                warn!(
+                    direction,
+                    trunk, "most attempts beyond a call's first fail: retry_budget holds them back"
+                );
+            } else {
+                trace!(direction, trunk, "attempt held back by retry_budget");
+            }
+        }
         Event::LateAnswer {
             trunk: id,
             peer,

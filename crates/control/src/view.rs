@@ -192,6 +192,7 @@ impl View {
             | Event::AttemptEnded { .. }
             | Event::CallEnded { .. }
             | Event::LateAnswer { .. }
+            | Event::RetryWithheld { .. }
             | Event::Probe { .. }
             | Event::Recovery { .. }
             | Event::Retransmitted

@@ -121,6 +121,11 @@ fn everything() -> Vec<Event> {
             step: "dial",
             detail: format!("sip:{CALLED}@192.0.2.9 from {CALLER}").into(),
         },
+        Event::RetryWithheld {
+            direction,
+            trunk,
+            is_first: true,
+        },
         Event::LateAnswer {
             trunk,
             peer: peer(1),

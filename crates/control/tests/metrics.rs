@@ -90,6 +90,11 @@ fn everything() -> Vec<Event> {
             call_id: "a".into(),
             why: "bye",
         },
+        Event::RetryWithheld {
+            direction,
+            trunk,
+            is_first: true,
+        },
         Event::LateAnswer {
             trunk,
             peer,

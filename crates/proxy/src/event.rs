@@ -105,6 +105,16 @@ pub enum Event {
         /// What exactly, for a person: a status, an error with its place.
         detail: Box<str>,
     },
+    /// A call had somewhere else to go and was not tried there: most attempts beyond a call's first
+    /// fail at this trunk, and `retry_budget` is used up.
+    RetryWithheld {
+        /// Which way.
+        direction: Direction,
+        /// The trunk.
+        trunk: TrunkId,
+        /// The first in a while.
+        is_first: bool,
+    },
     /// A request or response was sent again by a timer.
     Retransmitted,
     /// A request larger than [`UDP_SAFE_BYTES`](crate::UDP_SAFE_BYTES) was sent by UDP all the same.

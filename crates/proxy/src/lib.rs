@@ -32,6 +32,7 @@ pub mod recovery;
 mod reject;
 mod reply;
 mod request;
+mod retry;
 pub mod routing;
 pub mod select;
 pub mod settings;

@@ -249,6 +249,9 @@ pub struct Attempts {
     pub exhausted: Exhausted,
     /// A 503's Retry-After pauses its candidate for at most this.
     pub retry_after_max: Duration,
+    /// Attempts beyond each call's first, in percent of the trunk's calls, while most of them fail; 0:
+    /// no limit.
+    pub retry_budget: u8,
 }
 
 /// What the caller gets when everything failed.

@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{rate::Sources, tally::Tallies};
+use crate::{
+    rate::Sources,
+    retry::Retries,
+    tally::{Named, Tallies},
+};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -17,6 +21,8 @@ pub struct Shared {
     epoch: Instant,
     pub(crate) sources: Sources,
     pub(crate) tallies: Tallies,
+    /// By trunk and direction.
+    pub(crate) retries: Named<Retries>,
 }
 
 impl Shared {
@@ -28,6 +34,7 @@ impl Shared {
             epoch,
             sources: Sources::default(),
             tallies: Tallies::default(),
+            retries: Named::default(),
         })
     }
 

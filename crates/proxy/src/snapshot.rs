@@ -12,13 +12,14 @@ use memchr::memmem::Finder;
 use trunkline_sip::{Host, Transport, Uri};
 
 use crate::{
-    event::Peer,
+    event::{Direction, Peer},
     health::{HealthTable, PeerIx},
     hop::ListenerId,
+    retry::Retries,
     routing::{Candidate, Routing},
     settings::{Health, Listener, Place, PlaceId, Settings, Target, Termination, Trunk, TrunkId},
     shared::Shared,
-    tally::{Tallies, Tally},
+    tally::Tally,
     token::Tokens,
 };
 
@@ -48,16 +49,19 @@ impl OwnHost {
 struct TrunkTallies {
     carrier: Arc<Tally>,
     targets: Vec<Arc<Tally>>,
+    retries: [Arc<Retries>; 2],
 }
 
 impl TrunkTallies {
-    fn new(trunk: &Trunk, tallies: &Tallies) -> Self {
+    fn new(trunk: &Trunk, shared: &Shared) -> Self {
         let targets = trunk.origination.iter().flat_map(|it| &it.targets);
         TrunkTallies {
-            carrier: tallies.find(&trunk.name, ""),
+            carrier: shared.tallies.find(&trunk.name, ""),
             targets: targets
-                .map(|target| tallies.find(&trunk.name, &target.address.written))
+                .map(|target| shared.tallies.find(&trunk.name, &target.address.written))
                 .collect(),
+            retries: [Direction::Termination, Direction::Origination]
+                .map(|direction| shared.retries.find(&trunk.name, direction.word())),
         }
     }
 }
@@ -160,7 +164,7 @@ impl Snapshot {
         let tallies = settings
             .trunks
             .iter()
-            .map(|trunk| TrunkTallies::new(trunk, &shared.tallies))
+            .map(|trunk| TrunkTallies::new(trunk, shared))
             .collect();
         Snapshot {
             tallies,
@@ -306,6 +310,16 @@ impl Snapshot {
         let at = usize::from(trunk.0);
         let termination = self.settings().trunks.get(at)?.termination.as_ref()?;
         Some((termination, &self.tallies.get(at)?.carrier))
+    }
+
+    /// What a trunk's further attempts in one direction are held to.
+    pub fn retries(&self, trunk: TrunkId, direction: Direction) -> Option<&Retries> {
+        let tallies = self.tallies.get(usize::from(trunk.0))?;
+        let [termination, origination] = &tallies.retries;
+        Some(match direction {
+            Direction::Termination => termination,
+            Direction::Origination => origination,
+        })
     }
 
     /// Where a trunk stands in another snapshot, by its name: a reload may reorder them. `None`

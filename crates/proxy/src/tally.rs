@@ -115,30 +115,33 @@ impl Drop for Seat {
 /// How many chains the tallies hang in.
 const CHAINS: usize = 1024;
 
-/// All tallies of a process by name. One that was once made stays, so that a target which leaves the
-/// configuration and returns still has its calls.
+/// What is counted of each thing of a process, by the trunk's name and its own. What was once made
+/// stays, so that a target which leaves the configuration and returns still has its calls.
 ///
 /// It only grows, and by whoever configures the process: it needs neither lock nor sweep.
 #[derive(Debug)]
-pub struct Tallies(Box<[OnceLock<Box<Link>>]>);
+pub struct Named<T>(Box<[OnceLock<Box<Link<T>>>]>);
+
+/// By target as it is written; the trunk's carrier for "".
+pub type Tallies = Named<Tally>;
 
 #[derive(Debug)]
-struct Link {
+struct Link<T> {
     trunk: Box<str>,
     name: Box<str>,
-    tally: Arc<Tally>,
-    next: OnceLock<Box<Link>>,
+    counted: Arc<T>,
+    next: OnceLock<Box<Link<T>>>,
 }
 
-impl Default for Tallies {
+impl<T> Default for Named<T> {
     fn default() -> Self {
-        Tallies((0..CHAINS).map(|_| OnceLock::new()).collect())
+        Named((0..CHAINS).map(|_| OnceLock::new()).collect())
     }
 }
 
-impl Tallies {
-    /// The tally of a target of a trunk as it is written; of the trunk's carrier for "".
-    pub fn find(&self, trunk: &str, name: &str) -> Arc<Tally> {
+impl<T: Default> Named<T> {
+    /// What is counted under these names.
+    pub fn find(&self, trunk: &str, name: &str) -> Arc<T> {
         // FNV-1a: a file is no adversary.
         let bytes = trunk.bytes().chain([0]).chain(name.bytes());
         let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -150,24 +153,26 @@ impl Tallies {
                 Box::new(Link {
                     trunk: trunk.into(),
                     name: name.into(),
-                    tally: Arc::default(),
+                    counted: Arc::default(),
                     next: OnceLock::new(),
                 })
             });
             if (&*link.trunk, &*link.name) == (trunk, name) {
-                return Arc::clone(&link.tally);
+                return Arc::clone(&link.counted);
             }
             place = &link.next;
         }
     }
+}
 
+impl Tallies {
     /// All calls of all targets, for tests.
     pub fn calls(&self) -> usize {
         let mut sum = 0;
         for chain in &self.0 {
             let mut place = chain;
             while let Some(link) = place.get() {
-                sum += link.tally.calls() as usize;
+                sum += link.counted.calls() as usize;
                 place = &link.next;
             }
         }

@@ -107,6 +107,8 @@ pub struct Terrain<'t> {
     pub shaped: bool,
     /// The trunk whose line it has stood in already.
     pub turn_of: Option<TrunkId>,
+    /// Whether `retry_budget` holds.
+    pub budgeted: bool,
     /// What was tried.
     pub tried: &'t [Tried],
 }
@@ -292,6 +294,16 @@ impl Terrain<'_> {
             })
     }
 
+    /// Whether a trunk that this call has tried before may see it again.
+    fn may_retry(&self, trunk: TrunkId, direction: Direction, attempts: &Attempts) -> bool {
+        !self.budgeted
+            || self.tried.iter().all(|tried| tried.trunk != trunk)
+            || self
+                .snapshot
+                .retries(trunk, direction)
+                .is_none_or(|retries| retries.has(self.time, attempts.retry_budget.into()))
+    }
+
     /// A target as this call finds it; `None` when it is full, or all its addresses were tried.
     fn open(&self, trunk: TrunkId, at: u16, target: &Target) -> Option<Open> {
         let addressed = Addressed::Target(at);
@@ -401,6 +413,12 @@ fn edge_step(terrain: &Terrain<'_>, dice: &mut Dice, trunk: TrunkId, panic: bool
     if !terrain.may_queue(trunk) {
         return None;
     }
+    let termination = terrain.snapshot.carrier(trunk);
+    if termination
+        .is_some_and(|(it, _)| !terrain.may_retry(trunk, Direction::Termination, &it.attempts))
+    {
+        return None;
+    }
     let worst = if panic { Class::Down } else { Class::Suspect };
     edges(terrain, trunk)
         .find_map(|(at, place)| terrain.best_of(dice, trunk, Addressed::Edge(at), place, worst))
@@ -422,6 +440,9 @@ fn target_step(
         .get(usize::from(trunk.0))?
         .origination
         .as_ref()?;
+    if !terrain.may_retry(trunk, Direction::Origination, &origination.attempts) {
+        return None;
+    }
     if let Some(at) = *current {
         let place = origination.targets.get(usize::from(at))?.place;
         if let Some(step) = terrain.best_of(dice, trunk, Addressed::Target(at), place, worst) {

@@ -52,7 +52,7 @@ pub(super) static TRUNK: Shape = Shape {
 };
 
 /// What both directions have: timers of an attempt and of a call, and which answers move on.
-static ATTEMPTS: [Key; 9] = [
+static ATTEMPTS: [Key; 10] = [
     key(
         "response_timeout",
         lasts(10, 32 * SECOND),
@@ -100,6 +100,12 @@ static ATTEMPTS: [Key; 9] = [
         lasts(0, HOUR),
         Default("\"60s\""),
         "A 503 with Retry-After pauses its candidate, at most for so long.",
+    ),
+    key(
+        "retry_budget",
+        number(0, 100),
+        Default("20"),
+        "While most attempts beyond a call's first fail, so many of them for each 100 calls (and 3 a second); 0 = no limit.",
     ),
     key(
         "stop_on",

@@ -36,6 +36,8 @@ pub(super) fn read(section: &Section<'_>, usual: CodeSet) -> Attempts {
             _ => Exhausted::Own503,
         },
         retry_after_max: section.duration("retry_after_max"),
+        // At most 100, as the keys say.
+        retry_budget: u8::try_from(section.number_u16("retry_budget")).unwrap_or(100),
     }
 }
 

@@ -46,6 +46,7 @@ pub struct Metrics {
     calls_ended: Family<(Direction, TrunkId, &'static str)>,
     call_seconds: Family<(Direction, TrunkId)>,
     attempts: Family<(Direction, TrunkId, &'static str)>,
+    retries_withheld: Family<(Direction, TrunkId)>,
     late_answers: Family<(TrunkId, bool)>,
     rejected: Family<(u16, &'static str)>,
     dropped: Family<&'static str>,
@@ -168,6 +169,7 @@ impl Metrics {
             calls_ended: Family::new(table::CALLS_ENDED),
             call_seconds: Family::new(table::CALL_SECONDS),
             attempts: Family::new(table::ATTEMPTS),
+            retries_withheld: Family::new(table::RETRIES_WITHHELD),
             late_answers: Family::new(table::LATE_ANSWERS),
             rejected: Family::new(table::REJECTED),
             dropped: Family::new(table::DROPPED),
@@ -237,6 +239,7 @@ impl Metrics {
         self.calls_ended.kept.clear();
         self.call_seconds.kept.clear();
         self.attempts.kept.clear();
+        self.retries_withheld.kept.clear();
         self.late_answers.kept.clear();
         self.recovery.kept.clear();
     }
@@ -302,6 +305,15 @@ impl Metrics {
                 let key = (*direction, *id);
                 self.call_seconds
                     .add(registry, key, &[way, name], lasted.as_secs());
+            }
+            Event::RetryWithheld {
+                direction,
+                trunk: id,
+                ..
+            } => {
+                let values = [direction.word(), trunk(*id)];
+                self.retries_withheld
+                    .add(registry, (*direction, *id), &values, 1);
             }
             Event::LateAnswer {
                 trunk: id, used, ..

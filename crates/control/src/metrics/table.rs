@@ -65,6 +65,8 @@ metrics! {
         "Attempts that have ended: answered, 3xx to 6xx, silent, no_progress, no_answer, lost, peer_down, cancelled, out_of_time."
     ATTEMPT_DURATION = "trunkline_attempt_duration_seconds" Histogram ["direction"]
         "From an attempt's first byte sent to its verdict."
+    RETRIES_WITHHELD = "trunkline_retries_withheld_total" Counter ["direction", "trunk"]
+        "Calls that had another address to go to and were not tried there, since most such attempts were failing (retry_budget)."
     LATE_ANSWERS = "trunkline_late_answers_total" Counter ["trunk", "used"]
         "Answers to abandoned attempts: used=\"yes\" reached a caller who still waited, used=\"no\" were ended with ACK and BYE."
     REJECTED = "trunkline_requests_rejected_total" Counter ["status", "why"]

@@ -146,6 +146,7 @@ fn attempts() -> Attempts {
         failover: CodeSet::termination(),
         exhausted: Exhausted::Own503,
         retry_after_max: Duration::from_secs(60),
+        retry_budget: 20,
     }
 }
 

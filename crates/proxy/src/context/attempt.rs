@@ -11,7 +11,7 @@ use super::{ATTEMPTS_MAX, Attempt, Client, Context, Kind, Line};
 use crate::{
     Event, Hop,
     engine::{Alarm, Engine, Ring, Turn},
-    event::Outcome,
+    event::{Direction, Outcome},
     health::Evidence,
     in_dialog::speaks_over,
     routing::Candidate,
@@ -46,7 +46,10 @@ impl Context {
                 break;
             };
             match self.claim(&step, turn) {
-                Claim::Go(seat) => return self.begin(slot, step, seat, request, turn),
+                Claim::Go(seat) if self.may_begin(&step, turn) => {
+                    return self.begin(slot, step, seat, request, turn);
+                }
+                Claim::Go(_) => self.walk.leave_target(),
                 Claim::Wait(wait) => {
                     self.line = Line::Standing;
                     let alarm = Alarm::Context(slot, Ring::Turn(step.trunk));
@@ -63,6 +66,31 @@ impl Context {
     pub(super) fn on_turn(&mut self, slot: Slot, trunk: TrunkId, turn: &mut Turn<'_>) {
         self.line = Line::Done(trunk);
         self.try_next_again(slot, turn);
+    }
+
+    /// Whether this is the request's first attempt at its trunk, or one that `retry_budget` allows.
+    fn may_begin(&self, step: &Step, turn: &Turn<'_>) -> bool {
+        let Some(direction) = direction_of(step.addressed) else {
+            return true;
+        };
+        let (retries, limits) = (
+            self.snapshot.retries(step.trunk, direction),
+            self.walk.attempts(&self.snapshot, step.trunk),
+        );
+        let (Some(retries), Some(limits)) = (retries, limits) else {
+            return true;
+        };
+        let time = turn.engine.shared.time(turn.now);
+        if self.is_further(step.trunk) {
+            return retries.take(time, limits.retry_budget.into());
+        }
+        retries.first(time);
+        true
+    }
+
+    fn is_further(&self, trunk: TrunkId) -> bool {
+        let mut tried = self.attempts[self.walk_from..].iter();
+        tried.any(|attempt| attempt.trunk == trunk)
     }
 
     /// Counts this call for the target or the carrier of a step; requests other than calls are not
@@ -120,6 +148,18 @@ impl Context {
 
     /// The step that [`try_next`](Self::try_next) would take now.
     fn next_step(&mut self, engine: &Engine, now: Instant) -> Option<Step> {
+        self.step_within(engine, now, true)
+    }
+
+    /// The trunk whose `retry_budget` alone keeps this call from another attempt.
+    pub(super) fn withheld_by(&mut self, engine: &Engine, now: Instant) -> Option<TrunkId> {
+        let (walk, dice) = (self.walk.clone(), self.dice.clone());
+        let found = self.step_within(engine, now, false);
+        (self.walk, self.dice) = (walk, dice);
+        found.map(|step| step.trunk)
+    }
+
+    fn step_within(&mut self, engine: &Engine, now: Instant, budgeted: bool) -> Option<Step> {
         if self.attempts.len() >= ATTEMPTS_MAX {
             return None;
         }
@@ -148,6 +188,7 @@ impl Context {
                 Line::Done(trunk) => Some(trunk),
                 Line::Outside | Line::Standing => None,
             },
+            budgeted,
             tried: &tried,
         };
         self.walk.next(&terrain, &mut self.dice)
@@ -210,6 +251,7 @@ impl Context {
             hop,
             request_uri,
             peer: step.peer,
+            further: direction_of(step.addressed).filter(|_| self.is_further(step.trunk)),
             seat,
             client: if self.is_invite() {
                 Client::Invite(invite_client::State::Calling)
@@ -491,6 +533,7 @@ impl Context {
                 took,
             });
         }
+        self.weigh(number, outcome, turn);
         let evidence = match outcome {
             Outcome::Silent => Evidence::Failed("no response in time"),
             Outcome::NoProgress => Evidence::Failed("no progress after 100"),
@@ -506,6 +549,30 @@ impl Context {
             }
         };
         turn.observe(peer, evidence);
+    }
+
+    /// What an attempt that was not its call's first at a trunk says of further ones there. One that
+    /// rang has helped already.
+    fn weigh(&self, number: usize, outcome: Outcome, turn: &Turn<'_>) {
+        let attempt = &self.attempts[number];
+        let (Some(direction), false) = (attempt.further, attempt.rang) else {
+            return;
+        };
+        let Some(retries) = self.snapshot.retries(attempt.trunk, direction) else {
+            return;
+        };
+        match outcome {
+            Outcome::Silent
+            | Outcome::NoProgress
+            | Outcome::Lost(_)
+            | Outcome::PeerDown
+            | Outcome::OutOfTime
+            | Outcome::Final(408 | 500..600) => {
+                retries.failed(turn.engine.shared.time(turn.now));
+            }
+            Outcome::Final(_) => retries.helped(),
+            Outcome::NoAnswer | Outcome::Cancelled => {}
+        }
     }
 
     /// Another call found out that this candidate is down: move on, unless there is nowhere to go.
@@ -544,5 +611,14 @@ impl Context {
         if let Some(number) = self.attempts.iter().position(hit) {
             self.give_up(slot, number, Outcome::Lost(why.word()), turn);
         }
+    }
+}
+
+/// Which of a trunk's two sides an attempt goes to; `None` for an address that no trunk lists.
+fn direction_of(addressed: Addressed) -> Option<Direction> {
+    match addressed {
+        Addressed::Edge(_) => Some(Direction::Termination),
+        Addressed::Target(_) => Some(Direction::Origination),
+        Addressed::Fixed => None,
     }
 }

@@ -20,6 +20,9 @@ pub const RETRY_AFTER: &[u8] = b"5";
 /// Why a call ended for which every carrier's line was too long.
 const HELD_BACK: &str = "cps";
 
+/// Why a call ended that had somewhere else to go, while such attempts only made things worse.
+const WITHHELD: &str = "retry budget";
+
 impl super::Attempt {
     /// Whether it can never ring any more.
     pub(super) fn is_settled(&self) -> bool {
@@ -36,6 +39,7 @@ impl super::Attempt {
 impl Context {
     /// Nothing is left to try.
     pub(super) fn exhausted(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
+        self.note_withheld(turn);
         if self.recovering.is_some() {
             self.dial_failed(slot, request, turn);
         } else if self.kind == Kind::Call
@@ -45,6 +49,30 @@ impl Context {
             // It has been told what to do next.
         } else {
             self.give_up_request(slot, request, turn);
+        }
+    }
+
+    /// Says so when `retry_budget` is what leaves nothing to try.
+    fn note_withheld(&mut self, turn: &mut Turn<'_>) {
+        if self.attempts.len() == self.walk_from || self.is_fixed() {
+            return;
+        }
+        let Some(trunk) = self.withheld_by(turn.engine, turn.now) else {
+            return;
+        };
+        if self.kind != Kind::Call {
+            return;
+        }
+        let direction = self.walk.direction();
+        let time = turn.engine.shared.time(turn.now);
+        let retries = self.snapshot.retries(trunk, direction);
+        turn.tell(Event::RetryWithheld {
+            direction,
+            trunk,
+            is_first: retries.is_some_and(|retries| retries.is_to_be_told(time)),
+        });
+        if self.why.is_empty() {
+            self.why = WITHHELD;
         }
     }
 
@@ -144,6 +172,9 @@ impl Context {
         for (at, (word, count)) in counts.iter().enumerate() {
             // Writing to a String cannot fail.
             let _ = write!(text, "{}{count} {word}", if at == 0 { "" } else { ", " });
+        }
+        if self.why == WITHHELD {
+            text.push_str("; no more tries, since most of them fail");
         }
         text.push('"');
         text

@@ -23,7 +23,7 @@ use trunkline_sip::Message;
 use crate::{
     Hop,
     dice::Dice,
-    event::{AttemptRecord, Outcome},
+    event::{AttemptRecord, Direction, Outcome},
     health::PeerIx,
     routing::Candidate,
     settings::TrunkId,
@@ -132,6 +132,8 @@ pub struct Attempt {
     /// The Request-URI it was sent with, where no edge or target says.
     pub request_uri: Arc<[u8]>,
     pub peer: Option<PeerIx>,
+    /// The request had tried its trunk before; where its end counts.
+    pub further: Option<Direction>,
     /// Counts the call for its target until there is a verdict.
     pub seat: Option<Seat>,
     pub client: Client,

@@ -59,8 +59,11 @@ impl Context {
         let attempt = &mut self.attempts[number];
         // Timer C starts again with every provisional but 100 (RFC 3261 §16.7 step 2).
         let patience = attempt.answer_at.saturating_duration_since(attempt.began);
-        if !attempt.rang {
-            attempt.rang = true;
+        if !std::mem::replace(&mut attempt.rang, true)
+            && let Some(direction) = attempt.further
+            && let Some(retries) = self.snapshot.retries(attempt.trunk, direction)
+        {
+            retries.helped();
         }
         let restart = self
             .recovering

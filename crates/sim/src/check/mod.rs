@@ -11,7 +11,7 @@
 //! | nobody is left ringing | what rang ends in a final response or a CANCEL |
 //! | four seconds | silence moves a call on exactly at `response_timeout`, not before, not after |
 //! | in order | no candidate is tried while one of an earlier edge or a better priority is left |
-//! | every candidate | a caller hears that everything failed only when everything was tried |
+//! | every candidate | a caller hears that everything failed only when everything was tried, or most further attempts have failed |
 //! | failures are acknowledged | a failure of an attempt gets its ACK in the same step |
 //! | dialogs are routed | what a side of an established call says reaches the other, after a restart too |
 //! | both or none | at rest nobody is in a call that the other side is not in (the world asks the peers) |
@@ -105,6 +105,8 @@ struct Step {
     fresh: bool,
     /// Whether the webhook was asked about a call.
     asked: Vec<String>,
+    /// A call was told that `retry_budget` is used up.
+    withheld: bool,
 }
 
 /// What the configuration promises.
@@ -225,6 +227,10 @@ impl Witness {
             Event::LateAnswer { used: true, .. } => Some("late answer used"),
             Event::LateAnswer { used: false, .. } => Some("late answer hung up"),
             Event::Recovery { step, .. } => Some(*step),
+            Event::RetryWithheld { .. } => {
+                self.step.withheld = true;
+                Some("attempt withheld")
+            }
             Event::Rejected { why, .. } | Event::Dropped { why, .. } => Some(*why),
             Event::Health { is, .. } => Some(is.word()),
             _ => None,
@@ -288,6 +294,7 @@ impl Step {
             sent: Vec::new(),
             fresh: false,
             asked: Vec::new(),
+            withheld: false,
         }
     }
 }

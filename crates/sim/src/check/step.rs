@@ -346,8 +346,19 @@ impl Witness {
         if code != 503 && limits.exhausted == Exhausted::Own503 {
             return Some("it is neither an answer nor our own 503".into());
         }
+        if self.step.withheld && self.most_further_failed() {
+            return None;
+        }
         let left = self.passed_by(story, None, names, peers);
         left.map(|left| format!("{left} was not tried"))
+    }
+
+    /// Whether attempts beyond the calls' first look as if they made things only worse.
+    fn most_further_failed(&self) -> bool {
+        let stories = self.stories.values();
+        let further = stories.flat_map(|story| story.attempts.iter().skip(1));
+        let failed = |it: &&Attempt| !it.rang && !it.done.is_some_and(|code| code < 300);
+        further.filter(failed).count() >= 10
     }
 
     // What must follow

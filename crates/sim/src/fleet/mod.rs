@@ -114,6 +114,8 @@ pub struct Outcome {
     pub health: Vec<(Duration, Address, HealthState)>,
     /// OPTIONS that were sent: when and to whom.
     pub probes: Vec<(Duration, Address)>,
+    /// When attempts of calls began; those that have ended.
+    pub attempts: Vec<Duration>,
     /// Peers that are in a call which nobody else is in: taken and never ended, although its
     /// caller has another answer or none.
     pub orphans: usize,
@@ -222,6 +224,7 @@ impl<'s> Fleet<'s> {
                 calls: vec![Call::default(); count],
                 health: Vec::new(),
                 probes: Vec::new(),
+                attempts: Vec::new(),
                 orphans: 0,
                 load,
                 contexts_most: 0,
@@ -423,6 +426,9 @@ impl<'s> Fleet<'s> {
                         socket: peer.addr,
                     };
                     self.out.health.push((self.now, who, is));
+                }
+                Effect::Tell(Event::AttemptEnded { took, .. }) => {
+                    self.out.attempts.push(self.now.saturating_sub(took));
                 }
                 _ => {}
             }
