@@ -59,6 +59,7 @@ ladders! {
         silent_first_address
         termination_failover_codes
         unreachable_moves_on_at_once
+        when_most_further_attempts_fail_they_are_withheld
     }
     choosing {
         a_drained_target_keeps_its_calls_and_gets_no_new_ones
@@ -96,6 +97,7 @@ ladders! {
     }
     health {
         a_down_candidate_gets_one_call_at_a_time
+        a_peer_that_flaps_every_second_costs_a_call_little
         a_probe_finds_a_dead_candidate_before_a_call_does
         an_answer_from_another_address_counts
         any_answer_to_options_but_408_and_503_is_life

@@ -357,7 +357,7 @@ impl Witness {
     fn most_further_failed(&self) -> bool {
         let stories = self.stories.values();
         let further = stories.flat_map(|story| story.attempts.iter().skip(1));
-        let failed = |it: &&Attempt| !it.rang && !it.done.is_some_and(|code| code < 300);
+        let failed = |it: &&Attempt| !it.rang && it.done.is_none_or(|code| code >= 300);
         further.filter(failed).count() >= 10
     }
 
