@@ -5,13 +5,9 @@
 //! tag and is dropped without a search; so does every answer to an earlier life of the process,
 //! whose key was another.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use siphasher::{
-    sip::{SipHasher13, SipHasher24},
-    sip128::{SipHasher13 as SipHasher13x128, SipHasher24 as SipHasher24x128},
-};
+use siphasher::{sip::SipHasher24, sip128::SipHasher24 as SipHasher24x128};
 
-use crate::hop::ShardId;
+use crate::{hop::ShardId, letters, quick::Quick};
 
 /// RFC 3261 §8.1.1.7: what tells a branch of our time from one of RFC 2543.
 const COOKIE: &[u8; 7] = b"z9hG4bK";
@@ -19,7 +15,7 @@ const NAME_BYTES: usize = 10;
 const PRINT_BYTES: usize = 6;
 const TAG_BYTES: usize = 8;
 const RAW_BYTES: usize = NAME_BYTES + PRINT_BYTES + TAG_BYTES;
-const TEXT_BYTES: usize = COOKIE.len() + RAW_BYTES / 3 * 4;
+const TEXT_BYTES: usize = COOKIE.len() + letters::letters_of(RAW_BYTES);
 /// The bits of a loop fingerprint that a branch carries.
 const PRINT_MASK: u64 = (1 << (8 * PRINT_BYTES)) - 1;
 
@@ -64,15 +60,23 @@ enum Kind {
 pub struct Branches {
     tag_key: [u8; 16],
     hash_key: [u8; 16],
+    keys: Quick,
+    prints: Quick,
 }
 
 impl Branches {
     /// With the key of this process: [`Seed::process`](crate::Seed::process).
     pub fn new(process_key: [u8; 16]) -> Self {
-        let derive = |purpose: &[u8]| hash128(&process_key, &[purpose]).to_le_bytes();
+        let derive = |purpose: &[u8]| hash128(&process_key, &[purpose]);
+        let quick = |purpose: &[u8]| {
+            let half = |half: &[u8]| hash128(&process_key, &[purpose, half]);
+            Quick::new([half(b"shared"), half(b"seeds")])
+        };
         Branches {
-            tag_key: derive(b"branch tag"),
-            hash_key: derive(b"table hash"),
+            tag_key: derive(b"branch tag").to_le_bytes(),
+            hash_key: derive(b"names").to_le_bytes(),
+            keys: quick(b"table keys"),
+            prints: quick(b"loop prints"),
         }
     }
 
@@ -118,16 +122,26 @@ impl Branches {
             .or_else(|| self.open(Kind::Stateless, &raw))
     }
 
-    /// A keyed hash, for fingerprints and table keys. Where one part ends and the next begins
-    /// counts: `["ab", "c"]` and `["a", "bc"]` differ.
+    /// A keyed hash, for names that others see and nobody else may make. Where one part ends and
+    /// the next begins counts: `["ab", "c"]` and `["a", "bc"]` differ.
     pub fn hash(&self, parts: &[&[u8]]) -> u64 {
-        quick_hash(&self.hash_key, parts)
+        hash(&self.hash_key, parts)
     }
 
-    /// Like [`hash`](Self::hash), for keys that stand for what they were made of: at 128 bits two
-    /// different ones do not meet.
-    pub fn hash128(&self, parts: &[&[u8]]) -> u128 {
-        quick_hash128(&self.hash_key, parts)
+    /// A fingerprint to be carried in a branch: the branch's own tag is what protects it.
+    pub fn print(&self, parts: &[&[u8]]) -> u64 {
+        self.prints.hash(parts)
+    }
+
+    /// A table's key, which nobody ever sees.
+    pub fn key(&self, parts: &[&[u8]]) -> u64 {
+        self.keys.hash(parts)
+    }
+
+    /// Like [`key`](Self::key), where it stands for what it was made of: at 128 bits two different
+    /// ones do not meet.
+    pub fn key128(&self, parts: &[&[u8]]) -> u128 {
+        self.keys.hash128(parts)
     }
 
     fn seal(&self, kind: Kind, name: &[u8; NAME_BYTES], loop_print: u64) -> BranchText {
@@ -139,8 +153,7 @@ impl Branches {
         raw[RAW_BYTES - TAG_BYTES..].copy_from_slice(&tag.to_be_bytes());
         let mut text = [0; TEXT_BYTES];
         text[..COOKIE.len()].copy_from_slice(COOKIE);
-        let written = URL_SAFE_NO_PAD.encode_slice(raw, &mut text[COOKIE.len()..]);
-        debug_assert_eq!(written, Ok(TEXT_BYTES - COOKIE.len()));
+        letters::write(&raw, &mut text[COOKIE.len()..]);
         BranchText(text)
     }
 
@@ -177,19 +190,8 @@ fn decode(branch: &[u8]) -> Option<[u8; RAW_BYTES]> {
         .strip_prefix(COOKIE)
         .filter(|text| text.len() == TEXT_BYTES - COOKIE.len())?;
     let mut raw = [0; RAW_BYTES];
-    let read = URL_SAFE_NO_PAD.decode_slice(text, &mut raw).ok()?;
+    let read = letters::read(text, &mut raw)?;
     (read == RAW_BYTES).then_some(raw)
-}
-
-/// SipHash-1-3 of the parts: for names in tables and for fingerprints, which are worth nothing to
-/// who guesses one. What is a signature is made with [`hash`].
-fn quick_hash(key: &[u8; 16], parts: &[&[u8]]) -> u64 {
-    in_one_run(parts, |run| SipHasher13::new_with_key(key).hash(run))
-}
-
-/// [`quick_hash`] at twice the length.
-fn quick_hash128(key: &[u8; 16], parts: &[&[u8]]) -> u128 {
-    in_one_run(parts, |run| SipHasher13x128::new_with_key(key).hash(run)).as_u128()
 }
 
 /// SipHash-2-4 of the parts, each with its length before it.
@@ -322,12 +324,12 @@ mod tests {
             &[&long[..300], &long[..300], b"x"],
         ];
         for parts in table {
-            let mut hasher = SipHasher13::new_with_key(&[9; 16]);
+            let mut hasher = SipHasher24::new_with_key(&[9; 16]);
             for part in parts {
                 hasher.write(&(part.len() as u64).to_le_bytes());
                 hasher.write(part);
             }
-            assert_eq!(quick_hash(&[9; 16], parts), hasher.finish());
+            assert_eq!(hash(&[9; 16], parts), hasher.finish());
         }
     }
 
@@ -335,10 +337,6 @@ mod tests {
     fn a_hash_knows_where_its_parts_end() {
         let branches = branches();
         assert_ne!(branches.hash(&[b"ab", b"c"]), branches.hash(&[b"a", b"bc"]));
-        assert_ne!(
-            branches.hash128(&[b"ab", b""]),
-            branches.hash128(&[b"", b"ab"])
-        );
         assert_ne!(
             branches.hash(&[b"ab"]),
             Branches::new([0; 16]).hash(&[b"ab"])

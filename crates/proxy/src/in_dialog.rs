@@ -150,7 +150,7 @@ impl<'k> Known<'k> {
     fn of(request: &Message<'_>, heading: &'k Heading<'_>, engine: &'k Engine) -> Self {
         let from_tag = request.from_tag().unwrap_or_default();
         let key = dialog::key(
-            |parts| engine.branches.hash128(parts),
+            |parts| engine.branches.key128(parts),
             request.call_id().unwrap_or_default(),
             from_tag,
             request.to_tag().unwrap_or_default(),
@@ -386,7 +386,7 @@ fn forward_ack(
     let seed = turn
         .engine
         .branches
-        .hash(&[b"stateless", branch, call_id, &number.to_be_bytes()]);
+        .print(&[b"stateless", branch, call_id, &number.to_be_bytes()]);
     let branch = turn.engine.branches.stateless(seed, loop_print);
     let routes: SmallVec<[(&str, &[u8]); 4]> = onward
         .routes

@@ -271,7 +271,7 @@ fn loop_print(engine: &Engine, request: &Message<'_>, facts: &Facts<'_>) -> u64 
     for name in [Name::Route, Name::ProxyRequire] {
         parts.extend(request.all(name).map(|header| header.value));
     }
-    engine.branches.hash(&parts) & 0xffff_ffff_ffff
+    engine.branches.print(&parts) & 0xffff_ffff_ffff
 }
 
 /// Names a server transaction (RFC 3261 §17.2.3). An ACK and a CANCEL name that of their INVITE.
@@ -285,10 +285,10 @@ fn server_key(engine: &Engine, facts: &Facts<'_>, uri: &[u8], method: Method<'_>
     if branch.len() > 7 && branch[..7].eq_ignore_ascii_case(b"z9hG4bK") {
         return engine
             .branches
-            .hash128(&[branch, facts.via.host_raw(), &port, method.as_bytes()]);
+            .key128(&[branch, facts.via.host_raw(), &port, method.as_bytes()]);
     }
     // RFC 2543 peers: the fields that its copies, its ACK and its CANCEL have in common.
-    engine.branches.hash128(&[
+    engine.branches.key128(&[
         b"2543",
         branch,
         facts.via.host_raw(),

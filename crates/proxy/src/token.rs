@@ -15,12 +15,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use siphasher::sip::SipHasher24;
 use trunkline_sip::Transport;
 
 use crate::{
     branch::{hash, hash128},
     event::Direction,
+    letters,
 };
 
 const VERSION: u8 = 1;
@@ -29,7 +30,7 @@ const FIXED_BYTES: usize = 2 + 4 + 4 + 2 + STARTED_BYTES;
 const STARTED_BYTES: usize = 5;
 const TAG_BYTES: usize = 8;
 const RAW_MAX: usize = FIXED_BYTES + 2 * (16 + 2) + TAG_BYTES;
-const TEXT_MAX: usize = RAW_MAX.div_ceil(3) * 4;
+const TEXT_MAX: usize = letters::letters_of(RAW_MAX);
 
 const ORIGINATION: u8 = 1;
 const CALLER_V6: u8 = 1 << 1;
@@ -108,7 +109,7 @@ impl Tokens {
 
     /// A keyed hash of a name, the same on every node.
     pub fn name_hash(&self, name: &[u8]) -> u32 {
-        self.hash(&[name]) as u32
+        SipHasher24::new_with_key(&self.name_key).hash(name) as u32
     }
 
     /// A keyed hash that all nodes agree on; `policy = "hash"` and a target's id are made with it,
@@ -146,12 +147,8 @@ impl Tokens {
         raw.put(&tag);
 
         let mut text = [0; TEXT_MAX];
-        let len = URL_SAFE_NO_PAD.encode_slice(raw.written(), &mut text);
-        debug_assert!(len.is_ok(), "TEXT_MAX holds every token");
-        TokenText {
-            text,
-            len: len.map_or(0, |len| len as u8),
-        }
+        let len = letters::write(raw.written(), &mut text) as u8;
+        TokenText { text, len }
     }
 
     /// What the token says; `None` unless a node of this cluster wrote it.
@@ -159,8 +156,8 @@ impl Tokens {
         if text.len() > TEXT_MAX {
             return None;
         }
-        let mut raw = [0; TEXT_MAX];
-        let len = URL_SAFE_NO_PAD.decode_slice(text, &mut raw).ok()?;
+        let mut raw = [0; RAW_MAX];
+        let len = letters::read(text, &mut raw)?;
         let (signed, tag) = raw[..len].split_last_chunk::<TAG_BYTES>()?;
         if u64::from_be_bytes(*tag) != u64::from_be_bytes(self.tag(signed)) {
             return None;
@@ -200,7 +197,9 @@ impl Tokens {
     }
 
     fn tag(&self, signed: &[u8]) -> [u8; TAG_BYTES] {
-        hash(&self.tag_key, &[signed]).to_be_bytes()
+        SipHasher24::new_with_key(&self.tag_key)
+            .hash(signed)
+            .to_be_bytes()
     }
 }
 
@@ -269,6 +268,7 @@ const fn transport_of(code: u8) -> Option<Transport> {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use proptest::prelude::*;
 
     use super::*;

@@ -504,7 +504,7 @@ impl Context {
         let call_id = request.call_id();
         let engine = &mut *turn.engine;
         let key = dialog::key(
-            |parts| engine.branches.hash128(parts),
+            |parts| engine.branches.key128(parts),
             call_id,
             from_tag,
             to_tag,

@@ -279,8 +279,8 @@ impl Engine {
     /// Whether a source that nobody configured is still within `rate` messages a second.
     pub fn may_speak(&self, now: Instant, source: IpAddr, rate: u32) -> bool {
         let source = match source {
-            IpAddr::V4(ip) => self.branches.hash(&[b"source", &ip.octets()]),
-            IpAddr::V6(ip) => self.branches.hash(&[b"source", &ip.octets()]),
+            IpAddr::V4(ip) => self.branches.key(&[b"source", &ip.octets()]),
+            IpAddr::V6(ip) => self.branches.key(&[b"source", &ip.octets()]),
         };
         self.shared
             .sources
@@ -340,7 +340,7 @@ impl Engine {
 
 /// What an ACK and the 2xx that it answers have in common, whoever's To tag it is.
 pub fn ack_key(engine: &Engine, message: &Message<'_>) -> u64 {
-    engine.branches.hash(&[
+    engine.branches.key(&[
         b"ack",
         message.call_id().unwrap_or_default(),
         message.from_tag().unwrap_or_default(),

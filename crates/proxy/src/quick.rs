@@ -1,0 +1,83 @@
+//! Keyed hashes for our own tables: quick, and never shown to anyone.
+//!
+//! SipHash keeps its promise even to who sees the hashes and chooses what is hashed; it costs a
+//! hundred instructions for a line of text. A table key never leaves the process, so what has to hold
+//! is less: that nobody who does not know the seeds can find two names that meet. Foldhash keeps that
+//! at a tenth of the price. What does leave (branches, tags, tokens) is made with
+//! [`branch::hash`](crate::branch::hash), under other keys.
+
+use std::hash::Hasher as _;
+
+use foldhash::{SharedSeed, quality::FoldHasher};
+
+/// Two independent hashes of 64 bits under seeds of this process.
+#[derive(Clone, Debug)]
+pub struct Quick {
+    shared: SharedSeed,
+    seeds: [u64; 2],
+}
+
+impl Quick {
+    /// `keys`: secret, and used for nothing else.
+    pub fn new(keys: [u128; 2]) -> Self {
+        Quick {
+            shared: SharedSeed::from_u64(keys[0] as u64),
+            seeds: [keys[1] as u64, (keys[1] >> 64) as u64],
+        }
+    }
+
+    /// Where one part ends and the next begins counts: `["ab", "c"]` and `["a", "bc"]` differ.
+    pub fn hash(&self, parts: &[&[u8]]) -> u64 {
+        self.one(0, parts)
+    }
+
+    /// For keys that stand for what they were made of: at 128 bits two different ones do not meet.
+    pub fn hash128(&self, parts: &[&[u8]]) -> u128 {
+        u128::from(self.one(0, parts)) << 64 | u128::from(self.one(1, parts))
+    }
+
+    #[inline]
+    fn one(&self, seed: usize, parts: &[&[u8]]) -> u64 {
+        let mut hasher = FoldHasher::with_seed(self.seeds[seed], &self.shared);
+        for part in parts {
+            hasher.write_u64(part.len() as u64);
+            hasher.write(part);
+        }
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_knows_its_key_and_where_its_parts_end() {
+        let quick = Quick::new([1, 2]);
+        assert_eq!(quick.hash(&[b"ab"]), Quick::new([1, 2]).hash(&[b"ab"]));
+        for other in [[1, 3], [2, 2], [1, 2 | 1 << 64]] {
+            assert_ne!(quick.hash128(&[b"ab"]), Quick::new(other).hash128(&[b"ab"]));
+        }
+        let long = [7; 600];
+        let table: [&[&[u8]]; 8] = [
+            &[],
+            &[b""],
+            &[b"ab", b"c"],
+            &[b"a", b"bc"],
+            &[b"abc"],
+            &[b"abc", b""],
+            &[&long[..300], &long[..300]],
+            &[&long[..299], &long[..301]],
+        ];
+        for (at, parts) in table.iter().enumerate() {
+            for other in &table[at + 1..] {
+                assert_ne!(
+                    quick.hash128(parts),
+                    quick.hash128(other),
+                    "{parts:?} {other:?}"
+                );
+                assert_ne!(quick.hash(parts), quick.hash(other), "{parts:?} {other:?}");
+            }
+        }
+    }
+}
