@@ -34,7 +34,7 @@ pub use error::{Fault, Malformed};
 pub use header::{CSeq, NameAddr, Params, Via};
 pub use message::{Facts, Header, Limits, Message, Start, Value};
 pub use method::Method;
-pub use name::Name;
+pub use name::{Name, NameSet};
 pub use transport::Transport;
 pub use uri::{Host, Scheme, Uri};
 

@@ -13,7 +13,41 @@ macro_rules! names {
             Other,
         }
 
-        impl Name {
+        /// Several names.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct NameSet(u64);
+
+impl NameSet {
+    /// None of them.
+    pub const NONE: NameSet = NameSet(0);
+    /// Every name, [`Name::Other`] too.
+    pub const ALL: NameSet = NameSet(u64::MAX);
+
+    /// These.
+    pub const fn of(names: &[Name]) -> Self {
+        let mut set = NameSet::NONE;
+        let mut at = 0;
+        while at < names.len() {
+            set = set.with(names[at]);
+            at += 1;
+        }
+        set
+    }
+
+    /// One more.
+    #[inline]
+    pub const fn with(self, name: Name) -> Self {
+        NameSet(self.0 | 1 << name as u64)
+    }
+
+    /// Whether it is among them.
+    #[inline]
+    pub const fn has(self, name: Name) -> bool {
+        self.0 >> name as u64 & 1 == 1
+    }
+}
+
+impl Name {
             /// The long form, as the RFCs write it; `""` for [`Name::Other`].
             pub const fn canonical(self) -> &'static str {
                 match self { $(Name::$variant => $text,)* Name::Other => "" }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use trunkline_sip::{Header, Message, Name};
+use trunkline_sip::{Header, Message, Name, NameSet};
 
 use super::{
     splice::{Splice, put_all, put_header, put_number},
@@ -33,17 +33,19 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
     let Ok(top_via) = request.top_via() else {
         return false;
     };
+    // What passed all checks holds nothing that would not be ours to say.
+    let settled = request.facts().is_some();
     // Without all its Vias a response does not find home.
-    if request.all(Name::Via).any(|via| !is_whole(request, &via)) {
+    if !settled && request.all(Name::Via).any(|via| !is_whole(request, &via)) {
         return false;
     }
     put_all(out, &["SIP/2.0 "]);
     put_number(out, u64::from(reply.code));
     put_all(out, &[" ", reply.reason, "\r\n"]);
     // One each: a request with two of them is answered (400), but not with two of them.
-    let mut seen: [Option<Name>; 4] = [None; 4];
-    for header in request.headers() {
-        if !is_copied(&header, reply.code) || !is_whole(request, &header) {
+    let mut seen = NameSet::NONE;
+    for header in request.headers_in(COPIED) {
+        if !is_copied(&header, reply.code) || !(settled || is_whole(request, &header)) {
             continue;
         }
         match header.name {
@@ -58,12 +60,10 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
             }
             Name::Via => put_header(out, request, &header),
             Name::From | Name::To | Name::CallId | Name::CSeq => {
-                if seen.contains(&Some(header.name)) {
+                if seen.has(header.name) {
                     continue;
                 }
-                if let Some(free) = seen.iter_mut().find(|slot| slot.is_none()) {
-                    *free = Some(header.name);
-                }
+                seen = seen.with(header.name);
                 put_header(out, request, &header);
                 // RFC 3261 §8.2.6.2: a tag that is there stays as it is; a 100 needs none.
                 if header.name == Name::To && reply.code > 100 && request.to_tag().is_none() {
@@ -92,6 +92,16 @@ fn put_tag(out: &mut Vec<u8>, tag: &[u8]) {
     out.extend_from_slice(tag);
     out.extend_from_slice(b"\r\n");
 }
+
+/// What [`is_copied`] may say yes to.
+const COPIED: NameSet = NameSet::of(&[
+    Name::Via,
+    Name::From,
+    Name::To,
+    Name::CallId,
+    Name::CSeq,
+    Name::Other,
+]);
 
 /// RFC 3261 §8.2.6.2, and §8.2.6.1 for Timestamp.
 fn is_copied(header: &Header<'_>, code: u16) -> bool {

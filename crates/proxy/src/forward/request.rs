@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use trunkline_sip::{Fault, Header, Malformed, Message, Name, Transport};
+use trunkline_sip::{Fault, Header, Malformed, Message, Name, NameSet, Transport};
 
 use super::{
     MAX_FORWARDS,
@@ -86,20 +86,30 @@ pub fn request(
     let routes = RouteChange::new(message, plan.drop_routes, plan.strict)?;
     let (uri_sent, mut uri_in_route) = routes.uris(uri, plan.request_uri)?;
 
-    let last_route = message.all(Name::Route).last().map(|header| header.line);
+    let last_route = match uri_in_route {
+        Some(_) => message.all(Name::Route).last().map(|header| header.line),
+        None => None,
+    };
     let mut lines = RouteLines::new(message, &routes);
     let mut splice = Splice::new(message, out);
-    splice.until(uri_at.0);
-    splice.put(uri_sent);
-    splice.skip(uri_at.1);
+    if uri_sent != uri {
+        splice.until(uri_at.0);
+        splice.put(uri_sent);
+        splice.skip(uri_at.1);
+    }
 
     let mut to_add = Additions::new(message, plan);
+    // What goes below the Vias, which stay together and on top for who reads no further.
+    let below = message.run_end(Name::Via).unwrap_or(uri_at.1);
     let mut via_written = false;
-    let mut end = uri_at.1;
-    for header in message.headers() {
-        end = header.line.1;
-        if via_written && header.name != Name::Via {
-            to_add.write_top(plan, header.line.0, &mut splice);
+    let of_interest = if plan.drop.is_empty() {
+        CHANGING
+    } else {
+        NameSet::ALL
+    };
+    for header in message.headers_in(of_interest) {
+        if header.line.0 >= below {
+            to_add.write_top(plan, below, &mut splice);
         }
         match header.name {
             Name::Via => {
@@ -143,20 +153,31 @@ pub fn request(
             }
         }
     }
-    to_add.write_top(plan, end, &mut splice);
-    splice.until(end);
-    for (name, value) in plan.append {
-        splice.put(name.as_bytes());
-        splice.put(b": ");
-        splice.put(value);
-        splice.put(b"\r\n");
-    }
-    if plan.content_length {
-        missing_length(&mut splice, message);
+    to_add.write_top(plan, below, &mut splice);
+    if plan.content_length || !plan.append.is_empty() {
+        splice.until(message.headers_end());
+        for (name, value) in plan.append {
+            splice.put(name.as_bytes());
+            splice.put(b": ");
+            splice.put(value);
+            splice.put(b"\r\n");
+        }
+        if plan.content_length {
+            missing_length(&mut splice, message);
+        }
     }
     splice.finish();
     Ok(())
 }
+
+/// The headers that forwarding may change.
+const CHANGING: NameSet = NameSet::of(&[
+    Name::Via,
+    Name::RecordRoute,
+    Name::Route,
+    Name::MaxForwards,
+    Name::ContentLength,
+]);
 
 /// The Request-URI and where it stands.
 pub(super) fn original_uri<'a>(message: &Message<'a>) -> Result<(&'a [u8], (u32, u32)), Malformed> {

@@ -10,37 +10,53 @@ use super::{
 /// Writes a response without our Via, which is the top one. `stream`: the caller is reached by a
 /// stream, so Content-Length must be there and right. On an error nothing is written.
 pub fn response(message: &Message<'_>, stream: bool, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let gap = own_via(message)?;
+    let mut splice = Splice::new(message, out);
+    let via_left = |splice: &mut Splice<'_, '_>| {
+        splice.until(gap.0);
+        splice.skip(gap.1);
+    };
+    if stream {
+        let length = message.first(Name::ContentLength);
+        let above = length.is_some_and(|length| length.line.0 < gap.0);
+        if !above {
+            via_left(&mut splice);
+        }
+        match length {
+            Some(length) => right_length(&mut splice, &length, message.body().len()),
+            None => {
+                splice.until(message.headers_end());
+                missing_length(&mut splice, message);
+            }
+        }
+        if above {
+            via_left(&mut splice);
+        }
+    } else {
+        via_left(&mut splice);
+    }
+    splice.finish();
+    Ok(())
+}
+
+/// What leaves with our Via: its whole line, or only the value where several share one.
+fn own_via(message: &Message<'_>) -> Result<(u32, u32), Malformed> {
+    let first = message.first(Name::Via);
+    if let Some(line) = first
+        && !line.value.is_empty()
+        && memchr::memchr(b',', line.value).is_none()
+    {
+        return Ok(line.line);
+    }
     let mut vias = message.values(Name::Via);
     let ours = vias.next().ok_or(Malformed {
         fault: Fault::Missing(Name::Via),
         at: 0,
     })?;
-    // Several values may share one line; then only the value leaves.
-    let gap = match vias.next().filter(|below| below.line == ours.line) {
+    Ok(match vias.next().filter(|below| below.line == ours.line) {
         Some(below) => (ours.at.0, below.at.0),
         None => ours.line,
-    };
-    let mut splice = Splice::new(message, out);
-    let mut end = 0;
-    for header in message.headers() {
-        end = header.line.1;
-        match header.name {
-            Name::Via if header.line == ours.line => {
-                splice.until(gap.0);
-                splice.skip(gap.1);
-            }
-            Name::ContentLength if stream => {
-                right_length(&mut splice, &header, message.body().len());
-            }
-            _ => {}
-        }
-    }
-    splice.until(end);
-    if stream {
-        missing_length(&mut splice, message);
-    }
-    splice.finish();
-    Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -86,21 +86,38 @@ pub(super) fn put_all(out: &mut Vec<u8>, texts: &[&str]) {
 
 /// Writes a number in digits.
 pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = Digits::default();
-    digits.number(number);
-    out.extend_from_slice(digits.written());
+    // Ports and counts nearly always.
+    if let Ok(small) = u16::try_from(number) {
+        let mut digits = [0; 5];
+        let mut rest = u32::from(small);
+        let mut at = digits.len();
+        while at > 0 {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        return out.extend_from_slice(&digits[at..]);
+    }
+    // Writing to a Vec does not fail.
+    let _ = write!(out, "{number}");
 }
 
 /// Writes an address as a Via has it: IPv6 without brackets (RFC 5118 §4.5).
 pub(super) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(v4) => {
-            let mut digits = Digits::default();
-            for octet in v4.octets().into_iter().rev() {
-                digits.octet(octet);
-                digits.byte(b'.');
+            let mut text = [b'.'; 4 * 4];
+            let mut len = 0;
+            for octet in v4.octets() {
+                let (digits, count) = OCTETS[usize::from(octet)];
+                text[len..len + 3].copy_from_slice(&digits);
+                text[len + usize::from(count)] = b'.';
+                len += usize::from(count) + 1;
             }
-            out.extend_from_slice(&digits.written()[1..]);
+            out.extend_from_slice(&text[..len - 1]);
         }
         // Its short form is not worth writing twice, and writing to a Vec does not fail.
         IpAddr::V6(v6) => {
@@ -109,43 +126,25 @@ pub(super) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
     }
 }
 
-/// Digits and dots, from the last to the first: the arena is asked for room once.
-#[derive(Default)]
-struct Digits {
-    bytes: [u8; 24],
-    used: usize,
+/// An octet's digits, and how many they are.
+const OCTETS: [([u8; 3], u8); 256] = octets();
+
+const fn digit(value: usize) -> u8 {
+    b'0' + (value % 10) as u8
 }
 
-impl Digits {
-    fn byte(&mut self, byte: u8) {
-        self.used += 1;
-        let at = self.bytes.len() - self.used;
-        self.bytes[at] = byte;
+const fn octets() -> [([u8; 3], u8); 256] {
+    let mut table = [([0; 3], 0); 256];
+    let mut octet = 0;
+    while octet < table.len() {
+        table[octet] = match octet {
+            0..10 => ([digit(octet), 0, 0], 1),
+            10..100 => ([digit(octet / 10), digit(octet), 0], 2),
+            _ => ([digit(octet / 100), digit(octet / 10), digit(octet)], 3),
+        };
+        octet += 1;
     }
-
-    fn number(&mut self, mut number: u64) {
-        loop {
-            self.byte(b'0' + (number % 10) as u8);
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-    }
-
-    fn octet(&mut self, octet: u8) {
-        self.byte(b'0' + octet % 10);
-        if octet >= 10 {
-            self.byte(b'0' + octet / 10 % 10);
-        }
-        if octet >= 100 {
-            self.byte(b'0' + octet / 100);
-        }
-    }
-
-    fn written(&self) -> &[u8] {
-        &self.bytes[self.bytes.len() - self.used..]
-    }
+    table
 }
 
 /// Writes one header of a message as it stands there, folds included. The line end is ours: that
@@ -162,7 +161,18 @@ mod tests {
 
     #[test]
     fn numbers_and_addresses_are_written_as_the_library_would() {
-        for number in [0, 1, 9, 10, 70, 255, 65535, u64::from(u32::MAX), u64::MAX] {
+        for number in [
+            0,
+            1,
+            9,
+            10,
+            70,
+            255,
+            65535,
+            65536,
+            u64::from(u32::MAX),
+            u64::MAX,
+        ] {
             let mut out = Vec::new();
             put_number(&mut out, number);
             assert_eq!(out, number.to_string().as_bytes());
@@ -170,6 +180,7 @@ mod tests {
         for ip in [
             "0.0.0.0",
             "10.0.0.1",
+            "1.22.100.99",
             "255.255.255.255",
             "::",
             "2001:db8::7",

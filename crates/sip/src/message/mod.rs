@@ -10,7 +10,7 @@ use crate::Span;
 use crate::error::{Fault, Malformed};
 use crate::header::{CSeq, NameAddr, Via, max_forwards};
 use crate::method::Method;
-use crate::name::Name;
+use crate::name::{Name, NameSet};
 use crate::uri::Uri;
 
 mod check;
@@ -179,6 +179,24 @@ impl<'a> Message<'a> {
     #[inline]
     pub fn headers(&self) -> impl Iterator<Item = Header<'a>> + '_ {
         self.headers.all().iter().map(|entry| self.header(entry))
+    }
+
+    /// The headers of these names, in order.
+    #[inline]
+    pub fn headers_in(&self, names: NameSet) -> impl Iterator<Item = Header<'a>> + '_ {
+        self.headers
+            .all()
+            .iter()
+            .filter(move |entry| names.has(entry.name))
+            .map(|entry| self.header(entry))
+    }
+
+    /// Where the first header of that name ends, and those of the same name that follow it without
+    /// another between.
+    pub fn run_end(&self, name: Name) -> Option<u32> {
+        let run = self.headers.all_named(name);
+        let len = run.iter().take_while(|entry| entry.name == name).count();
+        run.get(len.checked_sub(1)?).map(|entry| entry.line().1)
     }
 
     /// The first header of that name.
@@ -386,7 +404,8 @@ impl<'a> Message<'a> {
         self.headers_start
     }
 
-    pub(crate) fn headers_end(&self) -> u32 {
+    /// Where the headers end: the offset of the empty line.
+    pub fn headers_end(&self) -> u32 {
         self.headers_end
     }
 
