@@ -2,11 +2,11 @@
 //! 200, and the timers that they leave behind.
 //!
 //! Calls follow each other at [`RATE`], long enough for every table and lane to be in its steady
-//! state. `cargo bench -p trunkline-benches --bench call -- [CALLS]` prints time and heap allocations
-//! of each step. For instructions, each step is a function of its own that nothing inlines:
+//! state. `cargo bench -p trunkline-benches --bench call -- [CALLS [WARM_UP]]` prints time and heap
+//! allocations of each step. For instructions, each step is a function of its own that nothing inlines:
 //!
 //! ```text
-//! valgrind --tool=callgrind --collect-atstart=no --toggle-collect='call::invite' BENCH 500
+//! valgrind --tool=callgrind --collect-atstart=no --toggle-collect='call::invite' BENCH 500 2000
 //! ```
 
 use std::time::{Duration, Instant};
@@ -26,8 +26,12 @@ fn main() {
         .skip(1)
         .find_map(|word| word.parse().ok())
         .unwrap_or(20_000);
+    let warm_up: u64 = std::env::args()
+        .skip(2)
+        .find_map(|word| word.parse().ok())
+        .unwrap_or(WARM_UP);
     let mut world = World::new();
-    for _ in 0..WARM_UP {
+    for _ in 0..warm_up {
         world.call(&mut |_, world, input| world.proxy.handle(world.now, input, &mut world.out));
     }
     let mut sums = [(Duration::ZERO, 0u64); Step::ALL.len()];
