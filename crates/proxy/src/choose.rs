@@ -92,7 +92,7 @@ fn direction(
         return Direction::Origination;
     }
     let names_edge = snapshot.trunk_of_edge(uri.host_raw).is_some();
-    let names_trunk = || role.named(uri.host, number).is_some();
+    let names_trunk = || role.named(uri.host(), number).is_some();
     if names_edge || (snapshot.is_target(from.remote) && !names_trunk()) || !role.takes_calls() {
         Direction::Termination
     } else {
@@ -107,7 +107,7 @@ fn carrier_trunk(role: &Role, uri: &Uri<'_>, number: &[u8]) -> Option<TrunkId> {
     if role.trunks.len() < 2 {
         return first;
     }
-    role.named(uri.host, number)
+    role.named(uri.host(), number)
         // One that names nothing takes what others do not name.
         .or_else(|| role.nameless())
         .or(first)

@@ -220,16 +220,15 @@ impl Proxy {
         if !known && !self.may_speak(now, from, bytes, out) {
             return;
         }
-        let parsed = Message::parse(bytes, &LIMITS);
+        let mut room = None;
+        let parsed = Message::parse_in(&mut room, bytes, &LIMITS);
         let mut turn = Turn {
             now,
             engine: &mut self.engine,
             out,
         };
         match parsed {
-            Ok(mut message) => self
-                .contexts
-                .on_request(&mut message, from, known, &mut turn),
+            Ok(message) => self.contexts.on_request(message, from, known, &mut turn),
             Err(malformed) => {
                 match Message::salvage(bytes, &LIMITS).filter(|message| message.is_request()) {
                     Some(message) if known => {
@@ -288,7 +287,8 @@ impl Proxy {
         let Some(token) = token.filter(|token| token.shard == self.engine.shard) else {
             return self.on_stray(from, bytes, out);
         };
-        let mut response = match Message::parse(bytes, &LIMITS) {
+        let mut room = None;
+        let response = match Message::parse_in(&mut room, bytes, &LIMITS) {
             Ok(response) if response.top_via().is_ok() => response,
             Ok(_) | Err(_) => return self.on_stray(from, bytes, out),
         };
@@ -302,7 +302,7 @@ impl Proxy {
             out,
         };
         if token.attempt == LOCAL {
-            return local::on_response(&mut turn, slot, &response);
+            return local::on_response(&mut turn, slot, response);
         }
         // What is wrong in it would be wrong in our ACK and our BYE, and upstream.
         if let Err(malformed) = response.settle() {
@@ -311,11 +311,12 @@ impl Proxy {
                 why: malformed.fault.word(),
             });
         }
+        let response = &*response;
         let mut known = false;
         self.contexts.with(slot, &mut turn, |context, turn| {
             known = response.cseq().is_ok();
             if known {
-                context.on_response(slot, usize::from(token.attempt), from, &response, turn);
+                context.on_response(slot, usize::from(token.attempt), from, response, turn);
             }
         });
         if !known {

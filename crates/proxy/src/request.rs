@@ -241,7 +241,7 @@ fn admit(
                 .and_then(|branch| engine.branches.loop_print(branch));
             ours == Some(print)
                 && snapshot
-                    .own(via.host, via.port, Transport::parse(via.transport))
+                    .own(via.host(), via.port, Transport::parse(via.transport))
                     .is_some()
         });
         if looped {

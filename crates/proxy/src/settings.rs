@@ -542,7 +542,7 @@ impl Place {
             Scheme::Sips => true,
             Scheme::Tel | Scheme::Other => return None,
         };
-        let host = match uri.maddr().unwrap_or(uri.host) {
+        let host = match uri.maddr().unwrap_or(uri.host()) {
             Host::Name(name) => std::str::from_utf8(name).ok()?.to_ascii_lowercase().into(),
             Host::V4(address) => address.to_string().into(),
             Host::V6(address) => address.to_string().into(),

@@ -164,12 +164,12 @@ fn body_len(head: &[u8], line_max: usize) -> Result<usize, Malformed> {
             Ok(Scanned::Header(line)) => {
                 if line.name == Name::ContentLength {
                     length = Some(content_length(
-                        &head[line.value.0..line.value.1],
-                        line.value.0,
+                        &head[at + line.value.0..at + line.value.1],
+                        at + line.value.0,
                         length,
                     )?);
                 }
-                at = line.end;
+                at += line.end;
             }
             Err(Malformed {
                 fault: Fault::HeaderName,

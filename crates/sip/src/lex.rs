@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use wide::u8x16;
+
 /// What a byte may be part of (RFC 3261 §25.1).
 const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
@@ -21,8 +23,6 @@ pub(crate) mod class {
     pub(crate) const HOST: u8 = 1;
     /// What ends the name of a parameter.
     pub(crate) const NAME_END: u8 = 2;
-    /// What begins the tail of a URI: parameters or headers.
-    pub(crate) const TAIL: u8 = 4;
 }
 
 /// What a byte means in several places, one bit each.
@@ -37,9 +37,6 @@ static CLASS: [u8; 256] = {
         }
         if matches!(byte, b';' | b'=') {
             bits |= class::NAME_END;
-        }
-        if matches!(byte, b';' | b'?') {
-            bits |= class::TAIL;
         }
         table[at] = bits;
         at += 1;
@@ -59,52 +56,63 @@ pub(crate) fn find_class(bytes: &[u8], class: u8) -> Option<usize> {
     bytes.iter().position(|&byte| is(byte, class))
 }
 
-/// Every byte of a word.
-const ONES: u64 = u64::MAX / 255;
-/// The top bit of every byte of a word.
-const TOPS: u64 = ONES << 7;
-
-/// Whether a byte is of that kind. No early end: so the compiler compares all at once.
+/// Which of sixteen bytes are `wanted`.
 #[inline(always)]
-fn any<const N: usize>(bytes: &[u8; N], is: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(false, |any, &byte| any | is(byte))
+fn eq(bytes: u8x16, wanted: u8) -> u8x16 {
+    bytes.cmp_eq(u8x16::splat(wanted))
 }
 
-/// The first byte at or after `from` of a kind: `is` tells of one byte, `hits` of eight by the top
-/// bit of each. Written out because what is searched is short: for a line of 50 bytes a call to the
-/// best of libraries costs more than the search.
+/// Which of sixteen bytes are `most` or less.
 #[inline(always)]
-fn search(
-    bytes: &[u8],
-    from: usize,
-    hits: impl Fn(u64) -> u64,
-    is: impl Fn(u8) -> bool,
-) -> Option<usize> {
-    let first = |bytes: u128| {
-        let (low, high) = (hits(bytes as u64), hits((bytes >> 64) as u64));
-        // The lowest top bit that is set is right; those above it may be a borrow's.
-        match (low & TOPS, high & TOPS) {
-            (0, hits) => 8 + (hits.trailing_zeros() / 8) as usize,
-            (hits, _) => (hits.trailing_zeros() / 8) as usize,
-        }
-    };
-    let (chunks, rest) = bytes.get(from..)?.as_chunks::<16>();
+fn up_to(bytes: u8x16, most: u8) -> u8x16 {
+    bytes.min(u8x16::splat(most)).cmp_eq(bytes)
+}
+
+/// Which of sixteen bytes are from `first` to `last`.
+#[inline(always)]
+fn between(bytes: u8x16, first: u8, last: u8) -> u8x16 {
+    up_to(bytes - u8x16::splat(first), last - first)
+}
+
+/// Which of sixteen bytes are white space, as [`is_lws`] says.
+#[inline(always)]
+fn any_lws(bytes: u8x16) -> u8x16 {
+    eq(bytes, b' ') | eq(bytes, b'\t') | eq(bytes, b'\r') | eq(bytes, b'\n')
+}
+
+/// Which of sixteen bytes are of a kind, one bit each, the first byte's lowest.
+#[inline(always)]
+fn hits(bytes: [u8; 16], is: impl Fn(u8x16) -> u8x16) -> u32 {
+    is(u8x16::new(bytes)).move_mask() as u32
+}
+
+/// The first byte at or after `from` of a kind. Written out because what is searched is short: for
+/// a line of 50 bytes a call to the best of libraries costs more than the search.
+#[inline(always)]
+fn search(bytes: &[u8], from: usize, is: impl Fn(u8x16) -> u8x16) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    let (chunks, odd) = rest.as_chunks::<16>();
     let mut at = from;
     for chunk in chunks {
-        if any(chunk, &is) {
-            return Some(at + first(u128::from_le_bytes(*chunk)));
+        let hits = hits(*chunk, &is);
+        if hits != 0 {
+            return Some(at + hits.trailing_zeros() as usize);
         }
         at += 16;
     }
-    // Sixteen bytes that end where the text does, without those that were looked at; in a shorter
-    // text, what there is.
-    let last = match bytes.last_chunk::<16>() {
-        _ if rest.is_empty() => return None,
-        Some(last) => u128::from_le_bytes(*last) >> (8 * (16 - rest.len())),
-        None => short(rest),
+    if odd.is_empty() {
+        return None;
+    }
+    // Sixteen bytes that end where the text does: those among them that were looked at before hit
+    // nothing now either. In a shorter text, what there is.
+    let (at, hits) = match rest.last_chunk::<16>() {
+        Some(last) => (bytes.len() - 16, hits(*last, &is)),
+        None => (
+            from,
+            hits(short(odd).to_le_bytes(), &is) & !(u32::MAX << odd.len()),
+        ),
     };
-    let more = first(last);
-    (more < rest.len()).then_some(at + more)
+    (hits != 0).then(|| at + hits.trailing_zeros() as usize)
 }
 
 /// Less than sixteen bytes as a number, zeros behind them.
@@ -123,95 +131,118 @@ fn short(bytes: &[u8]) -> u128 {
     u128::from(bytes.fold(0u32, |sum, &byte| sum << 8 | u32::from(byte)))
 }
 
-/// As [`search`], for what is hardly ever there.
-#[inline(always)]
-fn search_rare(bytes: &[u8], is: impl Fn(u8) -> bool) -> Option<usize> {
-    let (chunks, _) = bytes.as_chunks::<16>();
-    let clean = match (bytes.last_chunk::<16>(), bytes.last_chunk::<8>()) {
-        (Some(last), _) => !chunks.iter().any(|chunk| any(chunk, &is)) && !any(last, &is),
-        (None, Some(last)) => {
-            !any(last, &is)
-                && bytes
-                    .first_chunk::<8>()
-                    .is_some_and(|first| !any(first, &is))
-        }
-        (None, None) => false,
-    };
-    if clean {
-        return None;
-    }
-    bytes.iter().position(|&byte| is(byte))
-}
-
-/// The bytes of a word that are `wanted`, see [`search`].
-#[inline(always)]
-fn equal(word: u64, wanted: u8) -> u64 {
-    let differ = word ^ (ONES * u64::from(wanted));
-    differ.wrapping_sub(ONES) & !differ
-}
-
 /// The first `wanted` at or after `from`.
 #[inline]
 pub(crate) fn find(bytes: &[u8], from: usize, wanted: u8) -> Option<usize> {
-    search(
-        bytes,
-        from,
-        |word| equal(word, wanted),
-        |byte| byte == wanted,
-    )
+    search(bytes, from, |bytes| eq(bytes, wanted))
 }
 
 /// The first of two bytes at or after `from`.
 #[inline]
 pub(crate) fn find_either(bytes: &[u8], from: usize, one: u8, other: u8) -> Option<usize> {
-    search(
-        bytes,
-        from,
-        |word| equal(word, one) | equal(word, other),
-        |byte| (byte == one) | (byte == other),
-    )
+    search(bytes, from, |bytes| eq(bytes, one) | eq(bytes, other))
 }
 
-/// The first byte below `limit` (at most 128) at or after `from`.
+/// The first byte at or after `from` that may be part of a line's end: CR, LF, and the controls
+/// below them, which are as rare as they are harmless.
 #[inline]
-pub(crate) fn find_below(bytes: &[u8], from: usize, limit: u8) -> Option<usize> {
-    let pattern = ONES * u64::from(limit);
-    let hits = |word: u64| word.wrapping_sub(pattern) & !word;
-    search(bytes, from, hits, |byte| byte < limit)
+pub(crate) fn find_line_end(bytes: &[u8], from: usize) -> Option<usize> {
+    search(bytes, from, |bytes| up_to(bytes, b'\r'))
+}
+
+/// As [`find_line_end`], and whether a comma may be before it.
+#[inline(always)]
+pub(crate) fn find_line_end_and_commas(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
+    let mut rest = bytes.get(from..)?;
+    let mut commas = u8x16::ZERO;
+    let hits = loop {
+        let Some((chunk, next)) = rest.split_first_chunk::<16>() else {
+            let last = u8x16::new(*bytes.last_chunk::<16>()?);
+            commas |= eq(last, b',');
+            break up_to(last, b'\r').move_mask() as u32 >> (16 - rest.len());
+        };
+        let chunk = u8x16::new(*chunk);
+        commas |= eq(chunk, b',');
+        let hits = up_to(chunk, b'\r').move_mask() as u32;
+        if hits != 0 {
+            break hits;
+        }
+        rest = next;
+    };
+    let end = bytes.len() - rest.len() + hits.trailing_zeros() as usize;
+    (hits != 0).then_some((end, commas.move_mask() != 0))
+}
+
+/// How many bytes of a host name or an IPv4 address `bytes` starts with.
+#[inline]
+pub(crate) fn host_len(bytes: &[u8]) -> usize {
+    let others = |bytes: u8x16| {
+        let letters = between(bytes | u8x16::splat(0x20), b'a', b'z');
+        let rest = between(bytes, b'-', b'.') | between(bytes, b'0', b'9') | eq(bytes, b'_');
+        !(letters | rest)
+    };
+    search(bytes, 0, others).unwrap_or(bytes.len())
+}
+
+/// The first byte at or after `from` that ends a parameter, or makes it one to look at closer:
+/// a semicolon, a quote, white space, a control.
+#[inline]
+pub(crate) fn find_param_end(bytes: &[u8], from: usize) -> Option<usize> {
+    search(bytes, from, |bytes| {
+        up_to(bytes, b' ') | eq(bytes, b';') | eq(bytes, b'"')
+    })
+}
+
+/// The first byte of a tag, and of what may follow it, that is no part of one tag: as
+/// [`find_separator`], and semicolons and controls.
+#[inline]
+pub(crate) fn find_tag_end(bytes: &[u8]) -> Option<usize> {
+    search(bytes, 0, |bytes| {
+        up_to(bytes, b' ')
+            | eq(bytes, b';')
+            | eq(bytes, b',')
+            | between(bytes, b'<', b'>')
+            | eq(bytes, b'"')
+    })
 }
 
 /// The first byte at or after `from` that splits a list, or hides what does.
 #[inline]
 pub(crate) fn find_splitter(bytes: &[u8], from: usize) -> Option<usize> {
-    search(
-        bytes,
-        from,
-        |word| equal(word, b',') | equal(word, b'"') | equal(word, b'<'),
-        |byte| (byte == b',') | (byte == b'"') | (byte == b'<'),
-    )
+    search(bytes, from, |bytes| {
+        eq(bytes, b',') | eq(bytes, b'"') | eq(bytes, b'<')
+    })
+}
+
+/// The first byte at or after `from` that tells where the URI of an address is, or hides it.
+#[inline]
+pub(crate) fn find_opener(bytes: &[u8], from: usize) -> Option<usize> {
+    search(bytes, from, |bytes| {
+        eq(bytes, b'<') | eq(bytes, b'"') | eq(bytes, b';')
+    })
 }
 
 /// The first byte that URIs must escape.
 #[inline]
 pub(crate) fn find_escaped(bytes: &[u8]) -> Option<usize> {
-    search_rare(bytes, |byte| {
-        (byte <= b' ') | (byte == b'<') | (byte == b'>') | (byte == b'"') | (byte == 0x7f)
+    search(bytes, 0, |bytes| {
+        up_to(bytes, b' ') | eq(bytes, b'<') | eq(bytes, b'>') | eq(bytes, b'"') | eq(bytes, 0x7f)
     })
 }
 
 /// The first byte that no Request-URI can hold, since it would end the line or the word.
 #[inline]
 pub(crate) fn find_break(bytes: &[u8]) -> Option<usize> {
-    search_rare(bytes, |byte| {
-        (byte <= b' ') | (byte == b'<') | (byte == b'>')
+    search(bytes, 0, |bytes| {
+        up_to(bytes, b' ') | eq(bytes, b'<') | eq(bytes, b'>')
     })
 }
 
 /// The first byte that in a tag would make two values of it.
 #[inline]
 pub(crate) fn find_separator(bytes: &[u8]) -> Option<usize> {
-    search_rare(bytes, |byte| {
-        (byte == b',') | (byte == b'<') | (byte == b'>') | (byte == b'"') | is_lws(byte)
+    search(bytes, 0, |bytes| {
+        any_lws(bytes) | eq(bytes, b',') | eq(bytes, b'<') | eq(bytes, b'>') | eq(bytes, b'"')
     })
 }
 
@@ -227,7 +258,8 @@ pub(crate) fn token_len(bytes: &[u8]) -> usize {
 /// Whether there is white space in it.
 #[inline]
 pub(crate) fn has_lws(bytes: &[u8]) -> bool {
-    find_below(bytes, 0, b' ' + 1).is_some_and(|at| bytes[at..].iter().any(|&byte| is_lws(byte)))
+    search(bytes, 0, |bytes| up_to(bytes, b' '))
+        .is_some_and(|at| bytes[at..].iter().any(|&byte| is_lws(byte)))
 }
 
 /// Whether all of `bytes` is one token.
@@ -252,7 +284,16 @@ pub(crate) fn lws_len(bytes: &[u8]) -> usize {
 
 /// Cuts `start..end` down to what is not white space at either end.
 #[inline]
-pub(crate) fn trim_span(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
+pub(crate) fn trim_span(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
+    // Nearly always there is nothing to trim.
+    match bytes.get(start..end) {
+        Some([first, .., last]) if *first > b' ' && *last > b' ' => (start, end),
+        _ => trim_slowly(bytes, start, end),
+    }
+}
+
+#[inline(never)]
+fn trim_slowly(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
     while start < end && is_lws(bytes[start]) {
         start += 1;
     }
@@ -364,6 +405,33 @@ pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
     })
 }
 
+/// The decimal digits that `bytes` starts with: how many they are, and the number, which means
+/// something for up to nine.
+#[inline]
+pub(crate) fn digits(bytes: &[u8]) -> (usize, u32) {
+    let (mut len, mut sum) = (0, 0u32);
+    while let Some(&byte) = bytes.get(len) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        sum = sum.wrapping_mul(10).wrapping_add(u32::from(digit));
+        len += 1;
+    }
+    (len, sum)
+}
+
+/// The port that `bytes` starts with, and how many digits it has.
+#[inline]
+pub(crate) fn port_prefix(bytes: &[u8]) -> Option<(u16, usize)> {
+    let (len, number) = digits(bytes);
+    match (len, u16::try_from(number)) {
+        (1..=9, Ok(1..)) => Some((number as u16, len)),
+        (1..=9, _) => None,
+        _ => Some((port(&bytes[..len])?, len)),
+    }
+}
+
 /// A port, 1 to 65535.
 pub(crate) fn port(bytes: &[u8]) -> Option<u16> {
     number(bytes)
@@ -388,7 +456,7 @@ mod tests {
                         let first = (from..len).find(|&at| bytes[at] == b':');
                         assert_eq!(find(&bytes, from, b':'), first);
                         let low = (from..len).find(|&at| bytes[at] < 0x0e);
-                        assert_eq!(find_below(&bytes, from, 0x0e), low);
+                        assert_eq!(find_line_end(&bytes, from), low);
                         assert_eq!(find_either(&bytes, from, b'A', b':'), first);
                     }
                 }
@@ -400,11 +468,19 @@ mod tests {
     #[test]
     fn what_is_rare_is_found_wherever_it_stands() {
         type Row = (fn(&[u8]) -> Option<usize>, fn(u8) -> bool);
-        let table: [Row; 3] = [
+        let table: [Row; 6] = [
             (find_escaped, |byte| {
                 matches!(byte, 0..=b' ' | b'<' | b'>' | b'"' | 0x7f)
             }),
             (find_break, |byte| matches!(byte, 0..=b' ' | b'<' | b'>')),
+            (find_line, |byte| byte <= b'\r'),
+            (
+                |bytes| find_param_end(bytes, 0),
+                |byte| matches!(byte, 0..=b' ' | b';' | b'"'),
+            ),
+            (find_tag_end, |byte| {
+                matches!(byte, 0..=b' ' | b';' | b',' | b'<' | b'=' | b'>' | b'"')
+            }),
             (find_separator, |byte| {
                 matches!(
                     byte,
@@ -424,6 +500,52 @@ mod tests {
                 }
             }
             assert_eq!(search(b""), None);
+        }
+    }
+
+    fn find_line(bytes: &[u8]) -> Option<usize> {
+        let end = find_line_end(bytes, 0);
+        match find_line_end_and_commas(bytes, 0) {
+            Some((at, maybe)) => {
+                assert!(end == Some(at) && (maybe || !bytes[..at].contains(&b',')))
+            }
+            None => assert!(end.is_none() || bytes.len() < 16),
+        }
+        end
+    }
+
+    #[test]
+    fn a_host_is_as_long_as_its_letters_go() {
+        for byte in 0..=255u8 {
+            let belongs = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+            for len in 1..20 {
+                let mut text = vec![b'a'; len];
+                text[len - 1] = byte;
+                assert_eq!(host_len(&text), len - usize::from(!belongs), "{byte}");
+            }
+        }
+        assert_eq!(host_len(b""), 0);
+    }
+
+    #[test]
+    fn digits_are_counted_and_ports_have_their_range() {
+        assert_eq!(digits(b"0170;"), (4, 170));
+        assert_eq!(digits(b""), (0, 0));
+        assert_eq!(digits(b"/1:"), (0, 0));
+        type Row<'a> = (&'a str, Option<(u16, usize)>);
+        let table: &[Row<'_>] = &[
+            ("5060;x", Some((5060, 4))),
+            ("65535", Some((65535, 5))),
+            ("65536", None),
+            ("0", None),
+            ("", None),
+            ("x", None),
+            ("00000005060", Some((5060, 11))),
+            ("4294972356", None),
+            ("99999999999999999999999999", None),
+        ];
+        for (text, port) in table {
+            assert_eq!(port_prefix(text.as_bytes()), *port, "{text}");
         }
     }
 

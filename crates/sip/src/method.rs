@@ -57,6 +57,20 @@ impl<'a> Method<'a> {
         }
     }
 
+    /// The method that a request line starts with, if it is one of those that calls are made of, and
+    /// where the blank behind it ends.
+    #[inline]
+    pub(crate) fn usual(line: &[u8]) -> Option<(Method<'a>, usize)> {
+        match line.first_chunk()? {
+            b"INVI" if line.starts_with(b"INVITE ") => Some((Method::Invite, 7)),
+            b"ACK " => Some((Method::Ack, 4)),
+            b"BYE " => Some((Method::Bye, 4)),
+            b"CANC" if line.starts_with(b"CANCEL ") => Some((Method::Cancel, 7)),
+            b"OPTI" if line.starts_with(b"OPTIONS ") => Some((Method::Options, 8)),
+            _ => None,
+        }
+    }
+
     /// As a message writes it.
     pub const fn as_bytes(&self) -> &'a [u8] {
         match self {

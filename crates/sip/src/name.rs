@@ -1,5 +1,7 @@
 //! Header names: the ones anybody here asks about, in any case and in either form.
 
+pub(crate) mod quick;
+
 /// Builds the enum and its texts from one table, so that a name cannot lack one of them.
 macro_rules! names {
     ($($variant:ident $text:literal $list:literal,)*) => {
@@ -13,41 +15,7 @@ macro_rules! names {
             Other,
         }
 
-        /// Several names.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct NameSet(u64);
-
-impl NameSet {
-    /// None of them.
-    pub const NONE: NameSet = NameSet(0);
-    /// Every name, [`Name::Other`] too.
-    pub const ALL: NameSet = NameSet(u64::MAX);
-
-    /// These.
-    pub const fn of(names: &[Name]) -> Self {
-        let mut set = NameSet::NONE;
-        let mut at = 0;
-        while at < names.len() {
-            set = set.with(names[at]);
-            at += 1;
-        }
-        set
-    }
-
-    /// One more.
-    #[inline]
-    pub const fn with(self, name: Name) -> Self {
-        NameSet(self.0 | 1 << name as u64)
-    }
-
-    /// Whether it is among them.
-    #[inline]
-    pub const fn has(self, name: Name) -> bool {
-        self.0 >> name as u64 & 1 == 1
-    }
-}
-
-impl Name {
+        impl Name {
             /// The long form, as the RFCs write it; `""` for [`Name::Other`].
             pub const fn canonical(self) -> &'static str {
                 match self { $(Name::$variant => $text,)* Name::Other => "" }
@@ -82,10 +50,43 @@ impl Name {
             /// How many there are, [`Name::Other`] included.
             pub(crate) const COUNT: usize = Name::Other as usize + 1;
 
-            #[cfg(test)]
             pub(crate) const ALL: &'static [Name] = &[$(Name::$variant,)*];
         }
     };
+}
+
+/// Several names.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct NameSet(u64);
+
+impl NameSet {
+    /// None of them.
+    pub const NONE: NameSet = NameSet(0);
+    /// Every name, [`Name::Other`] too.
+    pub const ALL: NameSet = NameSet(u64::MAX);
+
+    /// These.
+    pub const fn of(names: &[Name]) -> Self {
+        let mut set = NameSet::NONE;
+        let mut at = 0;
+        while at < names.len() {
+            set = set.with(names[at]);
+            at += 1;
+        }
+        set
+    }
+
+    /// One more.
+    #[inline]
+    pub const fn with(self, name: Name) -> Self {
+        NameSet(self.0 | 1 << name as u64)
+    }
+
+    /// Whether it is among them.
+    #[inline]
+    pub const fn has(self, name: Name) -> bool {
+        self.0 >> name as u64 & 1 == 1
+    }
 }
 
 names! {
@@ -132,44 +133,6 @@ names! {
 }
 
 impl Name {
-    /// The name that a line starts with and its length, if it is one of those that nearly all lines
-    /// are, written as the RFC does and with its colon right behind it.
-    #[inline]
-    pub(crate) fn usual(line: &[u8]) -> Option<(Name, usize)> {
-        macro_rules! usual {
-            ($($start:literal $text:literal $name:ident,)*) => {{
-                #[allow(non_upper_case_globals)] // Called as the names are.
-                mod words {
-                    $(pub const $name: u32 = u32::from_le_bytes(*$start);)*
-                }
-                match u32::from_le_bytes(*line.first_chunk()?) {
-                    $(words::$name if line.starts_with($text) => {
-                        Some((Name::$name, $text.len() - 1))
-                    })*
-                    _ => None,
-                }
-            }};
-        }
-        usual! {
-            b"Via:" b"Via:" Via,
-            b"From" b"From:" From,
-            b"To: " b"To:" To,
-            b"Call" b"Call-ID:" CallId,
-            b"CSeq" b"CSeq:" CSeq,
-            b"Cont" b"Contact:" Contact,
-            b"Cont" b"Content-Length:" ContentLength,
-            b"Cont" b"Content-Type:" ContentType,
-            b"Rout" b"Route:" Route,
-            b"Reco" b"Record-Route:" RecordRoute,
-            b"Max-" b"Max-Forwards:" MaxForwards,
-            b"User" b"User-Agent:" UserAgent,
-            b"Serv" b"Server:" Server,
-            b"Allo" b"Allow:" Allow,
-            b"Supp" b"Supported:" Supported,
-            b"Sess" b"Session-Expires:" SessionExpires,
-        }
-    }
-
     /// Reads a name as a message writes it, long or compact, in any case.
     #[inline]
     pub fn parse(token: &[u8]) -> Name {
@@ -184,7 +147,7 @@ impl Name {
     }
 
     /// RFC 3261 §7.3.3 and the later RFCs that took a letter.
-    const fn compact(letter: u8) -> Name {
+    pub(crate) const fn compact(letter: u8) -> Name {
         match letter.to_ascii_lowercase() {
             b'v' => Name::Via,
             b'f' => Name::From,
@@ -283,24 +246,6 @@ mod tests {
                 "{text}"
             );
         }
-    }
-
-    #[test]
-    fn what_is_usual_is_what_it_says() {
-        let mut usual = 0;
-        for &name in Name::ALL {
-            let line = format!("{}: x", name.canonical());
-            if let Some((read, len)) = Name::usual(line.as_bytes()) {
-                assert_eq!((read, len), (name, name.canonical().len()));
-                usual += 1;
-            }
-            for other in [line.to_ascii_lowercase(), line.replacen(':', " :", 1)] {
-                assert_eq!(Name::usual(other.as_bytes()), None, "{other}");
-            }
-        }
-        assert_eq!(usual, 16);
-        assert_eq!(Name::usual(b"To:"), None);
-        assert_eq!(Name::usual(b"Tox: y"), None);
     }
 
     #[test]

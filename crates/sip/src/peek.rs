@@ -3,7 +3,6 @@
 //!
 //! Built on the parser's own scanner, so that for every message that parses both say the same.
 
-use crate::lex;
 use crate::message::{comma, is_status_line};
 use crate::name::Name;
 use crate::scan::{self, Scanned};
@@ -37,11 +36,11 @@ fn first(bytes: &[u8], name: Name, fits: impl Fn(&[u8]) -> bool) -> Option<&[u8]
         match scan::next(bytes, at, usize::MAX).ok()? {
             Scanned::Body(_) => return None,
             Scanned::Header(line) => {
-                let value = lex::trim(&bytes[line.value.0..line.value.1]);
+                let value = &bytes[at + line.value.0..at + line.value.1];
                 if line.name == name && fits(value) {
                     return Some(value);
                 }
-                at = line.end;
+                at += line.end;
             }
         }
     }

@@ -8,16 +8,17 @@ use crate::name::Name;
 /// The longest name; lets a header's index entry stay small.
 const NAME_MAX: usize = u8::MAX as usize;
 
-/// Where the parts of one header are.
+/// Where the parts of one header are, counted from the first byte of its name.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Line {
     pub name: Name,
-    pub start: usize,
     pub name_end: usize,
     /// Without white space at either end; folds inside are kept.
     pub value: (usize, usize),
     /// After the line end of the last fold.
     pub end: usize,
+    /// Whether a comma may be in the value.
+    pub commas: bool,
 }
 
 pub(crate) enum Scanned {
@@ -39,7 +40,7 @@ pub(crate) fn leading_crlf(bytes: &[u8]) -> usize {
 #[inline(always)]
 pub(crate) fn line_end(bytes: &[u8], from: usize) -> Result<usize, Malformed> {
     // Nearly every byte below 14 is one of a line's end.
-    match lex::find_below(bytes, from, b'\r' + 1) {
+    match lex::find_line_end(bytes, from) {
         Some(at) if matches!(bytes.get(at..), Some([b'\r', b'\n', ..])) => Ok(at),
         first => odd_line_end(bytes, first),
     }
@@ -55,19 +56,64 @@ fn odd_line_end(bytes: &[u8], first: Option<usize>) -> Result<usize, Malformed> 
             (b'\r', Some(b'\n')) => return Ok(at),
             (b'\r', None) => break,
             (b'\r' | b'\n', _) => return Err(Malformed::new(Fault::HeaderLine, at)),
-            _ => found = lex::find_below(bytes, at + 1, b'\r' + 1),
+            _ => found = lex::find_line_end(bytes, at + 1),
         }
     }
     Err(Malformed::new(Fault::NoEndOfHeaders, bytes.len()))
 }
 
 /// The header at `at`, or the end of the headers. `at` is the start of a line.
-#[inline(always)]
+#[inline]
 pub(crate) fn next(bytes: &[u8], at: usize, line_max: usize) -> Result<Scanned, Malformed> {
+    match bytes.get(at..).and_then(|rest| usual(rest, line_max)) {
+        Some(line) => Ok(Scanned::Header(line)),
+        None => odd(bytes, at, line_max),
+    }
+}
+
+/// The header that `rest` starts with, as nearly all are: a colon right behind the name, one blank,
+/// some text that ends in no blank, and no fold.
+#[inline(always)]
+pub(crate) fn usual(rest: &[u8], line_max: usize) -> Option<Line> {
+    let (name, name_end) = match Name::quick(rest) {
+        Some(known) => known,
+        None => unknown(rest)?,
+    };
+    let (end, commas) = lex::find_line_end_and_commas(rest, name_end + 1)?;
+    let [blank, first] = *rest.get(name_end + 1..)?.first_chunk()?;
+    let [last, cr, lf, next] = *rest.get(end.checked_sub(1)?..)?.first_chunk()?;
+    let is_fold = next <= b' ' && next != b'\r';
+    if (cr, lf) != (b'\r', b'\n') || blank != b' ' || first <= b' ' || last <= b' ' || is_fold {
+        return None;
+    }
+    if end + 2 > line_max {
+        return None;
+    }
+    Some(Line {
+        name,
+        name_end,
+        value: (name_end + 2, end),
+        end: end + 2,
+        commas,
+    })
+}
+
+/// As [`Name::quick`], for every name.
+#[inline(never)]
+fn unknown(line: &[u8]) -> Option<(Name, usize)> {
+    let len = lex::token_len(line);
+    let is_name = line.get(len) == Some(&b':') && (1..=NAME_MAX).contains(&len);
+    is_name.then(|| (Name::parse(&line[..len]), len))
+}
+
+/// The header at `at` in whatever form, or the end of the headers.
+#[inline(never)]
+pub(crate) fn odd(bytes: &[u8], at: usize, line_max: usize) -> Result<Scanned, Malformed> {
     if bytes[at..].starts_with(b"\r\n") {
         return Ok(Scanned::Body(at + 2));
     }
-    let (name, name_end, colon) = named(bytes, at)?;
+    let (name_end, colon) = name(bytes, at)?;
+    let name = Name::parse(&bytes[at..name_end]);
     let mut text_end = line_end(bytes, colon + 1)?;
     while matches!(bytes.get(text_end + 2), Some(b' ' | b'\t')) {
         text_end = line_end(bytes, text_end + 2)?;
@@ -76,33 +122,14 @@ pub(crate) fn next(bytes: &[u8], at: usize, line_max: usize) -> Result<Scanned, 
     if end - at > line_max {
         return Err(Malformed::new(Fault::LineTooLong, at));
     }
+    let value = lex::trim_span(bytes, colon + 1, text_end);
     Ok(Scanned::Header(Line {
         name,
-        start: at,
-        name_end,
-        value: value(bytes, colon + 1, text_end),
-        end,
+        name_end: name_end - at,
+        value: (value.0 - at, value.1 - at),
+        end: end - at,
+        commas: true,
     }))
-}
-
-/// What is between the colon and the line end, without white space at either end.
-#[inline]
-fn value(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
-    // The usual line: one blank in front and none behind.
-    match bytes.get(start..end) {
-        Some([b' ', first, .., last]) if *first > b' ' && *last > b' ' => (start + 1, end),
-        _ => lex::trim_span(bytes, start, end),
-    }
-}
-
-/// The name that starts at `at`, its end, and the colon after it.
-#[inline]
-fn named(bytes: &[u8], at: usize) -> Result<(Name, usize, usize), Malformed> {
-    if let Some((usual, len)) = Name::usual(&bytes[at..]) {
-        return Ok((usual, at + len, at + len));
-    }
-    let (name_end, colon) = name(bytes, at)?;
-    Ok((Name::parse(&bytes[at..name_end]), name_end, colon))
 }
 
 /// The end of the name that starts at `at`, and the colon after it.

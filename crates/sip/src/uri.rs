@@ -50,18 +50,21 @@ impl<'a> Host<'a> {
         Some(Host::Name(text))
     }
 
-    /// The host that `text` starts with, and its length. What may not stand in a host ends it.
-    pub(crate) fn prefix(text: &'a [u8]) -> Option<(Host<'a>, usize)> {
+    /// The length of the host that `text` starts with. What may not stand in a host ends it.
+    #[inline]
+    pub(crate) fn prefix_len(text: &[u8]) -> Option<usize> {
         if text.first() == Some(&b'[') {
             let len = lex::find(text, 0, b']')? + 1;
-            return Some((Host::parse(&text[..len])?, len));
+            return Host::parse(&text[..len]).map(|_| len);
         }
-        if let Some((address, len)) = lex::v4_prefix(text) {
-            return Some((Host::V4(address), len));
-        }
-        let end = text.iter().position(|&byte| !lex::is(byte, class::HOST));
-        let len = end.unwrap_or(text.len());
-        (len > 0).then(|| (Host::Name(&text[..len]), len))
+        // Four decimal numbers, or a name: both are written with the same bytes.
+        Some(lex::host_len(text)).filter(|&len| len > 0)
+    }
+
+    /// Reads what [`prefix_len`](Self::prefix_len) measured, or nothing at all: an empty name.
+    #[inline]
+    pub(crate) fn of_prefix(text: &'a [u8]) -> Host<'a> {
+        Host::parse(text).unwrap_or(Host::Name(text))
     }
 
     /// The address, when it is one.
@@ -107,9 +110,7 @@ pub struct Uri<'a> {
     pub scheme: Scheme,
     /// The user, with its password when there is one, as written; the number of a `tel` URI.
     pub user: Option<&'a [u8]>,
-    /// The host; an empty name for `tel` and other schemes.
-    pub host: Host<'a>,
-    /// The host as written.
+    /// The host as written; empty for `tel` and other schemes.
     pub host_raw: &'a [u8],
     /// The port, when written.
     pub port: Option<u16>,
@@ -125,10 +126,15 @@ impl<'a> Uri<'a> {
     /// Fails when there is no scheme, when a byte is one that URIs must escape, and when host, port
     /// or number cannot be read.
     pub fn parse(uri: &'a [u8]) -> Result<Uri<'a>, Malformed> {
+        Self::parse_plain(uri, false)
+    }
+
+    /// As [`parse`](Self::parse). `is_plain`: nothing that needs an escape is in it.
+    pub(crate) fn parse_plain(uri: &'a [u8], is_plain: bool) -> Result<Uri<'a>, Malformed> {
         let (scheme, colon) = scheme_of(uri).ok_or(Malformed::new(Fault::Uri, 0))?;
         // Bytes above ASCII are let through: software that forgets to escape them is common, and
         // they confuse nobody.
-        if let Some(at) = lex::find_escaped(uri) {
+        if !is_plain && let Some(at) = lex::find_escaped(uri) {
             return Err(Malformed::new(Fault::Uri, at));
         }
         let rest = &uri[colon + 1..];
@@ -148,22 +154,26 @@ impl<'a> Uri<'a> {
             Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
             None => (None, rest),
         };
-        let (host, host_len) = Host::prefix(rest)?;
-        let (host_raw, rest) = rest.split_at(host_len);
-        let tail = lex::find_class(rest, class::TAIL).unwrap_or(rest.len());
-        let (port, rest) = rest.split_at(tail);
-        let port = match port {
-            [] => None,
-            [b':', digits @ ..] => Some(lex::port(digits)?),
+        let (host_raw, rest) = rest.split_at(Host::prefix_len(rest)?);
+        let (port, rest) = match rest {
+            [b':', digits @ ..] => {
+                let (port, len) = lex::port_prefix(digits)?;
+                (Some(port), &digits[len..])
+            }
+            _ => (None, rest),
+        };
+        let (params, headers) = match rest {
+            [] => (rest, rest),
+            [b';' | b'?', ..] => {
+                let question = lex::find(rest, 0, b'?').unwrap_or(rest.len());
+                let (params, headers) = rest.split_at(question);
+                (params, headers.strip_prefix(b"?").unwrap_or(headers))
+            }
             _ => return None,
         };
-        let question = lex::find(rest, 0, b'?').unwrap_or(rest.len());
-        let (params, headers) = rest.split_at(question);
-        let headers = headers.strip_prefix(b"?").unwrap_or(headers);
         Some(Uri {
             scheme,
             user,
-            host,
             host_raw,
             port,
             params: Params(params),
@@ -187,12 +197,16 @@ impl<'a> Uri<'a> {
         Uri {
             scheme,
             user,
-            host: Host::Name(b""),
             host_raw: b"",
             port: None,
             params: Params(params),
             headers: b"",
         }
+    }
+
+    /// The host; an empty name for `tel` and other schemes.
+    pub fn host(&self) -> Host<'a> {
+        Host::of_prefix(self.host_raw)
     }
 
     /// The `transport` parameter, when it names one known here.
@@ -212,7 +226,8 @@ impl<'a> Uri<'a> {
                 transport = Some(Transport::parse(value));
             }
         }
-        (maddr.flatten().unwrap_or(self.host), transport.flatten())
+        let host = maddr.flatten().unwrap_or_else(|| self.host());
+        (host, transport.flatten())
     }
 
     /// Whether it has `lr`: the proxy it names is no strict router (RFC 3261 §16.12).
@@ -447,7 +462,7 @@ mod tests {
             "sip:b;maddr=;transport=x;maddr=c;transport=tcp",
         ] {
             let uri = Uri::parse(text.as_bytes()).unwrap();
-            let apart = (uri.maddr().unwrap_or(uri.host), uri.transport());
+            let apart = (uri.maddr().unwrap_or(uri.host()), uri.transport());
             assert_eq!(uri.reach(), apart, "{text}");
         }
         let tel = Uri::parse(b"tel:+1(201)555-0123;phone-context=x").unwrap();

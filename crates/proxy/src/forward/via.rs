@@ -54,7 +54,7 @@ pub(super) fn holds(header: &Header<'_>, via: &Via<'_>) -> bool {
 pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: SocketAddr) {
     let ip = source.ip().to_canonical();
     if let Some(asked) = usual(via.params.0) {
-        let differs = via.host.ip() != Some(ip);
+        let differs = via.host().ip() != Some(ip);
         if let Some(rest) = asked {
             splice.until(via.at.1 - rest);
             splice.put(b"=");
@@ -68,7 +68,7 @@ pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: So
         return;
     }
     let mut asked = false;
-    let differs = via.host.ip().map(|host| host.to_canonical()) != Some(ip);
+    let differs = via.host().ip().map(|host| host.to_canonical()) != Some(ip);
     let mut noted = false;
     for (name, value) in via.params.iter() {
         let is_received = name.eq_ignore_ascii_case(b"received");

@@ -286,7 +286,7 @@ impl Stage {
             == Some(39)
             && message
                 .top_via()
-                .is_ok_and(|via| format!("{:?}", via.host).contains("192.0.2.10"));
+                .is_ok_and(|via| format!("{:?}", via.host()).contains("192.0.2.10"));
         if message.is_request() {
             message
                 .check()

@@ -24,6 +24,9 @@ impl<'a> CSeq<'a> {
     }
 
     fn read(value: &'a [u8]) -> Option<CSeq<'a>> {
+        if let Some(usual) = Self::read_usual(value) {
+            return Some(usual);
+        }
         let value = lex::trim(value);
         let digits = value.iter().position(|&byte| lex::is_lws(byte))?;
         let number = lex::number(&value[..digits]).filter(|&number| number < NUMBER_END)?;
@@ -35,6 +38,20 @@ impl<'a> CSeq<'a> {
             number: u32::try_from(number).ok()?,
             method: Method::parse(method),
         })
+    }
+}
+
+impl<'a> CSeq<'a> {
+    /// A few digits, a blank, a method that is known here.
+    #[inline]
+    fn read_usual(value: &'a [u8]) -> Option<CSeq<'a>> {
+        let (len, number) = lex::digits(value);
+        let method = value.get(len..)?.strip_prefix(b" ")?;
+        match Method::parse(method) {
+            Method::Other(_) => None,
+            method if (1..=9).contains(&len) => Some(CSeq { number, method }),
+            _ => None,
+        }
     }
 }
 

@@ -7,6 +7,9 @@ use crate::name::Name;
 ///
 /// Fails on anything but digits.
 pub fn parse(value: &[u8]) -> Result<u8, Malformed> {
+    if let [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] = value {
+        return Ok((tens - b'0') * 10 + (ones - b'0'));
+    }
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(Malformed::new(Fault::Bad(Name::MaxForwards), 0));
     }

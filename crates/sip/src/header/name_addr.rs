@@ -6,6 +6,7 @@ use crate::error::{Fault, Malformed};
 use crate::header::Params;
 use crate::lex;
 use crate::message::span;
+use crate::name::Name;
 
 /// An address with its header parameters.
 #[derive(Copy, Clone, Debug)]
@@ -43,8 +44,12 @@ impl<'a> NameAddr<'a> {
     }
 
     fn read(value: &'a [u8], at: Span) -> Option<NameAddr<'a>> {
-        let Some(open) = open_bracket(value)? else {
-            return Self::read_bare(value, at);
+        let open = match value.first() {
+            Some(b'<') => 0,
+            _ => match open_bracket(value)? {
+                Some(open) => open,
+                None => return Self::read_bare(value, at),
+            },
         };
         let close = lex::find(value, open, b'>')?;
         let uri = lex::trim(&value[open + 1..close]);
@@ -82,25 +87,50 @@ impl<'a> NameAddr<'a> {
     pub fn tag(&self) -> Option<&'a [u8]> {
         self.params.get("tag").filter(|tag| !tag.is_empty())
     }
+
+    /// As [`tag`](Self::tag). Fails when the tag would be two values in a header that holds one.
+    /// Other bytes that are no token are let through: old devices put base64 there, and it confuses
+    /// nobody.
+    pub(crate) fn single_tag(&self, name: Name) -> Result<Option<&'a [u8]>, Malformed> {
+        // Nearly every tag comes first, and alone.
+        if let Some(tag) = self.params.0.strip_prefix(b";tag=") {
+            match lex::find_tag_end(tag) {
+                None if !tag.is_empty() => return Ok(Some(tag)),
+                Some(end @ 1..) if tag.get(end) == Some(&b';') => return Ok(Some(&tag[..end])),
+                _ => {}
+            }
+        } else if self.params.0.is_empty() {
+            return Ok(None);
+        }
+        match self.tag() {
+            Some(tag) if lex::find_separator(tag).is_some() => {
+                Err(Malformed::new(Fault::Bad(name), self.at.0 as usize))
+            }
+            tag => Ok(tag),
+        }
+    }
 }
 
 /// The `<` that opens the URI: `Some(None)` when the form has no brackets, `None` when a quoted
 /// display name never closes.
 fn open_bracket(value: &[u8]) -> Option<Option<usize>> {
-    let mut at = 0;
-    while let Some(&byte) = value.get(at) {
-        match byte {
-            b'<' => return Some(Some(at)),
+    let mut from = 0;
+    while let Some(at) = lex::find_opener(value, from) {
+        match value.get(at) {
+            Some(b'<') => return Some(Some(at)),
+            Some(b'"') => from = lex::quoted_end(value, at)?,
             // Parameters have begun: what stood before them was a bare URI.
-            b';' => return Some(None),
-            b'"' => at = lex::quoted_end(value, at)?,
-            _ => at += 1,
+            _ => return Some(None),
         }
     }
     Some(None)
 }
 
 fn has_scheme(uri: &[u8]) -> bool {
+    matches!(uri, [b's', b'i', b'p', b':', _, ..]) || has_any_scheme(uri)
+}
+
+fn has_any_scheme(uri: &[u8]) -> bool {
     lex::find(uri, 0, b':').is_some_and(|colon| colon > 0 && colon + 1 < uri.len())
 }
 
@@ -165,6 +195,39 @@ mod tests {
                 value.contains("<sip") || value.contains("< sip"),
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn a_tag_is_one_value() {
+        // parameters, tag; none where it would be two
+        let table: &[(&str, Option<Option<&str>>)] = &[
+            ("", Some(None)),
+            (";tag=", Some(None)),
+            (";tag", Some(None)),
+            (";tag=1", Some(Some("1"))),
+            (";TAG=1;x=,", Some(Some("1"))),
+            (";tag=1;x=,", Some(Some("1"))),
+            (";tag=1 ;x", Some(Some("1"))),
+            (";tag= 1", Some(Some("1"))),
+            (";tag=;tag=2", Some(None)),
+            (";x;tag=2", Some(Some("2"))),
+            (";tag=a=b", Some(Some("a=b"))),
+            (";tag=a/+\u{1}", Some(Some("a/+\u{1}"))),
+            (";tag=1,2", None),
+            (";tag=1 2", None),
+            (";tag=<1", None),
+            (";tag=a\"b;c\"", None),
+            (";tag=\"a;b\"", None),
+        ];
+        for (params, tag) in table {
+            let address = format!("<sip:a@b>{params}");
+            let address = NameAddr::parse(address.as_bytes()).expect(params);
+            let read = address.single_tag(Name::From).ok();
+            assert_eq!(read, tag.map(|tag| tag.map(str::as_bytes)), "{params}");
+            if let Some(tag) = read {
+                assert_eq!(tag, address.tag(), "{params}");
+            }
         }
     }
 

@@ -15,8 +15,6 @@ use crate::uri::Host;
 pub struct Via<'a> {
     /// The transport as written, such as `b"UDP"`.
     pub transport: &'a [u8],
-    /// The host of `sent-by`.
-    pub host: Host<'a>,
     /// The port of `sent-by`, when written.
     pub port: Option<u16>,
     /// What follows `sent-by`.
@@ -24,8 +22,58 @@ pub struct Via<'a> {
     /// Where the whole value is in the message.
     pub at: Span,
     host_raw: &'a [u8],
-    /// What [`branch`](Self::branch) finds, where it was looked for.
-    branch: Option<Option<&'a [u8]>>,
+    /// The parameters that are asked for most, where they were looked for.
+    noted: Option<Noted<'a>>,
+}
+
+/// Values as [`Params::get`] finds them.
+#[derive(Copy, Clone, Debug, Default)]
+struct Noted<'a> {
+    branch: Option<&'a [u8]>,
+    rport: Option<&'a [u8]>,
+    received: Option<&'a [u8]>,
+}
+
+impl<'a> Noted<'a> {
+    /// One walk from semicolon to semicolon. `None` where quotes or white space make it harder than
+    /// that.
+    fn read(params: Params<'a>) -> Option<Noted<'a>> {
+        let mut noted = Noted::default();
+        let mut rest = params.0;
+        while let Some((b';', param)) = rest.split_first() {
+            let end = match lex::find_param_end(param, 0) {
+                None => param.len(),
+                Some(end) if param.get(end) == Some(&b';') => end,
+                Some(_) => return None,
+            };
+            let this;
+            (this, rest) = param.split_at(end);
+            let (slot, value) = match this.first() {
+                Some(b'b' | b'B') => (&mut noted.branch, named(this, b"branch")),
+                Some(b'r' | b'R') => match named(this, b"rport") {
+                    None => (&mut noted.received, named(this, b"received")),
+                    rport => (&mut noted.rport, rport),
+                },
+                _ => continue,
+            };
+            *slot = slot.or(value);
+        }
+        rest.is_empty().then_some(noted)
+    }
+}
+
+/// The value of a parameter, if it has this name.
+#[inline]
+fn named<'a>(param: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (known, value) = param.split_at_checked(name.len())?;
+    if known != name && !known.eq_ignore_ascii_case(name) {
+        return None;
+    }
+    match value {
+        [] => Some(value),
+        [b'=', value @ ..] => Some(value),
+        _ => None,
+    }
 }
 
 impl<'a> Via<'a> {
@@ -41,62 +89,62 @@ impl<'a> Via<'a> {
     }
 
     fn read(value: &'a [u8], at: Span) -> Option<Via<'a>> {
-        let rest = match value.strip_prefix(b"SIP/2.0/") {
-            Some(rest) => rest,
-            None => after_slash(after_slash(value)?)?,
+        let (transport, rest) = match usual_transport(value) {
+            Some(usual) => usual,
+            None => any_transport(value)?,
         };
-        let (transport, rest) = rest.split_at(lex::token_len(rest));
-        let blank = lex::lws_len(rest);
-        if transport.is_empty() || blank == 0 {
-            return None;
-        }
-        let rest = &rest[blank..];
-        let (host, host_len) = Host::prefix(rest)?;
-        let (host_raw, rest) = rest.split_at(host_len);
-        let rest = &rest[lex::lws_len(rest)..];
+        let (host_raw, rest) = rest.split_at(Host::prefix_len(rest)?);
+        let rest = skip_lws(rest);
         let (port, rest) = match rest.strip_prefix(b":") {
             None => (None, rest),
             Some(rest) => {
-                let rest = &rest[lex::lws_len(rest)..];
-                let end = rest.iter().position(|byte| !byte.is_ascii_digit());
-                let digits = end.unwrap_or(rest.len());
-                (Some(lex::port(&rest[..digits])?), &rest[digits..])
+                let rest = skip_lws(rest);
+                let (port, len) = lex::port_prefix(rest)?;
+                (Some(port), skip_lws(&rest[len..]))
             }
         };
-        let params = lex::trim(rest);
-        if !matches!(params.first(), None | Some(b';')) {
+        // The whole value ends in no white space, and so do they.
+        if !matches!(rest.first(), None | Some(b';')) {
             return None;
         }
         Some(Via {
             transport,
-            host,
             port,
-            params: Params(params),
+            params: Params(rest),
             at,
             host_raw,
-            branch: None,
+            noted: None,
         })
     }
 
-    /// Finds the branch once for all who will ask.
-    pub(crate) fn with_branch(mut self) -> Self {
-        self.branch = Some(self.branch());
+    /// Looks once, for all who will ask, for the parameters that they will ask for.
+    pub(crate) fn with_noted(mut self) -> Self {
+        self.noted = Noted::read(self.params);
         self
     }
 
+    /// The host of `sent-by`.
+    pub fn host(&self) -> Host<'a> {
+        Host::of_prefix(self.host_raw)
+    }
+
     /// The `branch` parameter, when it has a value.
+    #[inline]
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.branch.unwrap_or_else(|| {
-            self.params
-                .get("branch")
-                .filter(|branch| !branch.is_empty())
-        })
+        let branch = match &self.noted {
+            Some(noted) => noted.branch,
+            None => self.params.get("branch"),
+        };
+        branch.filter(|branch| !branch.is_empty())
     }
 
     /// The `received` parameter (RFC 3261 §18.2.1). An IPv6 address is read with and without
     /// brackets (RFC 5118 §4.5).
     pub fn received(&self) -> Option<IpAddr> {
-        let text = self.params.get("received")?;
+        let text = match &self.noted {
+            Some(noted) => noted.received,
+            None => self.params.get("received"),
+        }?;
         let bare = text
             .strip_prefix(b"[")
             .and_then(|text| text.strip_suffix(b"]"))
@@ -106,12 +154,49 @@ impl<'a> Via<'a> {
 
     /// The `rport` parameter (RFC 3581 §3): `Some(None)` when it is asked for and not filled in.
     pub fn rport(&self) -> Option<Option<u16>> {
-        self.params.get("rport").map(lex::port)
+        let text = match &self.noted {
+            Some(noted) => noted.rport,
+            None => self.params.get("rport"),
+        };
+        text.map(lex::port)
     }
 
     /// The host as written, brackets and case included.
     pub fn host_raw(&self) -> &'a [u8] {
         self.host_raw
+    }
+}
+
+/// The transport and what follows the blank behind it, as nearly all write them.
+#[inline]
+fn usual_transport(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = value.strip_prefix(b"SIP/2.0/")?;
+    match rest {
+        [b'U', b'D', b'P', b' ', first, ..]
+        | [b'T', b'C', b'P', b' ', first, ..]
+        | [b'T', b'L', b'S', b' ', first, ..]
+            if *first > b' ' =>
+        {
+            Some((&rest[..3], &rest[4..]))
+        }
+        _ => None,
+    }
+}
+
+/// The transport and what follows the white space behind it.
+fn any_transport(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = after_slash(after_slash(value)?)?;
+    let (transport, rest) = rest.split_at(lex::token_len(rest));
+    let blank = lex::lws_len(rest);
+    (!transport.is_empty() && blank > 0).then(|| (transport, &rest[blank..]))
+}
+
+/// Behind the white space that `bytes` starts with, hardly ever any.
+#[inline]
+fn skip_lws(bytes: &[u8]) -> &[u8] {
+    match bytes.first() {
+        Some(b'!'..) | None => bytes,
+        Some(_) => &bytes[lex::lws_len(bytes)..],
     }
 }
 

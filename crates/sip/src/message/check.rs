@@ -3,7 +3,6 @@
 use super::{Headers, Message, Values};
 use crate::error::{Fault, Malformed};
 use crate::header::{CSeq, NameAddr, Via};
-use crate::lex;
 use crate::name::Name;
 use crate::uri::{Scheme, Uri};
 
@@ -67,8 +66,8 @@ impl<'a> Message<'a> {
         let via = self.check_vias()?;
         let call_id = self.call_id()?;
         let (from, to) = (self.from()?, self.to()?);
-        let from_tag = check_tag(&from, Name::From)?;
-        let to_tag = check_tag(&to, Name::To)?;
+        let from_tag = from.single_tag(Name::From)?;
+        let to_tag = to.single_tag(Name::To)?;
         let cseq = self.cseq()?;
         if self.method().is_some_and(|method| method != cseq.method) {
             let at = self.first(Name::CSeq).map_or(0, |header| header.value_at.0);
@@ -154,23 +153,12 @@ impl<'a> Message<'a> {
             return Ok(None);
         };
         let at = self.uri_at.0 as usize;
-        match Uri::parse(uri) {
+        match Uri::parse_plain(uri, self.uri_is_plain) {
             Ok(uri) => match uri.scheme {
                 Scheme::Sip | Scheme::Sips | Scheme::Tel => Ok(Some(uri)),
                 Scheme::Other => Err(Malformed::new(Fault::UriScheme, at)),
             },
             Err(error) => Err(Malformed::new(Fault::RequestUri, at + error.at)),
         }
-    }
-}
-
-/// A tag with these in it is two values in a header that holds one. Other bytes that are no token
-/// are let through: old devices put base64 there, and it confuses nobody.
-fn check_tag<'a>(address: &NameAddr<'a>, name: Name) -> Result<Option<&'a [u8]>, Malformed> {
-    match address.tag() {
-        Some(tag) if lex::find_separator(tag).is_some() => {
-            Err(Malformed::new(Fault::Bad(name), address.at.0 as usize))
-        }
-        tag => Ok(tag),
     }
 }

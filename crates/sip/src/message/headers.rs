@@ -1,8 +1,6 @@
 //! Where the headers are, and which of them are there: one list in message order, and beside it the
 //! answer to what is asked most, "the first of that name".
 
-use smallvec::SmallVec;
-
 use crate::Span;
 use crate::name::Name;
 use crate::scan::Line;
@@ -10,10 +8,13 @@ use crate::scan::Line;
 /// Headers of a message before any is put on the heap.
 const INLINE: usize = 40;
 
+/// The last place that `Headers::first` can tell.
+const FAR: u8 = u8::MAX;
+
 /// One bit for each name must fit.
 const _: () = assert!(Name::COUNT <= 64);
 
-/// Where a header is, in 12 bytes: a message is moved now and then, with dozens of these in it.
+/// Where a header is.
 #[derive(Copy, Clone)]
 pub(super) struct Entry {
     pub start: u32,
@@ -23,22 +24,38 @@ pub(super) struct Entry {
     end: u16,
     pub name_len: u8,
     pub name: Name,
+    /// Whether a comma may be in the value: without one there is nothing to split.
+    pub commas: bool,
 }
 
 impl Entry {
-    /// `None` for a line longer than [`Limits::line_max`](crate::Limits) lets pass.
-    #[inline]
-    pub fn new(line: &Line) -> Option<Entry> {
-        // What else is counted ends before the line does, and names are shorter than 256.
-        let within = |offset: usize| (offset - line.start) as u16;
-        Some(Entry {
-            start: u32::try_from(line.start).ok()?,
-            value: within(line.value.0),
-            value_end: within(line.value.1),
-            end: u16::try_from(line.end - line.start).ok()?,
-            name_len: (line.name_end - line.start) as u8,
+    /// What stands where no header is yet; all zeros, so that a table of them costs little.
+    const NONE: Entry = Entry {
+        start: 0,
+        value: 0,
+        value_end: 0,
+        end: 0,
+        name_len: 0,
+        name: Name::Via,
+        commas: false,
+    };
+
+    /// For a line no longer than [`Limits::line_max`](crate::Limits) lets pass, in a message no
+    /// longer than [`Limits::message_max`](crate::Limits) does.
+    #[inline(always)]
+    pub fn new(start: usize, line: &Line) -> Entry {
+        debug_assert!(u32::try_from(start).is_ok());
+        debug_assert!(u16::try_from(line.end).is_ok());
+        Entry {
+            start: start as u32,
+            // These end before the line does, and names are shorter than 256.
+            value: line.value.0 as u16,
+            value_end: line.value.1 as u16,
+            end: line.end as u16,
+            name_len: line.name_end as u8,
             name: line.name,
-        })
+            commas: line.commas,
+        }
     }
 
     #[inline]
@@ -58,9 +75,14 @@ impl Entry {
 /// See the module's text.
 #[derive(Clone)]
 pub(super) struct Headers {
-    entries: SmallVec<[Entry; INLINE]>,
-    /// By name: the place of the first, where `seen` says that there is one.
-    first: [u16; Name::COUNT],
+    /// The first `len` of these, unless there are more than fit: then all are in `heap`.
+    inline: [Entry; INLINE],
+    /// How many there are.
+    len: usize,
+    heap: Vec<Entry>,
+    /// By name: the place of the first, where `seen` says that there is one; [`FAR`] or any place
+    /// behind is [`FAR`].
+    first: [u8; Name::COUNT],
     seen: u64,
     repeated: u64,
 }
@@ -70,7 +92,9 @@ impl Headers {
     #[inline]
     pub fn new() -> Self {
         Headers {
-            entries: SmallVec::new(),
+            inline: [Entry::NONE; INLINE],
+            len: 0,
+            heap: Vec::new(),
             first: [0; Name::COUNT],
             seen: 0,
             repeated: 0,
@@ -82,18 +106,36 @@ impl Headers {
     pub fn push(&mut self, entry: Entry) {
         let bit = Self::bit(entry.name);
         if self.seen & bit == 0 {
-            // Messages are at most 64 KiB long or so, and a header takes four bytes.
-            self.first[entry.name as usize] = self.entries.len() as u16;
+            self.seen |= bit;
+            self.first[entry.name as usize] = self.len.min(usize::from(FAR)) as u8;
+        } else {
+            self.repeated |= bit;
         }
-        self.repeated |= self.seen & bit;
-        self.seen |= bit;
-        self.entries.push(entry);
+        match self.inline.get_mut(self.len) {
+            Some(slot) => *slot = entry,
+            None => self.push_far(entry),
+        }
+        self.len += 1;
+    }
+
+    #[cold]
+    fn push_far(&mut self, entry: Entry) {
+        if self.heap.is_empty() {
+            self.heap.extend_from_slice(&self.inline);
+        }
+        self.heap.push(entry);
+    }
+
+    /// How many there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// All, in order.
     #[inline]
     pub fn all(&self) -> &[Entry] {
-        &self.entries
+        self.inline.get(..self.len).unwrap_or(&self.heap)
     }
 
     /// The first of that name.
@@ -102,7 +144,10 @@ impl Headers {
         if self.seen & Self::bit(name) == 0 {
             return None;
         }
-        self.entries.get(usize::from(self.first[name as usize]))
+        let place = usize::from(self.first[name as usize]);
+        let mut from_there = self.all().get(place..)?.iter();
+        // The very first of them, unless it is far.
+        from_there.find(|entry| entry.name == name)
     }
 
     /// From the first of that name on, as far as there may be more of them.
@@ -113,12 +158,13 @@ impl Headers {
             return &[];
         }
         let first = usize::from(self.first[name as usize]);
-        let end = if self.repeated & bit == 0 {
+        let all = self.all();
+        let end = if self.repeated & bit == 0 && first < usize::from(FAR) {
             first + 1
         } else {
-            self.entries.len()
+            all.len()
         };
-        self.entries.get(first..end).unwrap_or_default()
+        all.get(first..end).unwrap_or_default()
     }
 
     /// Whether each of these is there, and none of them or of `at_most_once` twice.
@@ -129,7 +175,7 @@ impl Headers {
 
     #[cfg(test)]
     pub fn spilled(&self) -> bool {
-        self.entries.spilled()
+        !self.heap.is_empty()
     }
 
     /// The bit of a name, for [`are_single`](Self::are_single).

@@ -99,6 +99,8 @@ pub struct Message<'a> {
     start: Start<'a>,
     /// Where the Request-URI is; empty for a response.
     uri_at: Span,
+    /// Whether it is known that no byte of the Request-URI needs an escape.
+    uri_is_plain: bool,
     headers_start: u32,
     /// The offset of the empty line.
     headers_end: u32,
@@ -313,7 +315,7 @@ impl<'a> Message<'a> {
         let only = self.headers.first(Name::Via);
         let only = only.and_then(|entry| self.only_via(entry));
         let top = only.or_else(|| self.vias().next()).and_then(Result::ok);
-        self.top = top.map(Via::with_branch);
+        self.top = top.map(Via::with_noted);
     }
 
     /// The Via of a line that holds only this one, read without a look for more; `None` for what
@@ -322,7 +324,7 @@ impl<'a> Message<'a> {
     fn only_via(&self, entry: &Entry) -> Option<Result<Via<'a>, Malformed>> {
         let at = entry.value_at();
         let value = self.part(at);
-        if value.is_empty() || crate::lex::find(value, 0, b',').is_some() {
+        if value.is_empty() || entry.commas {
             return None;
         }
         Some(Via::parse_at(value, at.0 as usize))

@@ -17,6 +17,20 @@ impl<'a> Message<'a> {
     ///
     /// Fails with the first fault found. The offset in it counts from the start line.
     pub fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Message<'a>, Malformed> {
+        let mut room = None;
+        Message::parse_in(&mut room, bytes, limits)?;
+        room.ok_or(Malformed::new(Fault::Empty, 0))
+    }
+
+    /// As [`parse`](Self::parse), with the message written where the caller keeps it: a message
+    /// knows the places of dozens of headers, and to move it costs as much as to read some of them.
+    /// After a failure there is none.
+    pub fn parse_in<'m>(
+        room: &'m mut Option<Message<'a>>,
+        bytes: &'a [u8],
+        limits: &Limits,
+    ) -> Result<&'m mut Message<'a>, Malformed> {
+        *room = None;
         let bytes = &bytes[scan::leading_crlf(bytes)..];
         if bytes.is_empty() {
             return Err(Malformed::new(Fault::Empty, 0));
@@ -24,53 +38,64 @@ impl<'a> Message<'a> {
         if bytes.len() > limits.message_max() {
             return Err(Malformed::new(Fault::TooLarge, limits.message_max()));
         }
-        let (start, uri_at, headers_start) = start_line(bytes, limits.line_max())?;
-        // Filled where it stands: with dozens of headers in it, a message is not for moving.
-        let mut message = Message {
+        let first = start_line(bytes, limits.line_max())?;
+        let message = room.insert(Message {
             bytes,
-            start,
-            uri_at,
-            headers_start: span(headers_start, headers_start).0,
+            start: first.start,
+            uri_at: first.uri_at,
+            uri_is_plain: first.uri_is_plain,
+            headers_start: span(first.end, first.end).0,
             headers_end: 0,
             body_start: 0,
             headers: Headers::new(),
             top: None,
             facts: None,
-        };
-        let mut body_len = None;
-        let mut at = headers_start;
-        let body_start = loop {
-            match scan::next(bytes, at, limits.line_max())? {
-                Scanned::Body(body_start) => break body_start,
-                Scanned::Header(line) => {
-                    if message.headers.all().len() == limits.headers {
-                        return Err(Malformed::new(Fault::TooManyHeaders, at));
-                    }
-                    if line.name == Name::ContentLength {
-                        body_len = Some(content_length(
-                            &bytes[line.value.0..line.value.1],
-                            line.value.0,
-                            body_len,
-                        )?);
-                    }
-                    let Some(entry) = Entry::new(&line) else {
-                        return Err(Malformed::new(Fault::LineTooLong, at));
-                    };
-                    message.headers.push(entry);
-                    at = line.end;
-                }
+        });
+        match message.read_headers(limits) {
+            Ok(()) => room.as_mut().ok_or(Malformed::new(Fault::Empty, 0)),
+            Err(malformed) => {
+                *room = None;
+                Err(malformed)
             }
+        }
+    }
+
+    /// Reads what comes after the start line.
+    fn read_headers(&mut self, limits: &Limits) -> Result<(), Malformed> {
+        let bytes = self.bytes;
+        let mut body_len = None;
+        let mut at = self.headers_start as usize;
+        let line_max = limits.line_max();
+        let body_start = loop {
+            let line = match bytes.get(at..).and_then(|rest| scan::usual(rest, line_max)) {
+                Some(line) => line,
+                None => match scan::odd(bytes, at, line_max)? {
+                    Scanned::Body(body_start) => break body_start,
+                    Scanned::Header(line) => line,
+                },
+            };
+            if self.headers.len() == limits.headers {
+                return Err(Malformed::new(Fault::TooManyHeaders, at));
+            }
+            if line.name == Name::ContentLength {
+                body_len = Some(content_length(
+                    &bytes[at + line.value.0..at + line.value.1],
+                    at + line.value.0,
+                    body_len,
+                )?);
+            }
+            self.headers.push(Entry::new(at, &line));
+            at += line.end;
         };
         let end = match body_len {
             None => bytes.len(),
             Some(len) if len <= bytes.len() - body_start => body_start + len,
             Some(_) => return Err(Malformed::new(Fault::BodyTooShort, bytes.len())),
         };
-        message.headers_end = span(headers_start, at).1;
-        message.body_start = span(body_start, end).0;
-        message.bytes = &bytes[..end];
-        message.read_top_via();
-        Ok(message)
+        (self.headers_end, self.body_start) = span(at, body_start);
+        self.bytes = &bytes[..end];
+        self.read_top_via();
+        Ok(())
     }
 }
 
@@ -88,8 +113,16 @@ pub(crate) fn content_length(
     }
 }
 
-/// The start line, where its Request-URI is, and where the headers start.
-fn start_line(bytes: &[u8], line_max: usize) -> Result<(Start<'_>, Span, usize), Malformed> {
+/// A start line, read.
+struct First<'a> {
+    start: Start<'a>,
+    uri_at: Span,
+    uri_is_plain: bool,
+    /// Where the headers start.
+    end: usize,
+}
+
+fn start_line(bytes: &[u8], line_max: usize) -> Result<First<'_>, Malformed> {
     let end = scan::line_end(bytes, 0).map_err(|error| match error.fault {
         Fault::HeaderLine => Malformed::new(Fault::StartLine, error.at),
         fault => Malformed::new(fault, error.at),
@@ -98,12 +131,38 @@ fn start_line(bytes: &[u8], line_max: usize) -> Result<(Start<'_>, Span, usize),
         return Err(Malformed::new(Fault::LineTooLong, 0));
     }
     let line = &bytes[..end];
-    if is_status_line(line) {
-        let start = status_line(line)?;
-        return Ok((start, (0, 0), end + 2));
+    if let Some((start, uri_at)) = usual_request_line(line) {
+        return Ok(First {
+            start,
+            uri_at,
+            uri_is_plain: true,
+            end: end + 2,
+        });
     }
-    let (start, uri_at) = request_line(line)?;
-    Ok((start, uri_at, end + 2))
+    let (start, uri_at) = if is_status_line(line) {
+        (status_line(line)?, (0, 0))
+    } else {
+        request_line(line)?
+    };
+    Ok(First {
+        start,
+        uri_at,
+        uri_is_plain: false,
+        end: end + 2,
+    })
+}
+
+/// A request line that there is nothing to say about: a method that calls are made of, and a
+/// Request-URI in which nothing needs an escape.
+#[inline]
+fn usual_request_line(line: &[u8]) -> Option<(Start<'_>, Span)> {
+    let (method, uri_start) = Method::usual(line)?;
+    let uri_end = line.strip_suffix(b" SIP/2.0")?.len();
+    let uri = line.get(uri_start..uri_end).filter(|uri| !uri.is_empty())?;
+    if lex::find_escaped(uri).is_some() {
+        return None;
+    }
+    Some((Start::Request { method, uri }, span(uri_start, uri_end)))
 }
 
 /// No method has a slash, so the first four bytes tell (RFC 3261 §25.1).
@@ -115,6 +174,21 @@ pub(crate) fn is_status_line(bytes: &[u8]) -> bool {
 
 /// `SIP/2.0 200 OK`. The blank before an empty reason phrase may be missing.
 pub(super) fn status_line(line: &[u8]) -> Result<Start<'_>, Malformed> {
+    if let Some((
+        b"SIP/2.0 ",
+        [
+            h @ b'1'..=b'6',
+            t @ b'0'..=b'9',
+            u @ b'0'..=b'9',
+            b' ',
+            reason @ ..,
+        ],
+    )) = line.split_first_chunk()
+    {
+        let digit = |byte: &u8| u16::from(byte - b'0');
+        let code = digit(h) * 100 + digit(t) * 10 + digit(u);
+        return Ok(Start::Response { code, reason });
+    }
     let (version, rest) = line.split_at(memchr::memchr(b' ', line).unwrap_or(line.len()));
     if !version.eq_ignore_ascii_case(b"SIP/2.0") {
         return Err(Malformed::new(Fault::Version, 0));

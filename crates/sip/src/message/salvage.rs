@@ -27,7 +27,7 @@ impl<'a> Message<'a> {
             let Some(header) = folded_line(bytes, at) else {
                 break at;
             };
-            if header.text_end == at || headers.all().len() == limits.headers {
+            if header.text_end == at || headers.len() == limits.headers {
                 break at;
             }
             if header.end - at <= limits.line_max() {
@@ -46,6 +46,7 @@ impl<'a> Message<'a> {
             headers_end,
             body_start: headers_end,
             headers,
+            uri_is_plain: false,
             top: None,
             facts: None,
         };
@@ -89,13 +90,14 @@ fn entry(bytes: &[u8], start: usize, extent: &Extent) -> Option<Entry> {
         return None;
     }
     let name = Name::parse(&bytes[start..name_end]);
-    Entry::new(&Line {
+    let line = Line {
         name,
-        start,
-        name_end,
-        value,
-        end: extent.end,
-    })
+        name_end: name_end - start,
+        value: (value.0 - start, value.1 - start),
+        end: extent.end - start,
+        commas: true,
+    };
+    Some(Entry::new(start, &line))
 }
 
 /// A CR or LF in a value that is no part of a CRLF: an answer that copied it would be as broken.

@@ -12,7 +12,7 @@ pub(super) fn equal(a: &Uri<'_>, b: &Uri<'_>) -> bool {
     }
     match a.scheme {
         Scheme::Sip | Scheme::Sips => {
-            hosts_equal(&a.host, &b.host)
+            hosts_equal(&a.host(), &b.host())
                 && a.port == b.port
                 && users_equal(a.user, b.user)
                 && sip_params_equal(a, b)

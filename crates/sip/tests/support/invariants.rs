@@ -87,8 +87,10 @@ fn whole(message: &Message<'_>) {
     match (message.top_via(), message.vias().next()) {
         (Ok(top), Some(Ok(first))) => {
             assert_eq!((top.at, top.params.0), (first.at, first.params.0));
-            assert_eq!((top.host, top.port), (first.host, first.port));
+            assert_eq!((top.host(), top.port), (first.host(), first.port));
             assert_eq!(top.branch(), first.branch());
+            assert_eq!(top.rport(), first.rport());
+            assert_eq!(top.received(), first.received());
         }
         (top, first) => assert!(top.is_err() && first.is_none_or(|first| first.is_err())),
     }
@@ -104,7 +106,7 @@ fn whole(message: &Message<'_>) {
             assert_eq!(via.params.get(&name), first, "{value:?}");
         }
         assert!(part(via.at).ends_with(via.params.0));
-        assert_eq!(Host::parse(via.host_raw()), Some(via.host));
+        assert_eq!(Host::parse(via.host_raw()), Some(via.host()));
         let _ = (via.branch(), via.received(), via.rport());
     }
     for address in message
@@ -119,6 +121,13 @@ fn whole(message: &Message<'_>) {
                 .any(|window| window == address.uri)
         );
         uri(address.uri);
+    }
+    if let Ok(facts) = message.checked() {
+        assert_eq!(
+            facts.from_tag,
+            message.from().ok().and_then(|from| from.tag())
+        );
+        assert_eq!(facts.to_tag, message.to().ok().and_then(|to| to.tag()));
     }
     if message.check().is_ok() {
         assert!(
