@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 mod address;
+mod alarm;
 mod bind;
 mod brain;
 mod clock;
@@ -15,6 +16,7 @@ mod mailbox;
 mod mmsg;
 pub mod owner;
 mod poller;
+mod prompt;
 mod shard;
 mod sockets;
 mod spawn;

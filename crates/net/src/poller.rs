@@ -8,15 +8,23 @@
 //! Readiness is told once, when it begins (edge-triggered). Whoever leaves something unread must
 //! come back by himself.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use mio::{Events, Interest, Poll, Registry, Waker, event::Source};
+use mio::{Events, Interest, Poll, Registry, Waker, event::Source, unix::SourceFd};
 use trunkline_proxy::{ConnectionId, ListenerId};
+
+use crate::{alarm::Alarm, clock};
 
 /// Sockets told of in one look.
 const EVENTS_PER_LOOK: usize = 256;
 /// The bell's number; a connection's never comes so far.
 const BELL: mio::Token = mio::Token(usize::MAX);
+/// The alarm's.
+const ALARM: mio::Token = mio::Token(usize::MAX - 1);
 /// Numbers below this are listeners', from here on connections'.
 pub(crate) const FIRST_CONNECTION: u64 = 1 << 16;
 
@@ -60,13 +68,18 @@ pub(crate) struct Ready {
 pub(crate) struct Poller {
     poll: Poll,
     events: Events,
+    alarm: Alarm,
 }
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
+        let (poll, alarm) = (Poll::new()?, Alarm::new()?);
+        poll.registry()
+            .register(&mut SourceFd(&alarm.fd()), ALARM, Interest::READABLE)?;
         Ok(Poller {
-            poll: Poll::new()?,
+            poll,
             events: Events::with_capacity(EVENTS_PER_LOOK),
+            alarm,
         })
     }
 
@@ -80,18 +93,24 @@ impl Poller {
         self.poll.registry().try_clone().map(Entrance)
     }
 
-    /// Sleeps until a socket is ready, the bell rings or this much time is over (`None`: for ever),
-    /// and tells of each socket. Whether the bell rang.
-    pub(crate) fn look(&mut self, patience: Option<Duration>, mut tell: impl FnMut(Ready)) -> bool {
+    /// Sleeps until a socket is ready, the bell rings or this time has come (`None`: it never does;
+    /// a time that is over: only looks), and tells of each socket. May wake for nothing. Whether the
+    /// bell rang.
+    pub(crate) fn look(&mut self, until: Option<Instant>, mut tell: impl FnMut(Ready)) -> bool {
+        let patience = until.and_then(|until| self.patience(until));
         if self.poll.poll(&mut self.events, patience).is_err() {
             // A signal (EINTR); everything else would be a set that is not there.
             return false;
         }
         let mut rang = false;
         for event in &self.events {
-            if event.token() == BELL {
-                rang = true;
-                continue;
+            match event.token() {
+                BELL => {
+                    rang = true;
+                    continue;
+                }
+                ALARM => continue,
+                _ => {}
             }
             tell(Ready {
                 token: event.token().into(),
@@ -99,6 +118,18 @@ impl Poller {
             });
         }
         rang
+    }
+
+    /// What the sleep itself must be limited to.
+    fn patience(&mut self, until: Instant) -> Option<Duration> {
+        let now = clock::now();
+        if until <= now {
+            return Some(Duration::ZERO);
+        }
+        match self.alarm.ring_by(now, until) {
+            Ok(()) => None,
+            Err(_) => Some(until - now),
+        }
     }
 }
 
@@ -133,6 +164,7 @@ mod tests {
         ] {
             assert_eq!(Token::from(mio::Token::from(token)), token);
             assert_ne!(mio::Token::from(token), BELL);
+            assert_ne!(mio::Token::from(token), ALARM);
         }
     }
 }

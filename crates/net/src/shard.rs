@@ -153,8 +153,8 @@ impl<B: Brain> Shard<B> {
     pub(crate) fn run(mut self) {
         let start = clock::now();
         while self.turn(start).is_continue() {
-            let patience = self.patience(start);
-            self.called |= self.sockets.wait(patience);
+            let until = self.sleeps_until(start);
+            self.called |= self.sockets.wait(until);
             if !self.mail.is_alone() {
                 self.mail.wake_up();
             }
@@ -277,25 +277,23 @@ impl<B: Brain> Shard<B> {
         None
     }
 
-    /// How long the sockets may be waited for.
-    fn patience(&mut self, start: Instant) -> Option<Duration> {
+    /// Until when the sockets may be waited for; not at all when that is over.
+    fn sleeps_until(&mut self, start: Instant) -> Option<Instant> {
         self.is_behind =
             self.sockets.has_more() || (!self.mail.is_alone() && !self.mail.fall_asleep());
         let must_say = self.backlog_told || !self.unanswered.is_empty();
         if self.is_behind || self.called || must_say {
-            return Some(Duration::ZERO);
+            return Some(start);
         }
         let stuck = self.mail.is_stuck().then(|| clock::now() + STUCK_PAUSE);
-        let deadline = self
-            .brain
+        self.brain
             .next_deadline()
             .into_iter()
             .chain(self.sockets.deadline())
             .chain(self.teller.deadline())
             .map(|deadline| on_grid(start, deadline))
             .chain(stuck)
-            .min()?;
-        Some(deadline.saturating_duration_since(clock::now()))
+            .min()
     }
 
     fn obey(&mut self, now: Instant, command: Command) -> ControlFlow<()> {

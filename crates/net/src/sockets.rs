@@ -77,16 +77,14 @@ impl Sockets {
         Ok((sockets, bell))
     }
 
-    /// Sleeps until a socket is ready, the bell rings or this much time is over (`None`: for
-    /// ever). Whether the bell rang.
-    pub(crate) fn wait(&mut self, patience: Option<Duration>) -> bool {
+    /// Sleeps until a socket is ready, the bell rings or this time has come (`None`: it never does;
+    /// a time that is over: only looks). Whether the bell rang.
+    pub(crate) fn wait(&mut self, until: Option<Instant>) -> bool {
         if !self.ready.is_empty() {
             // Those who were told of and had no turn yet come first.
             return false;
         }
-        let rang = self
-            .poller
-            .look(patience, |ready| self.ready.push_back(ready));
+        let rang = self.poller.look(until, |ready| self.ready.push_back(ready));
         // Behind the others, who have not had a turn.
         let again = |token| Ready {
             token,

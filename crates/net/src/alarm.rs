@@ -1,0 +1,123 @@
+//! The loop's alarm: a timer of the system's (`timerfd(2)`) that stays set from sleep to sleep.
+//!
+//! A sleep with a time limit sets a timer before and takes it back after: at every packet, and in a
+//! virtual machine both leave the machine. Deadlines move far less often than packets come.
+#![allow(unsafe_code)]
+
+use std::{
+    io, mem,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    ptr,
+    time::{Duration, Instant},
+};
+
+pub(crate) struct Alarm {
+    timer: OwnedFd,
+    rings_at: Option<Instant>,
+}
+
+impl Alarm {
+    /// One that is not set.
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: no pointers are passed.
+        let timer = unsafe {
+            libc::timerfd_create(
+                libc::CLOCK_MONOTONIC,
+                libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
+            )
+        };
+        if timer < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Alarm {
+            // SAFETY: the system has just opened it for us, and nobody else knows of it.
+            timer: unsafe { OwnedFd::from_raw_fd(timer) },
+            rings_at: None,
+        })
+    }
+
+    /// To wait for: it is readable once the alarm rang.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.timer.as_raw_fd()
+    }
+
+    /// Makes sure that it rings at `deadline`, which is after `now`. It may ring before that too.
+    pub(crate) fn ring_by(&mut self, now: Instant, deadline: Instant) -> io::Result<()> {
+        if self.rings_at.is_some_and(|at| now < at && at <= deadline) {
+            return Ok(());
+        }
+        self.rings_at = None;
+        self.set(deadline.saturating_duration_since(now))?;
+        self.rings_at = Some(deadline);
+        Ok(())
+    }
+
+    fn set(&self, from_now: Duration) -> io::Result<()> {
+        // SAFETY: all-zero bytes are a valid value of this plain C struct.
+        let mut time: libc::itimerspec = unsafe { mem::zeroed() };
+        // A year is for ever here; zero would take the alarm back.
+        time.it_value.tv_sec = from_now.as_secs().min(31_536_000) as libc::time_t;
+        time.it_value.tv_nsec = from_now.subsec_nanos().max(1).into();
+        // SAFETY: the time lives until the call ends, and the old one is not asked for.
+        let set = unsafe { libc::timerfd_settime(self.fd(), 0, &raw const time, ptr::null_mut()) };
+        if set == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often it rang since it was set, zero when it did not. Reading it makes it silent.
+    fn rang(alarm: &Alarm) -> u64 {
+        let mut times = 0u64;
+        // SAFETY: eight bytes of room for the eight that a timer gives.
+        let read = unsafe { libc::read(alarm.fd(), (&raw mut times).cast(), 8) };
+        if read == 8 { times } else { 0 }
+    }
+
+    fn wait_until(at: Instant) {
+        while Instant::now() < at {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[test]
+    fn an_alarm_that_rings_early_enough_is_left_and_a_later_one_is_set_earlier() {
+        let mut alarm = Alarm::new().expect("a timer");
+        let now = Instant::now();
+        let after = |milliseconds| now + Duration::from_millis(milliseconds);
+        for (deadline, rings_at) in [
+            (60_000, 60_000),
+            (90_000, 60_000),
+            (60_000, 60_000),
+            (20, 20),
+            (30_000, 20),
+        ] {
+            alarm.ring_by(now, after(deadline)).expect("set");
+            assert_eq!(alarm.rings_at, Some(after(rings_at)), "{deadline} ms");
+        }
+        assert_eq!(rang(&alarm), 0, "too early");
+        let begun = Instant::now();
+        while rang(&alarm) == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "it never rings");
+            std::thread::yield_now();
+        }
+        assert!(Instant::now() >= after(20));
+    }
+
+    #[test]
+    fn an_alarm_whose_time_is_over_is_set_anew() {
+        let mut alarm = Alarm::new().expect("a timer");
+        let first = Instant::now() + Duration::from_millis(1);
+        alarm.ring_by(Instant::now(), first).expect("set");
+        wait_until(first);
+        let second = first + Duration::from_secs(60);
+        alarm.ring_by(Instant::now(), second).expect("set");
+        assert_eq!(alarm.rings_at, Some(second));
+    }
+}
