@@ -289,7 +289,8 @@ impl Proxy {
         };
         let mut room = None;
         let response = match Message::parse_in(&mut room, bytes, &LIMITS) {
-            Ok(response) if response.top_via().is_ok() => response,
+            // Those to what we asked ourselves are not checked any further.
+            Ok(response) if token.attempt != LOCAL || response.top_via().is_ok() => response,
             Ok(_) | Err(_) => return self.on_stray(from, bytes, out),
         };
         let slot = Slot {

@@ -150,9 +150,9 @@ pub(crate) fn find_line_end(bytes: &[u8], from: usize) -> Option<usize> {
     search(bytes, from, |bytes| up_to(bytes, b'\r'))
 }
 
-/// As [`find_line_end`], and whether a comma may be before it.
+/// As [`find_line_end`], and a number that is not 0 when a comma may be before it.
 #[inline(always)]
-pub(crate) fn find_line_end_and_commas(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
+pub(crate) fn find_line_end_and_commas(bytes: &[u8], from: usize) -> Option<(usize, u16)> {
     let mut rest = bytes.get(from..)?;
     let mut commas = u8x16::ZERO;
     let hits = loop {
@@ -170,12 +170,20 @@ pub(crate) fn find_line_end_and_commas(bytes: &[u8], from: usize) -> Option<(usi
         rest = next;
     };
     let end = bytes.len() - rest.len() + hits.trailing_zeros() as usize;
-    (hits != 0).then_some((end, commas.move_mask() != 0))
+    (hits != 0).then_some((end, commas.move_mask() as u16))
 }
 
 /// How many bytes of a host name or an IPv4 address `bytes` starts with.
 #[inline]
 pub(crate) fn host_len(bytes: &[u8]) -> usize {
+    // Nearly every host on the wire is an address.
+    if bytes.first().is_some_and(u8::is_ascii_digit) {
+        let others = |bytes| !between(bytes, b'.', b'9') | eq(bytes, b'/');
+        let len = search(bytes, 0, others).unwrap_or(bytes.len());
+        if bytes.get(len).is_none_or(|&next| !is(next, class::HOST)) {
+            return len;
+        }
+    }
     let others = |bytes: u8x16| {
         let letters = between(bytes | u8x16::splat(0x20), b'a', b'z');
         let rest = between(bytes, b'-', b'.') | between(bytes, b'0', b'9') | eq(bytes, b'_');
@@ -288,6 +296,7 @@ pub(crate) fn trim_span(bytes: &[u8], start: usize, end: usize) -> (usize, usize
     // Nearly always there is nothing to trim.
     match bytes.get(start..end) {
         Some([first, .., last]) if *first > b' ' && *last > b' ' => (start, end),
+        Some([]) => (start, end),
         _ => trim_slowly(bytes, start, end),
     }
 }
@@ -409,6 +418,12 @@ pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
 /// something for up to nine.
 #[inline]
 pub(crate) fn digits(bytes: &[u8]) -> (usize, u32) {
+    if let Some((four, rest)) = bytes.split_first_chunk()
+        && rest.first().is_none_or(|next| !next.is_ascii_digit())
+        && let Some(number) = four_digits(*four)
+    {
+        return (4, number);
+    }
     let (mut len, mut sum) = (0, 0u32);
     while let Some(&byte) = bytes.get(len) {
         let digit = byte.wrapping_sub(b'0');
@@ -419,6 +434,20 @@ pub(crate) fn digits(bytes: &[u8]) -> (usize, u32) {
         len += 1;
     }
     (len, sum)
+}
+
+/// The number that four digits are, as most ports are written.
+#[inline]
+fn four_digits(digits: [u8; 4]) -> Option<u32> {
+    const EACH: u32 = 0x0101_0101;
+    let digits = u32::from_le_bytes(digits) ^ (EACH * u32::from(b'0'));
+    // What is above 9, and so no digit, gets its top bit by the sum, or has it.
+    let sums = (digits & (EACH * 0x7f)) + EACH * 0x76;
+    if (sums | digits) & (EACH * 0x80) != 0 {
+        return None;
+    }
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff;
+    Some((pairs & 0xff) * 100 + (pairs >> 16))
 }
 
 /// The port that `bytes` starts with, and how many digits it has.
@@ -507,7 +536,7 @@ mod tests {
         let end = find_line_end(bytes, 0);
         match find_line_end_and_commas(bytes, 0) {
             Some((at, maybe)) => {
-                assert!(end == Some(at) && (maybe || !bytes[..at].contains(&b',')))
+                assert!(end == Some(at) && (maybe != 0 || !bytes[..at].contains(&b',')))
             }
             None => assert!(end.is_none() || bytes.len() < 16),
         }
@@ -519,9 +548,11 @@ mod tests {
         for byte in 0..=255u8 {
             let belongs = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
             for len in 1..20 {
-                let mut text = vec![b'a'; len];
-                text[len - 1] = byte;
-                assert_eq!(host_len(&text), len - usize::from(!belongs), "{byte}");
+                for filler in *b"a0." {
+                    let mut text = vec![filler; len];
+                    text[len - 1] = byte;
+                    assert_eq!(host_len(&text), len - usize::from(!belongs), "{byte}");
+                }
             }
         }
         assert_eq!(host_len(b""), 0);
@@ -531,6 +562,17 @@ mod tests {
     fn digits_are_counted_and_ports_have_their_range() {
         assert_eq!(digits(b"0170;"), (4, 170));
         assert_eq!(digits(b""), (0, 0));
+        for number in 0..=99_999 {
+            let text = format!("{number:04}");
+            assert_eq!(digits(text.as_bytes()), (text.len(), number));
+        }
+        for at in 0..4 {
+            for byte in (0..=255u8).filter(|byte| !byte.is_ascii_digit()) {
+                let mut text = *b"9999";
+                text[at] = byte;
+                assert_eq!(digits(&text).0, at, "{byte} at {at}");
+            }
+        }
         assert_eq!(digits(b"/1:"), (0, 0));
         type Row<'a> = (&'a str, Option<(u16, usize)>);
         let table: &[Row<'_>] = &[

@@ -17,8 +17,8 @@ pub(crate) struct Line {
     pub value: (usize, usize),
     /// After the line end of the last fold.
     pub end: usize,
-    /// Whether a comma may be in the value.
-    pub commas: bool,
+    /// Not 0 when a comma may be in the value.
+    pub commas: u16,
 }
 
 pub(crate) enum Scanned {
@@ -81,12 +81,11 @@ pub(crate) fn usual(rest: &[u8], line_max: usize) -> Option<Line> {
     };
     let (end, commas) = lex::find_line_end_and_commas(rest, name_end + 1)?;
     let [blank, first] = *rest.get(name_end + 1..)?.first_chunk()?;
-    let [last, cr, lf, next] = *rest.get(end.checked_sub(1)?..)?.first_chunk()?;
-    let is_fold = next <= b' ' && next != b'\r';
-    if (cr, lf) != (b'\r', b'\n') || blank != b' ' || first <= b' ' || last <= b' ' || is_fold {
+    let [last, cr, lf, next] = *rest.get(end - 1..)?.first_chunk()?;
+    if (cr, lf) != (b'\r', b'\n') || blank != b' ' || first <= b' ' || last <= b' ' {
         return None;
     }
-    if end + 2 > line_max {
+    if matches!(next, b' ' | b'\t') || end + 2 > line_max {
         return None;
     }
     Some(Line {
@@ -128,7 +127,7 @@ pub(crate) fn odd(bytes: &[u8], at: usize, line_max: usize) -> Result<Scanned, M
         name_end: name_end - at,
         value: (value.0 - at, value.1 - at),
         end: end - at,
-        commas: true,
+        commas: 1,
     }))
 }
 

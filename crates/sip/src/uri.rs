@@ -130,6 +130,7 @@ impl<'a> Uri<'a> {
     }
 
     /// As [`parse`](Self::parse). `is_plain`: nothing that needs an escape is in it.
+    #[inline]
     pub(crate) fn parse_plain(uri: &'a [u8], is_plain: bool) -> Result<Uri<'a>, Malformed> {
         let (scheme, colon) = scheme_of(uri).ok_or(Malformed::new(Fault::Uri, 0))?;
         // Bytes above ASCII are let through: software that forgets to escape them is common, and
@@ -139,14 +140,14 @@ impl<'a> Uri<'a> {
         }
         let rest = &uri[colon + 1..];
         let read = match scheme {
-            Scheme::Sip => Self::read_sip(Scheme::Sip, rest),
-            Scheme::Sips => Self::read_sip(Scheme::Sips, rest),
+            Scheme::Sip | Scheme::Sips => Self::read_sip(scheme, rest),
             Scheme::Tel => Self::read_tel(rest),
             Scheme::Other => Some(Self::hostless(Scheme::Other, None, b"")),
         };
         read.ok_or(Malformed::new(Fault::Uri, colon + 1))
     }
 
+    #[inline(always)]
     fn read_sip(scheme: Scheme, rest: &'a [u8]) -> Option<Uri<'a>> {
         // RFC 3261 §25.1: a user may hold `;` and `?`, but never an unescaped `@`; the first ends it.
         let (user, rest) = match lex::find(rest, 0, b'@') {
@@ -253,7 +254,16 @@ impl<'a> Uri<'a> {
 }
 
 /// The scheme, in any case, and where its colon is; `None` where there is none.
+#[inline]
 fn scheme_of(uri: &[u8]) -> Option<(Scheme, usize)> {
+    if let [b's', b'i', b'p', b':', ..] = uri {
+        return Some((Scheme::Sip, 3));
+    }
+    odd_scheme_of(uri)
+}
+
+#[inline(never)]
+fn odd_scheme_of(uri: &[u8]) -> Option<(Scheme, usize)> {
     let starts = |name: &[u8]| {
         uri.get(..name.len())
             .is_some_and(|it| it.eq_ignore_ascii_case(name))

@@ -23,10 +23,16 @@ impl<'a> CSeq<'a> {
         Self::read(value).ok_or(Malformed::new(Fault::Bad(Name::CSeq), 0))
     }
 
-    fn read(value: &'a [u8]) -> Option<CSeq<'a>> {
-        if let Some(usual) = Self::read_usual(value) {
-            return Some(usual);
+    #[inline]
+    pub(crate) fn read(value: &'a [u8]) -> Option<CSeq<'a>> {
+        match Self::read_usual(value) {
+            None => Self::read_slowly(value),
+            usual => usual,
         }
+    }
+
+    #[inline(never)]
+    fn read_slowly(value: &'a [u8]) -> Option<CSeq<'a>> {
         let value = lex::trim(value);
         let digits = value.iter().position(|&byte| lex::is_lws(byte))?;
         let number = lex::number(&value[..digits]).filter(|&number| number < NUMBER_END)?;

@@ -43,7 +43,9 @@ impl<'a> NameAddr<'a> {
             .ok_or(Malformed::new(fault, base))
     }
 
-    fn read(value: &'a [u8], at: Span) -> Option<NameAddr<'a>> {
+    /// As [`parse_at`](Self::parse_at), for a value without white space at either end.
+    #[inline]
+    pub(crate) fn read(value: &'a [u8], at: Span) -> Option<NameAddr<'a>> {
         let open = match value.first() {
             Some(b'<') => 0,
             _ => match open_bracket(value)? {
@@ -66,6 +68,7 @@ impl<'a> NameAddr<'a> {
         })
     }
 
+    #[inline(never)]
     fn read_bare(value: &'a [u8], at: Span) -> Option<NameAddr<'a>> {
         let uri_end = lex::find(value, 0, b';').unwrap_or(value.len());
         let uri = lex::trim(&value[..uri_end]);
@@ -114,7 +117,10 @@ impl<'a> NameAddr<'a> {
 /// The `<` that opens the URI: `Some(None)` when the form has no brackets, `None` when a quoted
 /// display name never closes.
 fn open_bracket(value: &[u8]) -> Option<Option<usize>> {
-    let mut from = 0;
+    let mut from = match value.first() {
+        Some(b'"') => lex::quoted_end(value, 0)?,
+        _ => 0,
+    };
     while let Some(at) = lex::find_opener(value, from) {
         match value.get(at) {
             Some(b'<') => return Some(Some(at)),

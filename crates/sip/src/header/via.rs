@@ -23,56 +23,62 @@ pub struct Via<'a> {
     pub at: Span,
     host_raw: &'a [u8],
     /// The parameters that are asked for most, where they were looked for.
-    noted: Option<Noted<'a>>,
+    noted: Option<Noted>,
 }
 
-/// Values as [`Params::get`] finds them.
+/// Where the values are, counted from the first byte of the parameters; 0 where there is none.
 #[derive(Copy, Clone, Debug, Default)]
-struct Noted<'a> {
-    branch: Option<&'a [u8]>,
-    rport: Option<&'a [u8]>,
-    received: Option<&'a [u8]>,
+struct Noted {
+    branch: (u16, u16),
+    rport: (u16, u16),
+    received: (u16, u16),
 }
 
-impl<'a> Noted<'a> {
+impl Noted {
     /// One walk from semicolon to semicolon. `None` where quotes or white space make it harder than
     /// that.
-    fn read(params: Params<'a>) -> Option<Noted<'a>> {
+    #[inline]
+    fn read(params: &[u8]) -> Option<Noted> {
         let mut noted = Noted::default();
-        let mut rest = params.0;
-        while let Some((b';', param)) = rest.split_first() {
-            let end = match lex::find_param_end(param, 0) {
-                None => param.len(),
-                Some(end) if param.get(end) == Some(&b';') => end,
-                Some(_) => return None,
-            };
-            let this;
-            (this, rest) = param.split_at(end);
+        if params.len() > usize::from(u16::MAX) {
+            return None;
+        }
+        let mut at = 0;
+        while at < params.len() {
+            let start = at + 1;
+            let end = lex::find_param_end(params, start).unwrap_or(params.len());
+            if !matches!(params.get(end), None | Some(b';')) {
+                return None;
+            }
+            at = end;
+            let this = params.get(start..end)?;
             let (slot, value) = match this.first() {
-                Some(b'b' | b'B') => (&mut noted.branch, named(this, b"branch")),
-                Some(b'r' | b'R') => match named(this, b"rport") {
-                    None => (&mut noted.received, named(this, b"received")),
+                Some(b'b' | b'B') => (&mut noted.branch, value_of(this, b"branch")),
+                Some(b'r' | b'R') => match value_of(this, b"rport") {
+                    None => (&mut noted.received, value_of(this, b"received")),
                     rport => (&mut noted.rport, rport),
                 },
                 _ => continue,
             };
-            *slot = slot.or(value);
+            if let (Some(value), (0, 0)) = (value, *slot) {
+                *slot = ((start + value) as u16, end as u16);
+            }
         }
-        rest.is_empty().then_some(noted)
+        Some(noted)
     }
 }
 
-/// The value of a parameter, if it has this name.
-#[inline]
-fn named<'a>(param: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+/// Where the value of a parameter starts, if it has this name.
+#[inline(always)]
+fn value_of(param: &[u8], name: &[u8]) -> Option<usize> {
     let (known, value) = param.split_at_checked(name.len())?;
     if known != name && !known.eq_ignore_ascii_case(name) {
         return None;
     }
-    match value {
-        [] => Some(value),
-        [b'=', value @ ..] => Some(value),
-        _ => None,
+    match value.first() {
+        None => Some(name.len()),
+        Some(b'=') => Some(name.len() + 1),
+        Some(_) => None,
     }
 }
 
@@ -88,7 +94,14 @@ impl<'a> Via<'a> {
             .ok_or(Malformed::new(Fault::Bad(Name::Via), base))
     }
 
-    fn read(value: &'a [u8], at: Span) -> Option<Via<'a>> {
+    /// Whether [`read`](Self::read) would read it.
+    pub(crate) fn can_be_read(value: &[u8]) -> bool {
+        Via::read(value, (0, 0)).is_some()
+    }
+
+    /// As [`parse_at`](Self::parse_at), for a value without white space at either end.
+    #[inline]
+    pub(crate) fn read(value: &'a [u8], at: Span) -> Option<Via<'a>> {
         let (transport, rest) = match usual_transport(value) {
             Some(usual) => usual,
             None => any_transport(value)?,
@@ -118,9 +131,8 @@ impl<'a> Via<'a> {
     }
 
     /// Looks once, for all who will ask, for the parameters that they will ask for.
-    pub(crate) fn with_noted(mut self) -> Self {
-        self.noted = Noted::read(self.params);
-        self
+    pub(crate) fn note(&mut self) {
+        self.noted = Noted::read(self.params.0);
     }
 
     /// The host of `sent-by`.
@@ -131,20 +143,14 @@ impl<'a> Via<'a> {
     /// The `branch` parameter, when it has a value.
     #[inline]
     pub fn branch(&self) -> Option<&'a [u8]> {
-        let branch = match &self.noted {
-            Some(noted) => noted.branch,
-            None => self.params.get("branch"),
-        };
+        let branch = self.param(|noted| noted.branch, "branch");
         branch.filter(|branch| !branch.is_empty())
     }
 
     /// The `received` parameter (RFC 3261 §18.2.1). An IPv6 address is read with and without
     /// brackets (RFC 5118 §4.5).
     pub fn received(&self) -> Option<IpAddr> {
-        let text = match &self.noted {
-            Some(noted) => noted.received,
-            None => self.params.get("received"),
-        }?;
+        let text = self.param(|noted| noted.received, "received")?;
         let bare = text
             .strip_prefix(b"[")
             .and_then(|text| text.strip_suffix(b"]"))
@@ -154,11 +160,18 @@ impl<'a> Via<'a> {
 
     /// The `rport` parameter (RFC 3581 §3): `Some(None)` when it is asked for and not filled in.
     pub fn rport(&self) -> Option<Option<u16>> {
-        let text = match &self.noted {
-            Some(noted) => noted.rport,
-            None => self.params.get("rport"),
-        };
+        let text = self.param(|noted| noted.rport, "rport");
         text.map(lex::port)
+    }
+
+    /// A parameter's value, by the note when there is one.
+    #[inline]
+    fn param(&self, place: impl Fn(&Noted) -> (u16, u16), name: &str) -> Option<&'a [u8]> {
+        match self.noted.as_ref().map(place) {
+            Some((0, 0)) => None,
+            Some((start, end)) => self.params.0.get(usize::from(start)..usize::from(end)),
+            None => self.params.get(name),
+        }
     }
 
     /// The host as written, brackets and case included.

@@ -56,24 +56,31 @@ impl<'a> Message<'a> {
     /// As [`check`](Self::check), and keeps what it read: from now on nothing of that is read again,
     /// whoever asks.
     pub fn settle(&mut self) -> Result<(), Malformed> {
-        self.facts = Some(self.checked()?);
+        self.facts = Some(self.read_facts()?);
         Ok(())
     }
 
     /// As [`check`](Self::check), and hands out what it read.
     pub fn checked(&self) -> Result<Facts<'a>, Malformed> {
+        self.read_facts()
+    }
+
+    /// What [`settle`](Self::settle) keeps: all of it read anew, and where it is written.
+    #[inline(always)]
+    fn read_facts(&self) -> Result<Facts<'a>, Malformed> {
         self.check_counts()?;
         let via = self.check_vias()?;
-        let call_id = self.call_id()?;
-        let (from, to) = (self.from()?, self.to()?);
+        let call_id = self.read_call_id()?;
+        let from = self.read_address(Name::From)?;
+        let to = self.read_address(Name::To)?;
         let from_tag = from.single_tag(Name::From)?;
         let to_tag = to.single_tag(Name::To)?;
-        let cseq = self.cseq()?;
+        let cseq = self.read_cseq()?;
         if self.method().is_some_and(|method| method != cseq.method) {
             let at = self.first(Name::CSeq).map_or(0, |header| header.value_at.0);
             return Err(Malformed::new(Fault::CSeqMethod, at as usize));
         }
-        let max_forwards = self.max_forwards()?;
+        let max_forwards = self.read_max_forwards()?;
         let uri = self.check_request_uri()?;
         Ok(Facts {
             via,
@@ -126,16 +133,21 @@ impl<'a> Message<'a> {
         }
     }
 
+    #[inline(always)]
     fn check_vias(&self) -> Result<Via<'a>, Malformed> {
-        let top = self.top_via()?;
+        let mut top = self.read_top_via()?;
+        top.note();
         // Those below lead the answer home: better refused now than lost then.
         let lines = self.headers.all_named(Name::Via);
         match lines.split_first() {
             Some((first, below)) if first.value_at() == top.at => {
                 // The usual message: each has its line for itself.
                 for entry in below.iter().filter(|entry| entry.name == Name::Via) {
-                    match self.only_via(entry) {
-                        Some(via) => via.map(drop)?,
+                    match self.only_via_value(entry) {
+                        Some((value, _)) if Via::can_be_read(value) => {}
+                        Some((_, at)) => {
+                            return Err(Malformed::new(Fault::Bad(Name::Via), at.0 as usize));
+                        }
                         None => Values::of(self, Name::Via, std::slice::from_ref(entry))
                             .try_for_each(|via| {
                                 Via::parse_at(via.bytes, via.at.0 as usize).map(drop)

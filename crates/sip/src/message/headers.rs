@@ -1,9 +1,10 @@
 //! Where the headers are, and which of them are there: one list in message order, and beside it the
 //! answer to what is asked most, "the first of that name".
 
+use super::Limits;
 use crate::Span;
 use crate::name::Name;
-use crate::scan::Line;
+use crate::scan::{self, Line};
 
 /// Headers of a message before any is put on the heap.
 const INLINE: usize = 40;
@@ -24,8 +25,8 @@ pub(super) struct Entry {
     end: u16,
     pub name_len: u8,
     pub name: Name,
-    /// Whether a comma may be in the value: without one there is nothing to split.
-    pub commas: bool,
+    /// Not 0 when a comma may be in the value: without one there is nothing to split.
+    commas: u16,
 }
 
 impl Entry {
@@ -37,7 +38,7 @@ impl Entry {
         end: 0,
         name_len: 0,
         name: Name::Via,
-        commas: false,
+        commas: 0,
     };
 
     /// For a line no longer than [`Limits::line_max`](crate::Limits) lets pass, in a message no
@@ -64,6 +65,12 @@ impl Entry {
             self.start + u32::from(self.value),
             self.start + u32::from(self.value_end),
         )
+    }
+
+    /// Whether a comma may be in the value.
+    #[inline]
+    pub fn may_be_list(&self) -> bool {
+        self.commas != 0
     }
 
     #[inline]
@@ -99,6 +106,35 @@ impl Headers {
             seen: 0,
             repeated: 0,
         }
+    }
+
+    /// Adds the headers from `at` on, as long as there is nothing to say about them, and tells where
+    /// it stopped. Whoever goes on from there finds what it is: the end, or a header that is written
+    /// in another way, or too long, or one too many.
+    #[inline(always)]
+    pub fn read_usual(&mut self, bytes: &[u8], at: usize, limits: &Limits) -> usize {
+        let line_max = limits.line_max();
+        let room = &mut self.inline[..INLINE.min(limits.headers)];
+        let mut rest = bytes.get(at..).unwrap_or_default();
+        // Counted in places of their own: these two are asked at every line.
+        let (mut count, mut seen) = (self.len, self.seen);
+        while let Some(slot) = room.get_mut(count)
+            && let Some(line) = scan::usual(rest, line_max)
+            && let Some(next) = rest.get(line.end..)
+        {
+            *slot = Entry::new(bytes.len() - rest.len(), &line);
+            let bit = Self::bit(line.name);
+            if seen & bit == 0 {
+                self.first[line.name as usize] = count as u8;
+            } else {
+                self.repeated |= bit;
+            }
+            seen |= bit;
+            count += 1;
+            rest = next;
+        }
+        (self.len, self.seen) = (count, seen);
+        bytes.len() - rest.len()
     }
 
     /// One more, behind those that are there.
@@ -144,9 +180,15 @@ impl Headers {
         if self.seen & Self::bit(name) == 0 {
             return None;
         }
-        let place = usize::from(self.first[name as usize]);
-        let mut from_there = self.all().get(place..)?.iter();
-        // The very first of them, unless it is far.
+        match self.inline.get(usize::from(self.first[name as usize])) {
+            Some(entry) => Some(entry),
+            None => self.first_far(name),
+        }
+    }
+
+    #[cold]
+    fn first_far(&self, name: Name) -> Option<&Entry> {
+        let mut from_there = self.all().get(INLINE..)?.iter();
         from_there.find(|entry| entry.name == name)
     }
 

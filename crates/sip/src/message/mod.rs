@@ -106,8 +106,6 @@ pub struct Message<'a> {
     headers_end: u32,
     body_start: u32,
     headers: Headers,
-    /// The top Via, if it can be read: whoever handles a message wants it several times.
-    top: Option<Via<'a>>,
     /// What [`Message::settle`] read.
     facts: Option<Facts<'a>>,
 }
@@ -246,14 +244,16 @@ impl<'a> Message<'a> {
         if let Some(facts) = &self.facts {
             return Ok(facts.call_id);
         }
-        let header = self.required(Name::CallId)?;
-        if header.value.is_empty() || crate::lex::has_lws(header.value) {
-            return Err(Malformed::new(
-                Fault::Bad(Name::CallId),
-                header.value_at.0 as usize,
-            ));
+        self.read_call_id()
+    }
+
+    #[inline(always)]
+    fn read_call_id(&self) -> Result<&'a [u8], Malformed> {
+        let (value, at) = self.required(Name::CallId)?;
+        if value.is_empty() || crate::lex::has_lws(value) {
+            return Err(Malformed::new(Fault::Bad(Name::CallId), at.0 as usize));
         }
-        Ok(header.value)
+        Ok(value)
     }
 
     /// The CSeq. Fails when it is missing or cannot be read.
@@ -261,9 +261,13 @@ impl<'a> Message<'a> {
         if let Some(facts) = &self.facts {
             return Ok(facts.cseq);
         }
-        let header = self.required(Name::CSeq)?;
-        CSeq::parse(header.value)
-            .map_err(|error| Malformed::new(error.fault, header.value_at.0 as usize))
+        self.read_cseq()
+    }
+
+    #[inline(always)]
+    fn read_cseq(&self) -> Result<CSeq<'a>, Malformed> {
+        let (value, at) = self.required(Name::CSeq)?;
+        CSeq::read(value).ok_or(Malformed::new(Fault::Bad(Name::CSeq), at.0 as usize))
     }
 
     /// From. Fails when it is missing or cannot be read.
@@ -271,7 +275,7 @@ impl<'a> Message<'a> {
         if let Some(facts) = &self.facts {
             return Ok(facts.from);
         }
-        self.address(Name::From)
+        self.read_address(Name::From)
     }
 
     /// To. Fails when it is missing or cannot be read.
@@ -279,7 +283,7 @@ impl<'a> Message<'a> {
         if let Some(facts) = &self.facts {
             return Ok(facts.to);
         }
-        self.address(Name::To)
+        self.read_address(Name::To)
     }
 
     /// The tag of From, when there is one that can be read.
@@ -300,34 +304,36 @@ impl<'a> Message<'a> {
 
     /// The topmost Via value. Fails when there is none or it cannot be read.
     pub fn top_via(&self) -> Result<Via<'a>, Malformed> {
-        self.top.map_or_else(
-            || {
-                let missing =
-                    Malformed::new(Fault::Missing(Name::Via), self.headers_start as usize);
-                self.vias().next().unwrap_or(Err(missing))
-            },
-            Ok,
-        )
+        match &self.facts {
+            Some(facts) => Ok(facts.via),
+            None => self.read_top_via(),
+        }
     }
 
-    /// Reads the top Via, once the headers are known.
-    fn read_top_via(&mut self) {
+    #[inline(always)]
+    fn read_top_via(&self) -> Result<Via<'a>, Malformed> {
         let only = self.headers.first(Name::Via);
         let only = only.and_then(|entry| self.only_via(entry));
-        let top = only.or_else(|| self.vias().next()).and_then(Result::ok);
-        self.top = top.map(Via::with_noted);
+        only.or_else(|| self.vias().next())
+            .unwrap_or(Err(Malformed::new(
+                Fault::Missing(Name::Via),
+                self.headers_start as usize,
+            )))
     }
 
     /// The Via of a line that holds only this one, read without a look for more; `None` for what
     /// may be several or none.
     #[inline]
     fn only_via(&self, entry: &Entry) -> Option<Result<Via<'a>, Malformed>> {
+        let (value, at) = self.only_via_value(entry)?;
+        Some(Via::read(value, at).ok_or(Malformed::new(Fault::Bad(Name::Via), at.0 as usize)))
+    }
+
+    #[inline]
+    fn only_via_value(&self, entry: &Entry) -> Option<(&'a [u8], Span)> {
         let at = entry.value_at();
         let value = self.part(at);
-        if value.is_empty() || entry.commas {
-            return None;
-        }
-        Some(Via::parse_at(value, at.0 as usize))
+        (!value.is_empty() && !entry.may_be_list()).then_some((value, at))
     }
 
     /// All Via values, top first.
@@ -356,24 +362,36 @@ impl<'a> Message<'a> {
         if let Some(facts) = &self.facts {
             return Ok(facts.max_forwards);
         }
-        let Some(header) = self.first(Name::MaxForwards) else {
+        self.read_max_forwards()
+    }
+
+    #[inline(always)]
+    fn read_max_forwards(&self) -> Result<Option<u8>, Malformed> {
+        let Some(entry) = self.headers.first(Name::MaxForwards) else {
             return Ok(None);
         };
-        max_forwards::parse(header.value)
+        let at = entry.value_at();
+        max_forwards::parse(self.part(at))
             .map(Some)
-            .map_err(|error| Malformed::new(error.fault, header.value_at.0 as usize))
+            .map_err(|error| Malformed::new(error.fault, at.0 as usize))
     }
 
-    fn required(&self, name: Name) -> Result<Header<'a>, Malformed> {
-        self.first(name).ok_or(Malformed::new(
-            Fault::Missing(name),
-            self.headers_start as usize,
-        ))
+    /// The value of the first header of that name, and where it is.
+    #[inline(always)]
+    fn required(&self, name: Name) -> Result<(&'a [u8], Span), Malformed> {
+        match self.headers.first(name) {
+            Some(entry) => Ok((self.part(entry.value_at()), entry.value_at())),
+            None => Err(Malformed::new(
+                Fault::Missing(name),
+                self.headers_start as usize,
+            )),
+        }
     }
 
-    fn address(&self, name: Name) -> Result<NameAddr<'a>, Malformed> {
-        let header = self.required(name)?;
-        NameAddr::parse_at(header.value, header.value_at.0 as usize, Fault::Bad(name))
+    #[inline(always)]
+    fn read_address(&self, name: Name) -> Result<NameAddr<'a>, Malformed> {
+        let (value, at) = self.required(name)?;
+        NameAddr::read(value, at).ok_or(Malformed::new(Fault::Bad(name), at.0 as usize))
     }
 
     fn addresses(&self, name: Name) -> impl Iterator<Item = Result<NameAddr<'a>, Malformed>> + '_ {

@@ -48,7 +48,6 @@ impl<'a> Message<'a> {
             headers_end: 0,
             body_start: 0,
             headers: Headers::new(),
-            top: None,
             facts: None,
         });
         match message.read_headers(limits) {
@@ -63,39 +62,41 @@ impl<'a> Message<'a> {
     /// Reads what comes after the start line.
     fn read_headers(&mut self, limits: &Limits) -> Result<(), Malformed> {
         let bytes = self.bytes;
-        let mut body_len = None;
-        let mut at = self.headers_start as usize;
         let line_max = limits.line_max();
+        let mut at = self.headers_start as usize;
         let body_start = loop {
-            let line = match bytes.get(at..).and_then(|rest| scan::usual(rest, line_max)) {
-                Some(line) => line,
-                None => match scan::odd(bytes, at, line_max)? {
-                    Scanned::Body(body_start) => break body_start,
-                    Scanned::Header(line) => line,
-                },
-            };
-            if self.headers.len() == limits.headers {
-                return Err(Malformed::new(Fault::TooManyHeaders, at));
+            at = self.headers.read_usual(bytes, at, limits);
+            match scan::odd(bytes, at, line_max)? {
+                Scanned::Body(body_start) => break body_start,
+                Scanned::Header(_) if self.headers.len() == limits.headers => {
+                    return Err(Malformed::new(Fault::TooManyHeaders, at));
+                }
+                Scanned::Header(line) => {
+                    self.headers.push(Entry::new(at, &line));
+                    at += line.end;
+                }
             }
-            if line.name == Name::ContentLength {
-                body_len = Some(content_length(
-                    &bytes[at + line.value.0..at + line.value.1],
-                    at + line.value.0,
-                    body_len,
-                )?);
-            }
-            self.headers.push(Entry::new(at, &line));
-            at += line.end;
         };
-        let end = match body_len {
+        let end = match self.content_length()? {
             None => bytes.len(),
             Some(len) if len <= bytes.len() - body_start => body_start + len,
             Some(_) => return Err(Malformed::new(Fault::BodyTooShort, bytes.len())),
         };
         (self.headers_end, self.body_start) = span(at, body_start);
         self.bytes = &bytes[..end];
-        self.read_top_via();
         Ok(())
+    }
+
+    /// The body's length, as far as the headers tell.
+    fn content_length(&self) -> Result<Option<usize>, Malformed> {
+        let mut length = None;
+        for entry in self.headers.all_named(Name::ContentLength) {
+            if entry.name == Name::ContentLength {
+                let at = entry.value_at();
+                length = Some(content_length(self.part(at), at.0 as usize, length)?);
+            }
+        }
+        Ok(length)
     }
 }
 

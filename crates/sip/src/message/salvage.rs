@@ -38,7 +38,7 @@ impl<'a> Message<'a> {
             at = header.end;
         };
         let (headers_start, headers_end) = span(first.end, headers_end);
-        let mut message = Message {
+        Some(Message {
             bytes: &bytes[..headers_end as usize],
             start,
             uri_at,
@@ -47,11 +47,8 @@ impl<'a> Message<'a> {
             body_start: headers_end,
             headers,
             uri_is_plain: false,
-            top: None,
             facts: None,
-        };
-        message.read_top_via();
-        Some(message)
+        })
     }
 }
 
@@ -95,7 +92,7 @@ fn entry(bytes: &[u8], start: usize, extent: &Extent) -> Option<Entry> {
         name_end: name_end - start,
         value: (value.0 - start, value.1 - start),
         end: extent.end - start,
-        commas: true,
+        commas: 1,
     };
     Some(Entry::new(start, &line))
 }

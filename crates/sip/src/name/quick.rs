@@ -6,6 +6,7 @@ use wide::u8x16;
 use super::Name;
 
 /// A name with its colon, as far as that is no longer than sixteen bytes.
+#[repr(align(64))]
 struct Word {
     /// In lower case.
     text: u8x16,
