@@ -14,7 +14,7 @@ use crate::{
     question::Question,
     reject::Reject,
     settings::Place,
-    table::{Slab, Slot, room_after_peak},
+    table::{Slab, Slot},
 };
 
 /// Messages that may wait for DNS at a time.
@@ -71,7 +71,6 @@ impl Contexts {
         }
         if self.slab.is_empty() {
             self.settled.shrink_to(64);
-            turn.engine.by_key.shrink_to(64);
             turn.engine.release_retired();
         }
     }
@@ -105,11 +104,7 @@ impl Contexts {
         let Some(context) = self.slab.get_mut(slot) else {
             return;
         };
-        turn.engine.by_key.remove(&context.key);
-        let keys = &mut turn.engine.by_key;
-        if let Some(room) = room_after_peak(keys.len(), keys.capacity()) {
-            keys.shrink_to(room);
-        }
+        turn.engine.by_key.remove(context.key);
         if let Some(key) = context.unacked {
             turn.engine.forget_unacked(key);
         }

@@ -6,8 +6,6 @@
 //! read again when it is needed.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     time::{Duration, Instant},
 };
@@ -19,6 +17,7 @@ use crate::{
     health::PeerIx,
     hop::{ConnectionId, Hop, ListenerId},
     settings::TrunkId,
+    spread::Spread,
     tally::Seat,
 };
 
@@ -32,9 +31,6 @@ const NEVER: u32 = u32::MAX;
 const SESSION_MIN: Duration = Duration::from_secs(90);
 /// A refresh in the last moment needs its answer (timer F), before a call counts as left.
 const REFRESH_GRACE: Duration = Duration::from_secs(32);
-
-/// Below so many calls the table is not worth shrinking.
-const SHRINK_FROM: usize = 1024;
 
 /// Names a call whichever side speaks: a keyed hash over Call-ID and both tags.
 ///
@@ -185,7 +181,7 @@ pub struct EndedCall {
 pub struct Calls {
     /// When the first call of all began: the others count from there, in half the room.
     epoch: Option<Instant>,
-    table: HashMap<u128, Entry, BuildHasherDefault<Keyed>>,
+    table: Spread<Entry>,
     capacity: usize,
 }
 
@@ -209,7 +205,7 @@ impl Calls {
     pub fn new(capacity: u32) -> Self {
         Calls {
             epoch: None,
-            table: HashMap::default(),
+            table: Spread::default(),
             capacity: capacity as usize,
         }
     }
@@ -217,7 +213,7 @@ impl Calls {
     /// Remembers a call; one of the same key is replaced. `false` when there is no room for it, or
     /// when its text is longer than [`CALL_BYTES_MAX`]. `seat` counts it until it is forgotten.
     pub fn remember(&mut self, key: u128, facts: NewCall<'_>, seat: Option<Seat>) -> bool {
-        if self.table.len() >= self.capacity && !self.table.contains_key(&key) {
+        if self.table.len() >= self.capacity && self.table.get(key).is_none() {
             return false;
         }
         let Some(blob) = write_blob(facts.call_id, facts.caller.into(), facts.callee.into()) else {
@@ -249,7 +245,7 @@ impl Calls {
 
     /// A call, if it is remembered.
     pub fn get(&self, key: u128) -> Option<Call<'_>> {
-        let entry = self.table.get(&key)?;
+        let entry = self.table.get(key)?;
         let mut blob = Reader(&entry.blob);
         Some(Call {
             trunk: entry.trunk,
@@ -295,7 +291,7 @@ impl Calls {
             Party::Callee => callee.contact = contact,
         }
         let blob = write_blob(call.call_id, caller.into(), callee.into());
-        match (blob, self.table.get_mut(&key)) {
+        match (blob, self.table.get_mut(key)) {
             (Some(blob), Some(entry)) => {
                 entry.blob = blob;
                 true
@@ -307,7 +303,7 @@ impl Calls {
     /// The call was refreshed (RFC 4028 §7.2): from now on it may last for `session`, or for as
     /// long as it likes.
     pub fn refresh(&mut self, key: u128, now: Instant, session: Option<Duration>) {
-        if let (Some(epoch), Some(entry)) = (self.epoch, self.table.get_mut(&key)) {
+        if let (Some(epoch), Some(entry)) = (self.epoch, self.table.get_mut(key)) {
             let age = nanos_between(epoch, now).saturating_sub(entry.began);
             entry.lapses = lapses(Duration::from_nanos(age.max(0) as u64), session);
         }
@@ -315,13 +311,8 @@ impl Calls {
 
     /// Forgets a call and gives memory back when a peak has passed.
     pub fn forget(&mut self, key: u128) -> Option<EndedCall> {
-        let entry = self.table.remove(&key)?;
+        let entry = self.table.remove(key)?;
         let began = self.moment(entry.began)?;
-        // A quarter full and not half, so that a load that swings a little does not copy the
-        // table with every call.
-        if self.table.capacity() > SHRINK_FROM && self.table.len() < self.table.capacity() / 4 {
-            self.table.shrink_to(self.table.len() * 2);
-        }
         let Entry {
             began: _,
             lapses: _,
@@ -363,7 +354,7 @@ impl Calls {
         let mut overdue: Vec<(i64, u128, &'static str)> = self
             .table
             .iter()
-            .filter_map(|(key, entry)| Some((entry.began, *key, why(entry)?)))
+            .filter_map(|(key, entry)| Some((entry.began, key, why(entry)?)))
             .collect();
         if overdue.len() > most {
             overdue.select_nth_unstable(most);
@@ -393,27 +384,6 @@ impl Calls {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
-    }
-}
-
-/// The keys are keyed hashes already; half of one serves as well as another hash of it.
-#[derive(Debug, Default)]
-struct Keyed(u64);
-
-impl Hasher for Keyed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Not reached for u128; right all the same.
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
     }
 }
 

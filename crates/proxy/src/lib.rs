@@ -40,6 +40,7 @@ pub mod select;
 pub mod settings;
 pub mod shared;
 mod snapshot;
+mod spread;
 mod table;
 mod tally;
 pub mod timer;

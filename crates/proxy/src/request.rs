@@ -64,7 +64,7 @@ impl Contexts {
             request.request_uri().unwrap_or_default(),
             method,
         );
-        let open = turn.engine.by_key.get(&key).copied();
+        let open = turn.engine.by_key.get(key).copied();
         match (method, open) {
             (Method::Ack, Some(slot)) => {
                 let mut goes_on = false;

@@ -1,5 +1,7 @@
 //! What the memory of calls keeps, and what it costs.
 
+use std::hash::Hasher as _;
+
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::*;
@@ -276,15 +278,15 @@ fn a_target_refresh_changes_one_contact_and_nothing_else() {
     assert_eq!((call.began, call.call_id), (began, given.call_id));
 }
 
-/// Bytes that a table holds for its calls: entries with their control bytes at the capacity the
-/// table really has (it is at most 7/8 full), and blobs as the allocator rounds them.
+/// Bytes that a table holds for its calls: entries with their control bytes for all the room the
+/// table really has, and blobs as the allocator rounds them.
 fn bytes_held(calls: &Calls) -> usize {
-    let slots = (calls.table.capacity() * 8 / 7).next_power_of_two();
+    let slots = calls.table.slots();
     let entry = size_of::<(u128, Entry)>() + 1;
     let blobs = calls
         .table
-        .values()
-        .map(|entry| (entry.blob.len() + 8).next_multiple_of(16));
+        .iter()
+        .map(|(_, entry)| (entry.blob.len() + 8).next_multiple_of(16));
     slots * entry + blobs.sum::<usize>()
 }
 
@@ -327,9 +329,9 @@ fn memory_goes_back_after_a_peak() {
 fn a_damaged_blob_loses_a_call_and_not_the_process() {
     let mut calls = Calls::new(1);
     calls.remember(1, usual(now()), None);
-    let whole = calls.table[&1].blob.clone();
+    let whole = calls.table.get(1).expect("it is there").blob.clone();
     for cut in 0..whole.len() {
-        calls.table.get_mut(&1).expect("it is there").blob = whole[..cut].into();
+        calls.table.get_mut(1).expect("it is there").blob = whole[..cut].into();
         assert!(calls.get(1).is_none(), "{cut}");
     }
     assert!(
