@@ -1,11 +1,13 @@
 //! What a call costs in memory: in setup, established, and when it is over.
 //!
-//! Bytes allocated, divided by the calls: tables with their spare room and timers are part of it. `cargo bench -p trunkline-benches --bench memory -- [CALLS]`.
+//! Bytes allocated, divided by the calls: tables with their spare room and timers are part of it; and the
+//! memory the process really has from the system, which shows what goes back after a peak.
+//! `cargo bench -p trunkline-benches --bench memory -- [CALLS]`.
 
 use std::time::{Duration, Instant};
 
 use cap::Cap;
-use trunkline_benches::{call_of, carrier_hop, routing};
+use trunkline_benches::{call_of, carrier_hop, cpu, routing};
 use trunkline_proxy::{
     Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId, Shared, event::Load,
 };
@@ -18,6 +20,14 @@ fn main() {
         .skip(1)
         .find_map(|word| word.parse().ok())
         .unwrap_or(50_000);
+    // On a thread of its own, as a shard: the allocator keeps such threads' memory apart.
+    let shard = std::thread::spawn(move || measure(calls));
+    if shard.join().is_err() {
+        std::process::exit(1);
+    }
+}
+
+fn measure(calls: u64) {
     let start = Instant::now();
     let clock = Clock {
         at: start,
@@ -40,6 +50,7 @@ fn main() {
     };
     world.call(u64::MAX);
     let empty = held();
+    println!("resident: {} MiB before", resident_mib());
     println!("{calls} calls, a 1 kB INVITE each; allocated bytes beyond an empty proxy's:");
     for number in 0..calls {
         world.call(number);
@@ -72,12 +83,18 @@ fn main() {
 fn report(what: &str, calls: u64, empty: u64, load: &Load, budget: u64) {
     let more = held().saturating_sub(empty);
     println!(
-        "{what:<42} {:>6} bytes a call (budget {budget}); contexts {}, calls {}, timers {}",
+        "{what:<42} {:>6} bytes a call (budget {budget}), resident {} MiB; contexts {}, calls {}, timers {}",
         more / calls,
+        resident_mib(),
         load.contexts,
         load.calls_active,
         load.timers
     );
+}
+
+/// What the process has from the system now.
+fn resident_mib() -> u64 {
+    cpu::resident(std::process::id()) >> 20
 }
 
 /// Bytes that are allocated now.

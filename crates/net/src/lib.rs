@@ -23,6 +23,7 @@ mod spawn;
 mod stats;
 mod stream;
 mod teller;
+mod thrift;
 mod udp;
 
 pub use bind::{BindError, Bound};

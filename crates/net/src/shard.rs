@@ -28,6 +28,7 @@ use crate::{
     stats::NetStats,
     stream,
     teller::Teller,
+    thrift::Thrift,
 };
 
 /// Sockets visited before the clock is read again.
@@ -104,11 +105,14 @@ pub(crate) struct Shard<B> {
     commands: Option<mpsc::Receiver<Command>>,
     questions: mpsc::Sender<(AskId, Box<Question>)>,
     teller: Teller,
+    thrift: Thrift,
     stats: Arc<NetStats>,
     bell: Waker,
     /// The bell rang, and whoever rang it was not asked yet.
     called: bool,
     draining: bool,
+    /// When the last turn began.
+    turned: Instant,
     /// The last turn did not get to the end of what there was to read.
     is_behind: bool,
     /// When a turn last did.
@@ -139,11 +143,13 @@ impl<B: Brain> Shard<B> {
             commands: Some(ends.commands),
             questions: ends.questions,
             teller: Teller::new(ends.events, Arc::clone(&stats)),
+            thrift: Thrift::new(clock::now()),
             stats,
             bell: Waker::from(Arc::new(Bell(ends.bell))),
             called: true,
             draining: false,
             is_behind: false,
+            turned: clock::now(),
             kept_up: clock::now(),
             backlog_told: false,
         }
@@ -154,6 +160,7 @@ impl<B: Brain> Shard<B> {
         let start = clock::now();
         while self.turn(start).is_continue() {
             let until = self.sleeps_until(start);
+            self.thrift.before_sleep(self.turned, until);
             self.called |= self.sockets.wait(until);
             if !self.mail.is_alone() {
                 self.mail.wake_up();
@@ -165,6 +172,7 @@ impl<B: Brain> Shard<B> {
     /// One turn, in order of importance to a call that is being set up.
     fn turn(&mut self, start: Instant) -> ControlFlow<()> {
         let now = clock::now();
+        self.turned = now;
         self.tell_backlog(now);
 
         // 1. Commands: few, and a new snapshot or Stop must not wait behind a flood of packets.
