@@ -314,11 +314,13 @@ fn trim_slowly(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize)
 
 /// `bytes` without white space behind it.
 #[inline]
-pub(crate) fn trim_end(bytes: &[u8]) -> &[u8] {
-    match bytes.last() {
-        Some(last) if is_lws(*last) => &bytes[..trim_span(bytes, 0, bytes.len()).1],
-        _ => bytes,
+pub(crate) fn trim_end(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., last] = bytes
+        && is_lws(*last)
+    {
+        bytes = rest;
     }
+    bytes
 }
 
 /// Whether both are the same word, whatever the case of their letters.
@@ -351,50 +353,44 @@ pub(crate) fn quoted_end(bytes: &[u8], open: usize) -> Option<usize> {
     }
 }
 
-/// As many decimal digits as `bytes` starts with, up to 255 and without leading zeros, and how many.
-#[inline]
-fn octet(bytes: &[u8]) -> Option<(u8, usize)> {
-    let digit = |at: usize| {
-        let digit = bytes.get(at)?.wrapping_sub(b'0');
-        (digit < 10).then_some(u16::from(digit))
-    };
-    let first = digit(0)?;
-    let Some(second) = digit(1) else {
-        return Some((first as u8, 1));
-    };
-    let two = first * 10 + second;
-    let Some(third) = digit(2) else {
-        return (first != 0).then_some((two as u8, 2));
-    };
-    let three = two * 10 + third;
-    (first != 0 && three < 256 && digit(3).is_none()).then_some((three as u8, 3))
-}
-
 /// Four decimal numbers up to 255, without leading zeros, as `Ipv4Addr` itself reads them. Written
-/// out because nearly every host on the wire is one, and it is read several times a message.
+/// out because nearly every host on the wire is one.
 pub(crate) fn v4(text: &[u8]) -> Option<Ipv4Addr> {
-    v4_prefix(text)
-        .filter(|(_, len)| *len == text.len())
-        .map(|(address, _)| address)
+    if !(7..=15).contains(&text.len()) {
+        return None;
+    }
+    let bytes = short(text).to_le_bytes();
+    let all = u8x16::new(bytes);
+    let mut dots = eq(all, b'.').move_mask() as u32;
+    let digits = between(all, b'0', b'9').move_mask() as u32;
+    if (dots | digits) != (1 << text.len()) - 1 {
+        return None;
+    }
+    // A last dot behind them all ends the last number as the others are.
+    dots |= 1 << text.len();
+    let (mut octets, mut start) = ([0; 4], 0);
+    for octet in &mut octets {
+        let end = dots.trailing_zeros() as usize;
+        dots &= dots.wrapping_sub(1);
+        *octet = number_of_up_to_three(bytes.get(start..end)?)?;
+        start = end + 1;
+    }
+    (dots == 0).then(|| Ipv4Addr::from(octets))
 }
 
-/// The address that `text` starts with, and its length; nothing of a name may follow it.
-pub(crate) fn v4_prefix(text: &[u8]) -> Option<(Ipv4Addr, usize)> {
-    let mut octets = [0; 4];
-    let mut at = 0;
-    for (place, value) in octets.iter_mut().enumerate() {
-        if place > 0 {
-            if text.get(at) != Some(&b'.') {
-                return None;
-            }
-            at += 1;
+/// One to three digits up to 255, without leading zeros.
+#[inline]
+fn number_of_up_to_three(digits: &[u8]) -> Option<u8> {
+    let value = |digit: u8| u16::from(digit.wrapping_sub(b'0'));
+    match *digits {
+        [ones] => Some(value(ones) as u8),
+        [b'0', ..] => None,
+        [tens, ones] => Some((value(tens) * 10 + value(ones)) as u8),
+        [hundreds, tens, ones] => {
+            u8::try_from(value(hundreds) * 100 + value(tens) * 10 + value(ones)).ok()
         }
-        let (octet, len) = octet(text.get(at..)?)?;
-        *value = octet;
-        at += len;
+        _ => None,
     }
-    let ends = text.get(at).is_none_or(|&next| !is(next, class::HOST));
-    ends.then(|| (Ipv4Addr::from(octets), at))
 }
 
 /// A number of decimal digits only; `None` for anything else and for more than `u64` holds.
@@ -556,6 +552,24 @@ mod tests {
             }
         }
         assert_eq!(host_len(b""), 0);
+    }
+
+    #[test]
+    fn an_address_is_what_the_library_reads_as_one() {
+        let parts = [
+            "", "0", "00", "1", "9", "10", "01", "99", "255", "256", "1000", "a", "-1",
+        ];
+        for (a, b) in parts.iter().flat_map(|a| parts.iter().map(move |b| (a, b))) {
+            for (c, d) in parts.iter().flat_map(|c| parts.iter().map(move |d| (c, d))) {
+                for text in [
+                    format!("{a}.{b}.{c}.{d}"),
+                    format!("{a}.{b}.{c}.{d}."),
+                    format!("{a}.{b}{c}.{d}"),
+                ] {
+                    assert_eq!(v4(text.as_bytes()), text.parse().ok(), "{text}");
+                }
+            }
+        }
     }
 
     #[test]

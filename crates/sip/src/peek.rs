@@ -3,6 +3,8 @@
 //!
 //! Built on the parser's own scanner, so that for every message that parses both say the same.
 
+use crate::header::Params;
+use crate::lex;
 use crate::message::{comma, is_status_line};
 use crate::name::Name;
 use crate::scan::{self, Scanned};
@@ -14,22 +16,26 @@ pub fn is_response(bytes: &[u8]) -> bool {
 
 /// The value of the first Call-ID.
 pub fn call_id(bytes: &[u8]) -> Option<&[u8]> {
-    first(bytes, Name::CallId, |_| true)
+    first(bytes, Name::CallId, |_| true).map(|(value, _)| value)
 }
 
 /// The `branch` of the first Via value.
 pub fn top_branch(bytes: &[u8]) -> Option<&[u8]> {
     // A line without a value names nobody; the parser passes it by as well.
-    let value = first(bytes, Name::Via, |value| !value.is_empty())?;
-    let end = comma(value, 0).unwrap_or(value.len());
-    let params = memchr::memchr(b';', &value[..end])?;
-    crate::header::Params(&value[params..end])
+    let (value, may_be_list) = first(bytes, Name::Via, |value| !value.is_empty())?;
+    let end = match may_be_list {
+        true => comma(value, 0).unwrap_or(value.len()),
+        false => value.len(),
+    };
+    let params = lex::find(&value[..end], 0, b';')?;
+    Params(&value[params..end])
         .get("branch")
         .filter(|branch| !branch.is_empty())
 }
 
-/// The value of the first header of that name that fits.
-fn first(bytes: &[u8], name: Name, fits: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
+/// The value of the first header of that name that fits, and whether a comma may be in it.
+#[inline]
+fn first(bytes: &[u8], name: Name, fits: impl Fn(&[u8]) -> bool) -> Option<(&[u8], bool)> {
     let bytes = &bytes[scan::leading_crlf(bytes)..];
     let mut at = scan::line_end(bytes, 0).ok()? + 2;
     loop {
@@ -38,7 +44,7 @@ fn first(bytes: &[u8], name: Name, fits: impl Fn(&[u8]) -> bool) -> Option<&[u8]
             Scanned::Header(line) => {
                 let value = &bytes[at + line.value.0..at + line.value.1];
                 if line.name == name && fits(value) {
-                    return Some(value);
+                    return Some((value, line.commas != 0));
                 }
                 at += line.end;
             }

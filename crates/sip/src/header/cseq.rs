@@ -23,7 +23,7 @@ impl<'a> CSeq<'a> {
         Self::read(value).ok_or(Malformed::new(Fault::Bad(Name::CSeq), 0))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(value: &'a [u8]) -> Option<CSeq<'a>> {
         match Self::read_usual(value) {
             None => Self::read_slowly(value),
@@ -49,7 +49,7 @@ impl<'a> CSeq<'a> {
 
 impl<'a> CSeq<'a> {
     /// A few digits, a blank, a method that is known here.
-    #[inline]
+    #[inline(always)]
     fn read_usual(value: &'a [u8]) -> Option<CSeq<'a>> {
         let (len, number) = lex::digits(value);
         let method = value.get(len..)?.strip_prefix(b" ")?;

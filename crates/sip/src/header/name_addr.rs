@@ -44,7 +44,7 @@ impl<'a> NameAddr<'a> {
     }
 
     /// As [`parse_at`](Self::parse_at), for a value without white space at either end.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(value: &'a [u8], at: Span) -> Option<NameAddr<'a>> {
         let open = match value.first() {
             Some(b'<') => 0,
@@ -54,18 +54,30 @@ impl<'a> NameAddr<'a> {
             },
         };
         let close = lex::find(value, open, b'>')?;
-        let uri = lex::trim(&value[open + 1..close]);
-        let params = lex::trim(&value[close + 1..]);
-        if !has_scheme(uri) || !matches!(params.first(), None | Some(b';')) {
-            return None;
-        }
+        let (uri, params) = (value.get(open + 1..close)?, value.get(close + 1..)?);
+        let (uri, params) = match (uri, params) {
+            // Nothing to trim, and all is there.
+            ([b's', b'i', b'p', b':', .., last], [] | [b';', ..]) if *last > b' ' => (uri, params),
+            _ => Self::read_slowly(uri, params)?,
+        };
+        let display = match open {
+            0 => b"",
+            _ => lex::trim_end(&value[..open]),
+        };
         Some(NameAddr {
-            display: lex::trim(&value[..open]),
+            display,
             uri,
             params: Params(params),
             at,
             in_brackets: true,
         })
+    }
+
+    /// The URI and the parameters, with white space around them.
+    #[inline(never)]
+    fn read_slowly(uri: &'a [u8], params: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let (uri, params) = (lex::trim(uri), lex::trim(params));
+        (has_scheme(uri) && matches!(params.first(), None | Some(b';'))).then_some((uri, params))
     }
 
     #[inline(never)]
@@ -94,6 +106,7 @@ impl<'a> NameAddr<'a> {
     /// As [`tag`](Self::tag). Fails when the tag would be two values in a header that holds one.
     /// Other bytes that are no token are let through: old devices put base64 there, and it confuses
     /// nobody.
+    #[inline(always)]
     pub(crate) fn single_tag(&self, name: Name) -> Result<Option<&'a [u8]>, Malformed> {
         // Nearly every tag comes first, and alone.
         if let Some(tag) = self.params.0.strip_prefix(b";tag=") {
@@ -133,10 +146,6 @@ fn open_bracket(value: &[u8]) -> Option<Option<usize>> {
 }
 
 fn has_scheme(uri: &[u8]) -> bool {
-    matches!(uri, [b's', b'i', b'p', b':', _, ..]) || has_any_scheme(uri)
-}
-
-fn has_any_scheme(uri: &[u8]) -> bool {
     lex::find(uri, 0, b':').is_some_and(|colon| colon > 0 && colon + 1 < uri.len())
 }
 

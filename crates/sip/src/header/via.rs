@@ -37,7 +37,7 @@ struct Noted {
 impl Noted {
     /// One walk from semicolon to semicolon. `None` where quotes or white space make it harder than
     /// that.
-    #[inline]
+    #[inline(always)]
     fn read(params: &[u8]) -> Option<Noted> {
         let mut noted = Noted::default();
         if params.len() > usize::from(u16::MAX) {
@@ -100,7 +100,7 @@ impl<'a> Via<'a> {
     }
 
     /// As [`parse_at`](Self::parse_at), for a value without white space at either end.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(value: &'a [u8], at: Span) -> Option<Via<'a>> {
         let (transport, rest) = match usual_transport(value) {
             Some(usual) => usual,

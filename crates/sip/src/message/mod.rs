@@ -90,6 +90,8 @@ pub struct Header<'a> {
     pub line: Span,
     /// Where the value is.
     pub value_at: Span,
+    /// Whether commas may separate values in it.
+    pub(crate) may_be_list: bool,
 }
 
 /// A SIP message, read but not copied.
@@ -323,7 +325,7 @@ impl<'a> Message<'a> {
 
     /// The Via of a line that holds only this one, read without a look for more; `None` for what
     /// may be several or none.
-    #[inline]
+    #[inline(always)]
     fn only_via(&self, entry: &Entry) -> Option<Result<Via<'a>, Malformed>> {
         let (value, at) = self.only_via_value(entry)?;
         Some(Via::read(value, at).ok_or(Malformed::new(Fault::Bad(Name::Via), at.0 as usize)))
@@ -409,6 +411,7 @@ impl<'a> Message<'a> {
             value: self.part(value_at),
             line,
             value_at,
+            may_be_list: entry.may_be_list() && entry.name.is_list(),
         }
     }
 

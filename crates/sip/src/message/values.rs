@@ -48,12 +48,20 @@ impl<'a> Iterator for Values<'a, '_> {
 
     fn next(&mut self) -> Option<Value<'a>> {
         loop {
-            if let Some(value) = self.current.as_mut().and_then(Iterator::next) {
-                return Some(value);
+            if let Some(split) = &mut self.current {
+                match split.next() {
+                    None => self.current = None,
+                    value => return value,
+                }
             }
             let name = self.name;
             let entry = self.entries.by_ref().find(|entry| entry.name == name)?;
-            self.current = Some(Split::new(&self.message.header(entry)));
+            let split = Split::new(&self.message.header(entry));
+            if !split.may_be_list && split.next.is_some() {
+                // The usual line, with one value.
+                return Some(split.whole());
+            }
+            self.current = Some(split);
         }
     }
 }
@@ -64,19 +72,33 @@ pub(crate) struct Split<'a> {
     value: &'a [u8],
     value_start: u32,
     line: Span,
-    is_list: bool,
+    may_be_list: bool,
     /// Where in `value` the next one starts; `None` after the last.
     next: Option<usize>,
 }
 
 impl<'a> Split<'a> {
+    #[inline(always)]
     pub(crate) fn new(header: &Header<'a>) -> Split<'a> {
         Split {
             value: header.value,
             value_start: header.value_at.0,
             line: header.line,
-            is_list: header.name.is_list(),
+            may_be_list: header.may_be_list,
             next: (!header.value.is_empty()).then_some(0),
+        }
+    }
+}
+
+impl<'a> Split<'a> {
+    /// The whole line as one value.
+    #[inline]
+    fn whole(&self) -> Value<'a> {
+        Value {
+            bytes: self.value,
+            at: (self.value_start, self.value_start + self.value.len() as u32),
+            line: self.line,
+            alone: true,
         }
     }
 }
@@ -86,11 +108,11 @@ impl<'a> Iterator for Split<'a> {
 
     fn next(&mut self) -> Option<Value<'a>> {
         let from = self.next?;
-        let comma = if self.is_list {
-            comma(self.value, from)
-        } else {
-            None
-        };
+        if !self.may_be_list {
+            self.next = None;
+            return Some(self.whole());
+        }
+        let comma = comma(self.value, from);
         self.next = comma.map(|at| at + 1);
         let (start, end) = lex::trim_span(self.value, from, comma.unwrap_or(self.value.len()));
         let (at_start, at_end) = super::span(start, end);
