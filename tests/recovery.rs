@@ -97,6 +97,8 @@ fn a_document_of_every_twiml_verb_runs_to_its_end_over_udp_and_tcp() {
         let ended = webhook.asked_for("/ended");
         assert_eq!(ended.field("DialCallStatus").as_deref(), Some("busy"));
         assert_eq!(ended.field("DialSipResponseCode").as_deref(), Some("486"));
+        let leg = ended.field("DialCallSid").expect("the Dial has a name");
+        assert!(leg.starts_with("CA") && Some(leg) != ended.field("CallSid"));
         assert_eq!(webhook.asked_for("/last").method, "GET");
     }
 }

@@ -21,6 +21,8 @@ use crate::{
 
 /// The header that names the caller to a callee that trusts us.
 const ASSERTED: &str = "P-Asserted-Identity";
+/// Headers that would name another caller beside it: many who read these read them first.
+const IDENTITIES: [&str; 3] = [ASSERTED, "P-Preferred-Identity", "Remote-Party-ID"];
 
 /// A Request-URI while it is being made.
 type UriText = SmallVec<[u8; 128]>;
@@ -112,7 +114,7 @@ impl Context {
         routes.extend(identity.iter().map(|value| (ASSERTED, value.as_bytes())));
         let plan = RequestPlan {
             append: &routes,
-            drop: if identity.is_some() { &[ASSERTED] } else { &[] },
+            drop: if identity.is_some() { &IDENTITIES } else { &[] },
             ..plan
         };
         // The request passed its checks when it came in; one that fails here was never forwarded.

@@ -37,6 +37,8 @@ pub struct RecoveryCall {
     /// What runs on if the question in progress gives no document.
     resume: Option<Program>,
     last_resort_tried: bool,
+    /// Dials of the documents so far.
+    dials: u32,
     /// Of the last Dial, when there was one.
     dial_code: Option<u16>,
     took: Option<Duration>,
@@ -123,6 +125,7 @@ impl RecoveryCall {
             requests: 0,
             redirects_left: REDIRECTS_MAX,
             pause_left: verb::pause::ALL_MAX,
+            dials: 0,
             dial_code: None,
             took: None,
             said: Vec::new(),
@@ -198,7 +201,8 @@ impl RecoveryCall {
         else {
             return None;
         };
-        let params = params::call(&self.facts, action.format());
+        let mut params = params::call(&self.facts, action.format());
+        params.extend(self.dialled(&action));
         Some(Box::new(Aftermath {
             settings: Arc::clone(&self.settings),
             params,
@@ -213,12 +217,17 @@ impl RecoveryCall {
         std::mem::take(&mut self.notices)
     }
 
+    fn dialled(&self, action: &Action) -> Params {
+        params::dialled(action.format(), &self.facts, self.dials)
+    }
+
     /// What follows a Dial that nobody took.
     fn dial_ended(&mut self, code: u16, action: Option<Action>, rest: Program) -> Step {
         let Some(action) = action else {
             return self.run(rest);
         };
-        let told = params::dial_ended(action.format(), code);
+        let mut told = params::dial_ended(action.format(), code);
+        told.extend(self.dialled(&action));
         match action.wants {
             Wants::Document => self.next_document(action.url, action.method, told),
             Wants::Maybe => {
@@ -317,6 +326,7 @@ impl RecoveryCall {
         while let Some(verb) = verbs.next() {
             match verb {
                 Verb::Dial(dial) => {
+                    self.dials += 1;
                     self.state = State::Dialling {
                         action: dial.action,
                         rest: verbs,

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{CallFacts, json::quoted};
+use super::{CallFacts, json::quoted, sid};
 use crate::{event::AttemptRecord, settings::Format};
 
 /// The API whose parameters these are.
@@ -174,6 +174,17 @@ pub fn failure(format: Format, code: u32, reason: &str, url: &str) -> Params {
             let original = format!("{{\"url\":{},\"type\":\"answer\"}}", quoted(url));
             params.json_value("original_request", original);
         }
+    }
+    params
+}
+
+/// What names the call of the `number`-th Dial. A proxy passes Call-ID on, so both sides have the same.
+pub fn dialled(format: Format, facts: &CallFacts, number: u32) -> Params {
+    let mut params = Params::default();
+    if format == Format::Twilio {
+        let unique = format!("{} {number}", facts.call_sid);
+        params.text("DialCallSid", sid("CA", unique.as_bytes()));
+        params.text("DialSipCallId", &*facts.sip_call_id);
     }
     params
 }
@@ -383,6 +394,18 @@ mod tests {
         let ended = call_ended(Format::Twilio, 17);
         assert_eq!(get(&ended, "DialCallStatus").as_deref(), Some("completed"));
         assert_eq!(get(&ended, "DialCallDuration").as_deref(), Some("17"));
+    }
+
+    #[test]
+    fn each_dial_of_a_call_has_a_name_of_its_own() {
+        let facts = facts();
+        let name = |number| get(&dialled(Format::Twilio, &facts, number), "DialCallSid").unwrap();
+        assert_eq!((name(1), name(1).len()), (name(1), 34));
+        assert_ne!(name(1), name(2));
+        assert_ne!(name(1), facts.call_sid);
+        let call_id = get(&dialled(Format::Twilio, &facts, 1), "DialSipCallId");
+        assert_eq!(call_id.as_deref(), Some("call-1@192.0.2.1"));
+        assert_eq!(dialled(Format::Vonage, &facts, 1), Params::default());
     }
 
     #[test]
