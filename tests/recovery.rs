@@ -466,12 +466,16 @@ fn dr_test_shows_what_would_happen_and_what_is_wrong() {
             ),
         ],
     );
-    let config = lab.write("trunkline.toml", ALL_DEAD);
+    lab.write("token", "12345");
+    let signed = ALL_DEAD.replace("media =", "auth_token_file = \"token\"\nmedia =");
+    let config = lab.write("trunkline.toml", &signed);
     let config = config.to_str().expect("a path that is text");
     let fine = dr(&lab, &["test", "carrier", "--config", config]);
     assert_eq!(fine.code, 0, "{}{}", fine.out, fine.err);
     for line in [
         "asked     POST http://@9:8080/voice",
+        "x-trunkline-test: true",
+        "x-twilio-signature: ",
         "TrunklineTest=true",
         "answered  200 text/xml in ",
         "plan      dial sip:d@@4:5060 at 1 addresses for 9 s",

@@ -18,7 +18,7 @@ use tokio::{
     sync::mpsc,
     time::sleep,
 };
-use trunkline_control::{HttpClient, Resolver, testdns::TestDns};
+use trunkline_control::{HttpClient, Resolver, http::Certificate, testdns::TestDns};
 use trunkline_proxy::question::{
     Answer, HTTP_BODY_MAX, HttpFailure, HttpMethod, HttpRequest, Jwt, JwtKey, Secret, Source,
 };
@@ -638,8 +638,11 @@ async fn only_a_certificate_of_a_trusted_authority_for_this_very_name_will_do() 
     let url = format!("https://dr.test:{port}/voice");
     let shown = trusting(roots.clone());
     let shown = soon(shown.certificate(&url, Duration::from_secs(5))).await;
-    assert_eq!(shown.as_deref(), Some(&certified.cert.der()[..]));
-    assert!(trunkline_control::dr::certificate::expires(&shown.unwrap()).is_some());
+    let Some(Certificate::Good(der)) = shown else {
+        panic!("{shown:?}")
+    };
+    assert_eq!(der, certified.cert.der()[..]);
+    assert!(trunkline_control::dr::certificate::expires(&der).is_some());
     let cases = [
         ("dr.test", trusting(roots.clone()), ok()),
         (
@@ -662,4 +665,90 @@ async fn only_a_certificate_of_a_trusted_authority_for_this_very_name_will_do() 
         };
         assert_eq!(soon(client.exchange(&request)).await, want, "{name}");
     }
+}
+
+#[tokio::test]
+async fn why_there_is_no_answer_is_said_in_words_that_help() {
+    let dns = TestDns::start(loopback(1)).await.unwrap();
+    let resolver = Resolver::new(&[dns.addr()], Duration::from_secs(1)).unwrap();
+    let with_dates = |called: &str, from: (i32, u8, u8), until: (i32, u8, u8)| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["dr.test".into()]).unwrap();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, called);
+        params.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
+        params.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
+        let cert = params.self_signed(&key).unwrap();
+        rcgen::CertifiedKey {
+            cert,
+            signing_key: key,
+        }
+    };
+    let good = with_dates("good", (2020, 1, 1), (2090, 1, 1));
+    let old = with_dates("old", (2020, 1, 1), (2021, 2, 3));
+    let early = with_dates("early", (2089, 4, 5), (2090, 1, 1));
+    let unknown = with_dates("unknown", (2020, 1, 1), (2090, 1, 1));
+    let mut roots = rustls::RootCertStore::empty();
+    for trusted in [&good, &old, &early] {
+        roots.add(trusted.cert.der().clone()).unwrap();
+    }
+    let tls = trunkline_control::http::tls_trusting(roots).unwrap();
+    let client = HttpClient::with_tls(resolver, tls);
+    for name in ["dr.test", "other.test"] {
+        dns.a(name, 60, &[[127, 0, 0, 1].into()]);
+    }
+    for (certified, name, why, expired) in [
+        (
+            &old,
+            "dr.test",
+            "its certificate expired on 2021-02-03; renew it",
+            true,
+        ),
+        (
+            &early,
+            "dr.test",
+            "its certificate is valid from 2089-04-05 on",
+            false,
+        ),
+        (
+            &good,
+            "other.test",
+            "its certificate is not for other.test, but for dr.test",
+            false,
+        ),
+        (
+            &unknown,
+            "dr.test",
+            "no authority that this machine trusts",
+            false,
+        ),
+    ] {
+        let (server, _names) = tls_server(certified).await;
+        let url = format!("https://{name}:{}/", server.port());
+        let request = HttpRequest {
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
+            ..post(&url)
+        };
+        let (answer, told) = soon(client.exchange_told(&request)).await;
+        assert_eq!(answer, Answer::HttpFailed(HttpFailure::Tls), "{why}");
+        let told = told.unwrap_or_default();
+        assert!(told.contains(why), "{told}");
+        let shown = soon(client.certificate(&url, Duration::from_secs(5))).await;
+        let expected = expired.then_some(Certificate::Expired(1_612_310_400));
+        assert_eq!(shown, expected, "{why}");
+    }
+    let nobody = TcpListener::bind(loopback(1))
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let request = post(&format!("http://{nobody}/"));
+    let (_, told) = soon(client.exchange_told(&request)).await;
+    assert!(told.is_some_and(|told| told.contains("refused")));
+    let plain = Server::start(Does::Greets("220 smtp.test ready\r\n")).await;
+    let request = post(&format!("https://{}/", plain.addr));
+    let (_, told) = soon(client.exchange_told(&request)).await;
+    assert!(told.is_some_and(|told| told.contains("is no TLS")));
 }

@@ -216,6 +216,9 @@ fn webhook(report: &WebhookReport) -> String {
     let mut text = format!("  {} {}\n", report.role, report.url);
     for exchange in &report.exchanges {
         text += &format!("    asked     {}\n", exchange.request);
+        for header in &exchange.headers {
+            text += &format!("              {header}\n");
+        }
         for parameter in &exchange.parameters {
             text += &format!("              {parameter}\n");
         }

@@ -12,12 +12,18 @@ use serde::Serialize;
 use trunkline_proxy::{
     Routing, Settings,
     question::{Answer, HttpMethod, HttpRequest},
-    recovery::{CallFacts, DialTarget, RecoveryCall, Step, sid},
+    recovery::{CallFacts, DialTarget, RecoveryCall, Step, sid, url::shown as shown_url},
     settings::{LastResort, Place, Recovery, Webhook},
 };
 use trunkline_sip::Uri;
 
-use crate::{HttpClient, Resolver, dr::certificate, mask, resolve::Lookup};
+use crate::{
+    HttpClient, Resolver,
+    dr::certificate,
+    http::{Certificate, headers_shown},
+    mask,
+    resolve::Lookup,
+};
 
 /// A certificate that expires sooner than this is a problem.
 const EXPIRY_MIN: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -75,6 +81,8 @@ pub struct WebhookReport {
 pub struct ExchangeShown {
     /// Method and URL.
     pub request: String,
+    /// As sent, without passwords and tokens.
+    pub headers: Vec<String>,
     /// Parameters: `name=value`, or the JSON body.
     pub parameters: Vec<String>,
     /// Status and content type, or what went wrong.
@@ -216,7 +224,7 @@ impl Stage<'_> {
 
     async fn ask(&self, request: &HttpRequest, report: &mut WebhookReport) -> (Answer, Duration) {
         let began = Instant::now();
-        let answer = self.http.exchange(request).await;
+        let (answer, why) = self.http.exchange_told(request).await;
         let took = began.elapsed();
         let method = match request.method {
             HttpMethod::Get => "GET",
@@ -239,8 +247,14 @@ impl Stage<'_> {
             }
             Answer::Resolved { .. } | Answer::ResolveFailed => Default::default(),
         };
+        // Repeats mostly fail like the first; said once is enough.
+        let why = why.map(|why| format!("{}: {why}", shown_url(&request.url)));
+        report
+            .problems
+            .extend(why.filter(|why| !report.problems.contains(why)));
         report.exchanges.push(ExchangeShown {
             request: format!("{method} {}", request.url),
+            headers: headers_shown(request),
             parameters: form.chain(request.json.clone()).collect(),
             answer: shown,
             ms: took.as_millis() as u64,
@@ -302,9 +316,11 @@ impl Stage<'_> {
             return;
         }
         let within = recovery.connect_timeout.max(Duration::from_secs(1));
-        let Some(der) = self.http.certificate(url, within).await else {
-            // The exchange itself will say why.
-            return;
+        let der = match self.http.certificate(url, within).await {
+            Some(Certificate::Good(der)) => der,
+            // The exchange itself will say so, or else why there is none.
+            Some(Certificate::Expired(at)) => return report.certificate_expires = Some(at),
+            None => return,
         };
         let Some(expires) = certificate::expires(&der) else {
             let words = "when its certificate expires cannot be read";

@@ -4,12 +4,12 @@
 //! 3xx is an answer like any other, and a webhook must not send our call data elsewhere.
 
 mod connect;
+mod failure;
 mod form;
 mod jwt;
 
 use std::{
     collections::HashMap,
-    error::Error,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -38,6 +38,7 @@ use trunkline_proxy::question::{Answer, HTTP_BODY_MAX, HttpFailure, HttpMethod, 
 
 use crate::{mask, resolve::Resolver, signature};
 use connect::{Connect, Route};
+use failure::Lost;
 
 /// Exchanges of all groups under way at once; one more is [`HttpFailure::Busy`].
 const EXCHANGES_MAX: usize = 10_000;
@@ -61,6 +62,15 @@ pub struct HttpClient {
     pools: Arc<Mutex<HashMap<Route, Pool>>>,
     groups: Arc<Mutex<HashMap<Arc<str>, u32>>>,
     permits: Arc<Semaphore>,
+}
+
+/// What a server showed for itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Certificate {
+    /// One that is accepted, in DER.
+    Good(Vec<u8>),
+    /// One that is out of date since then: seconds since 1970.
+    Expired(u64),
 }
 
 /// An exchange's place in its group's limit.
@@ -103,13 +113,19 @@ impl HttpClient {
 
     /// One exchange: [`Answer::Http`] or [`Answer::HttpFailed`], within the request's timeout.
     pub async fn exchange(&self, request: &HttpRequest) -> Answer {
+        self.exchange_told(request).await.0
+    }
+
+    /// The same, and why it failed: a sentence for a person, where there is more to say than the
+    /// [`HttpFailure`] does.
+    pub async fn exchange_told(&self, request: &HttpRequest) -> (Answer, Option<String>) {
         let (Some(_place), Ok(_permit)) = (self.place(request), self.permits.try_acquire()) else {
-            return Answer::HttpFailed(HttpFailure::Busy);
+            return (Answer::HttpFailed(HttpFailure::Busy), None);
         };
         match timeout(request.timeout, self.send(request)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(failure)) => Answer::HttpFailed(failure),
-            Err(_) => Answer::HttpFailed(HttpFailure::Timeout),
+            Ok(Ok(answer)) => (answer, None),
+            Ok(Err(Lost { failure, why })) => (Answer::HttpFailed(failure), why),
+            Err(_) => (Answer::HttpFailed(HttpFailure::Timeout), None),
         }
     }
 
@@ -127,10 +143,13 @@ impl HttpClient {
         })
     }
 
-    async fn send(&self, request: &HttpRequest) -> Result<Answer, HttpFailure> {
+    async fn send(&self, request: &HttpRequest) -> Result<Answer, Lost> {
         let mut http = prepare(request).map_err(|why| {
             tracing::warn!(why, "a webhook request cannot be sent; check its URL");
-            HttpFailure::Connect
+            Lost {
+                failure: HttpFailure::Connect,
+                why: Some(why),
+            }
         })?;
         let route = Route {
             within: request.connect_timeout.min(request.timeout),
@@ -152,10 +171,7 @@ impl HttpClient {
                 .await
                 .map_err(|_| HttpFailure::Timeout)?,
         };
-        let response = response.map_err(|error| {
-            tracing::debug!(error = %chain(&error), "a webhook exchange failed");
-            classify(&error, error.is_connect())
-        })?;
+        let response = response.map_err(|error| Lost::of(&error, error.is_connect()))?;
         let (head, body) = response.into_parts();
         let body = read(body, request.read_timeout).await?;
         let content_type = head
@@ -170,9 +186,9 @@ impl HttpClient {
         })
     }
 
-    /// The certificate that an https server shows, in DER; `None` when it cannot be had within
-    /// this time.
-    pub async fn certificate(&self, url: &str, within: Duration) -> Option<Vec<u8>> {
+    /// The certificate that an https server shows; `None` when it cannot be had within this time,
+    /// or is refused for another reason than its age.
+    pub async fn certificate(&self, url: &str, within: Duration) -> Option<Certificate> {
         let route = Route {
             within,
             source: None,
@@ -181,12 +197,14 @@ impl HttpClient {
         let (url, _) = split_user(url);
         let uri: Uri = url.split('#').next()?.parse().ok()?;
         let mut connect = Connect::new(self.resolver.clone(), self.tls.clone(), &route);
-        match connect.call(uri).await.ok()? {
-            MaybeHttpsStream::Https(stream) => {
+        match connect.call(uri).await {
+            Ok(MaybeHttpsStream::Https(stream)) => {
                 let (_, session) = stream.inner().get_ref();
-                Some(session.peer_certificates()?.first()?.to_vec())
+                let der = session.peer_certificates()?.first()?.to_vec();
+                Some(Certificate::Good(der))
             }
-            MaybeHttpsStream::Http(_) => None,
+            Ok(MaybeHttpsStream::Http(_)) => None,
+            Err(error) => failure::expired_at(&*error).map(Certificate::Expired),
         }
     }
 
@@ -233,6 +251,21 @@ async fn read(mut body: Incoming, gap: Duration) -> Result<Vec<u8>, HttpFailure>
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The headers that go out with a request, for a person: with its signature, and without what a
+/// reader of a screen could use, passwords and tokens.
+pub fn headers_shown(request: &HttpRequest) -> Vec<String> {
+    let prepared = prepare(request);
+    let headers = prepared.iter().flat_map(Request::headers);
+    let line = |(name, value): (&HeaderName, &HeaderValue)| {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        match value.split_once(' ').filter(|_| *name == AUTHORIZATION) {
+            Some((scheme, _)) => format!("{name}: {scheme} ..."),
+            None => format!("{name}: {value}"),
+        }
+    };
+    headers.map(line).collect()
 }
 
 /// The request as hyper sends it. The error is for a person.
@@ -332,49 +365,6 @@ fn hex(digest: &digest::Digest) -> String {
         let _ = write!(out, "{byte:02x}");
     }
     out
-}
-
-/// What went wrong, by the first error on the way down that tells.
-fn classify(error: &(dyn Error + 'static), connecting: bool) -> HttpFailure {
-    let mut at = Some(error);
-    while let Some(error) = at {
-        if error.is::<rustls::Error>() {
-            return HttpFailure::Tls;
-        }
-        if error
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(hyper::Error::is_parse_too_large)
-        {
-            return HttpFailure::TooLarge;
-        }
-        at = below(error);
-    }
-    if connecting {
-        HttpFailure::Connect
-    } else {
-        HttpFailure::Broken
-    }
-}
-
-/// The error behind an error. An `io::Error` hides the one it wraps from `source`.
-fn below<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
-    match error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-    {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
-    }
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut at = below(error);
-    while let Some(error) = at {
-        text = format!("{text}: {error}");
-        at = below(error);
-    }
-    text
 }
 
 /// TLS 1.2 and 1.3 with the system's roots. Without any, https fails and http still works.
