@@ -71,9 +71,7 @@ impl Faulty {
             for stream in listener.incoming().flatten() {
                 let (pages, asked, open) = (pages.clone(), asked.clone(), open.clone());
                 let serve = move || {
-                    count(&open, 1);
-                    let _gone = serve(stream, &pages, &asked);
-                    count(&open, -1);
+                    let _gone = serve(stream, &pages, &asked, &open);
                 };
                 // A machine out of threads refuses the connection, as a server does.
                 let _ = thread::Builder::new().stack_size(STACK).spawn(serve);
@@ -102,7 +100,8 @@ impl Faulty {
         })
     }
 
-    /// The most connections that were open at once.
+    /// The most requests that waited for an answer at once. Connections may be more: a kept one can
+    /// be idle while another is being made.
     ///
     /// # Panics
     /// Never, unless a server thread has.
@@ -111,10 +110,23 @@ impl Faulty {
     }
 }
 
-fn count(open: &Mutex<(usize, usize)>, by: isize) {
-    let mut open = open.lock().expect("nobody panicked");
-    open.0 = open.0.saturating_add_signed(by);
-    open.1 = open.1.max(open.0);
+/// A request that waits for its answer: how many there are, and were at most.
+struct Waiting<'o>(&'o Mutex<(usize, usize)>);
+
+impl<'o> Waiting<'o> {
+    fn begin(open: &'o Mutex<(usize, usize)>) -> Self {
+        let mut counts = open.lock().expect("nobody panicked");
+        counts.0 += 1;
+        counts.1 = counts.1.max(counts.0);
+        drop(counts);
+        Waiting(open)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().expect("nobody panicked").0 -= 1;
+    }
 }
 
 /// One connection to its end. `None`: the peer went away.
@@ -122,6 +134,7 @@ fn serve(
     stream: TcpStream,
     pages: &[(String, Page)],
     asked: &Mutex<Vec<(Instant, Asked)>>,
+    open: &Mutex<(usize, usize)>,
 ) -> Option<()> {
     stream
         .set_read_timeout(Some(Duration::from_secs(60)))
@@ -129,6 +142,7 @@ fn serve(
     let mut reader = BufReader::new(stream);
     loop {
         let request = read(&mut reader)?;
+        let waiting = Waiting::begin(open);
         let path = request
             .path
             .split('?')
@@ -144,6 +158,8 @@ fn serve(
         match page.map(|(_, page)| page) {
             Some(Page::Says(after, kind, body)) => {
                 thread::sleep(*after);
+                // Who has the answer asks again at once.
+                drop(waiting);
                 let length = body.len();
                 write!(
                     out,
