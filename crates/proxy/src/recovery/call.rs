@@ -309,8 +309,11 @@ impl RecoveryCall {
     }
 
     fn run_document(&mut self, shown: &str, Document { verbs, notes }: Document) -> Step {
-        let count = verbs.len();
-        self.say("answered", format!("{shown}: {count} verbs"));
+        let count = match verbs.len() {
+            1 => "1 verb".to_owned(),
+            count => format!("{count} verbs"),
+        };
+        self.say("answered", format!("{shown}: {count}"));
         for note in notes {
             let step = match note.fault {
                 Fault::Detail => "detail",
