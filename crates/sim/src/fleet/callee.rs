@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Fate, call_of};
+use super::{Fate, crowd::call_of};
 use crate::{
     address::Address,
     text::Text,

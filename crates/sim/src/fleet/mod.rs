@@ -2,12 +2,14 @@
 //! things that happen, for figures instead of single promises.
 //!
 //! Wires lose nothing and take a millisecond. Each call rings, is answered, talks and is ended by
-//! its caller. What a peer does changes at set times ([`Change`]).
+//! its caller. What a peer does changes at set times ([`Change`]). The peers themselves are a [`Crowd`], which a
+//! bench can let loose on the real thing.
 
 mod callee;
+mod crowd;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,13 +22,11 @@ use trunkline_proxy::{
     proxy::Clock,
 };
 
-use self::callee::Callee;
+pub use self::crowd::{Crowd, Happening, Next};
 use crate::{
     address::Address,
     names::{Names, Record, listener_for},
     settings,
-    text::Text,
-    ua::{Identity, Leg},
 };
 
 /// One way.
@@ -129,14 +129,10 @@ pub struct Outcome {
     pub inputs: u64,
 }
 
-enum Happening {
-    Place(usize),
+enum Due {
     ToTrunkline(Address, Vec<u8>),
     ToPeer(Address, Vec<u8>),
-    /// The callee's next step in this call.
-    Step(Address, usize),
-    HangUp(usize),
-    Change(usize),
+    Crowd(Happening),
 }
 
 struct Fleet<'s> {
@@ -147,11 +143,9 @@ struct Fleet<'s> {
     settings: Arc<Settings>,
     names: Names,
     outbox: Outbox,
-    agenda: BTreeMap<(Duration, u64), Happening>,
+    agenda: BTreeMap<(Duration, u64), Due>,
     made: u64,
-    me: Identity,
-    legs: HashMap<usize, Leg>,
-    callees: BTreeMap<Address, Callee>,
+    crowd: Crowd<'s>,
     out: Outcome,
 }
 
@@ -161,25 +155,20 @@ struct Fleet<'s> {
 /// What is wrong with its configuration.
 pub fn run(scenario: &Scenario) -> Result<Outcome, String> {
     let settings = settings::from_toml(&scenario.config, Path::new("fleet.toml"))?;
-    let mut names = Names::default();
-    for (name, records) in &scenario.names {
-        names.set(name, records.clone());
-    }
-    let mut fleet = Fleet::new(scenario, settings, names);
+    let mut fleet = Fleet::new(scenario, settings, scenario.names());
     while fleet.next() {}
     Ok(fleet.finish())
 }
 
-/// The Call-ID of a call, and back.
-fn call_id(call: usize) -> String {
-    format!("{call}@fleet.test")
-}
-
-fn call_of(text: &Text) -> Option<usize> {
-    text.get("Call-ID")?
-        .strip_suffix("@fleet.test")?
-        .parse()
-        .ok()
+impl Scenario {
+    /// What DNS says at first.
+    pub fn names(&self) -> Names {
+        let mut names = Names::default();
+        for (name, records) in &self.names {
+            names.set(name, records.clone());
+        }
+        names
+    }
 }
 
 impl<'s> Fleet<'s> {
@@ -200,8 +189,6 @@ impl<'s> Fleet<'s> {
             seed,
             Shared::new(1, epoch),
         );
-        let (from, until, gap) = scenario.calls;
-        let count = (until.saturating_sub(from).as_nanos() / gap.as_nanos().max(1)) as usize;
         let load = proxy.load();
         let mut fleet = Fleet {
             scenario,
@@ -213,15 +200,9 @@ impl<'s> Fleet<'s> {
             outbox: Outbox::new(),
             agenda: BTreeMap::new(),
             made: 0,
-            me: Identity {
-                name: "caller".into(),
-                says: scenario.caller,
-                ignores_record_route: false,
-            },
-            legs: HashMap::new(),
-            callees: BTreeMap::new(),
+            crowd: Crowd::new(scenario),
             out: Outcome {
-                calls: vec![Call::default(); count],
+                calls: Vec::new(),
                 health: Vec::new(),
                 probes: Vec::new(),
                 attempts: Vec::new(),
@@ -232,16 +213,11 @@ impl<'s> Fleet<'s> {
                 inputs: 0,
             },
         };
-        if count > 0 {
-            fleet.plan(from, Happening::Place(0));
-        }
-        for (nth, (at, _)) in scenario.changes.iter().enumerate() {
-            fleet.plan(*at, Happening::Change(nth));
-        }
+        fleet.follow();
         fleet
     }
 
-    fn plan(&mut self, at: Duration, what: Happening) {
+    fn plan(&mut self, at: Duration, what: Due) {
         self.made += 1;
         self.agenda.insert((at, self.made), what);
     }
@@ -266,42 +242,41 @@ impl<'s> Fleet<'s> {
         true
     }
 
-    fn happen(&mut self, what: Happening) {
+    fn happen(&mut self, what: Due) {
         match what {
-            Happening::Place(call) => self.place(call),
-            Happening::ToTrunkline(from, bytes) => {
+            Due::ToTrunkline(from, bytes) => {
                 let hop = self.hop(from);
                 self.input(Input::Message {
                     from: hop,
                     bytes: &bytes,
                 });
             }
-            Happening::ToPeer(to, bytes) if to == self.scenario.caller => self.on_caller(&bytes),
-            Happening::ToPeer(to, bytes) => {
-                let steps = self.callee(to).hear(&bytes);
-                self.follow(to, steps);
-            }
-            Happening::Step(at, call) => {
-                let steps = self.callee(at).step(call);
-                self.follow(at, steps);
-            }
-            Happening::HangUp(call) => {
-                if let Some(leg) = self.legs.get_mut(&call) {
-                    let bye = leg.request("BYE", None).write();
-                    self.deliver(self.scenario.caller, bye);
+            Due::ToPeer(to, bytes) => self.crowd.hear(self.now, to, &bytes),
+            Due::Crowd(what) => {
+                if let Some(change) = self.crowd.happen(self.now, what) {
+                    self.change(change);
                 }
             }
-            Happening::Change(nth) => self.change(nth),
+        }
+        self.follow();
+    }
+
+    /// Does what the crowd wants.
+    fn follow(&mut self) {
+        for next in self.crowd.take() {
+            match next {
+                Next::Say(from, bytes) => {
+                    self.plan(self.now + WIRE, Due::ToTrunkline(from, bytes));
+                }
+                Next::Plan(at, what) => self.plan(at, Due::Crowd(what)),
+            }
         }
     }
 
-    fn change(&mut self, nth: usize) {
-        let scenario = self.scenario;
-        match &scenario.changes[nth].1 {
-            Change::Peer(who, fate) => {
-                let steps = self.callee(*who).turn(*fate);
-                return self.follow(*who, steps);
-            }
+    fn change(&mut self, change: &Change) {
+        match change {
+            // The crowd's own.
+            Change::Peer(..) => return,
             Change::Names(name, records) => self.names.set(name, records.clone()),
             Change::NamesFail(name) => self.names.fail(name),
             Change::Reload => {
@@ -310,88 +285,6 @@ impl<'s> Fleet<'s> {
             }
         }
         self.input(Input::Routing(self.names.snapshot(&self.settings)));
-    }
-
-    fn place(&mut self, call: usize) {
-        let mut leg = Leg::caller(&self.me, &call_id(call), &self.scenario.uri);
-        let invite = leg.request("INVITE", None).write();
-        self.legs.insert(call, leg);
-        self.out.calls[call].placed = self.now;
-        self.deliver(self.scenario.caller, invite);
-        if call + 1 < self.out.calls.len() {
-            let (from, _, gap) = self.scenario.calls;
-            self.plan(from + gap * (call as u32 + 1), Happening::Place(call + 1));
-        }
-    }
-
-    fn on_caller(&mut self, bytes: &[u8]) {
-        let Some(text) = Text::read(bytes) else {
-            return;
-        };
-        let (Some(call), Some(code), Some("INVITE")) = (call_of(&text), text.code(), text.about())
-        else {
-            // The answer to a BYE ends the leg.
-            if let (Some(call), Some("BYE")) = (call_of(&text), text.about()) {
-                self.legs.remove(&call);
-            }
-            return;
-        };
-        let now = self.now;
-        let by = text
-            .uri_of("Contact")
-            .and_then(|uri| uri.split_once('@'))
-            .and_then(|(_, at)| Address::parse(at));
-        let told = &mut self.out.calls[call];
-        if code > 100 && told.heard.is_none() {
-            told.heard = Some(now);
-            told.rang = by.filter(|_| code < 300);
-        }
-        if code < 200 {
-            if let Some(leg) = self.legs.get_mut(&call) {
-                leg.on_response(&text);
-            }
-            return;
-        }
-        told.finals += u32::from(told.answered.is_none() || code >= 300);
-        let Some(leg) = self.legs.get_mut(&call) else {
-            return;
-        };
-        leg.on_response(&text);
-        let ack = leg.ack(&text).map(|ack| ack.write());
-        if code < 300 {
-            if told.answered.is_none() {
-                told.answered = by;
-                let end = self.now + self.scenario.talks;
-                self.plan(end, Happening::HangUp(call));
-            }
-        } else {
-            told.failed = Some((now, code));
-            self.legs.remove(&call);
-        }
-        if let Some(ack) = ack {
-            self.deliver(self.scenario.caller, ack);
-        }
-    }
-
-    fn callee(&mut self, at: Address) -> &mut Callee {
-        let (rings, answers) = self.scenario.rings;
-        self.callees
-            .entry(at)
-            .or_insert_with(|| Callee::new(at, rings, answers))
-    }
-
-    /// Sends what a callee says, and plans what it does next.
-    fn follow(&mut self, at: Address, steps: callee::Steps) {
-        for bytes in steps.says {
-            self.deliver(at, bytes);
-        }
-        for (call, after) in steps.next {
-            self.plan(self.now + after, Happening::Step(at, call));
-        }
-    }
-
-    fn deliver(&mut self, from: Address, bytes: Vec<u8>) {
-        self.plan(self.now + WIRE, Happening::ToTrunkline(from, bytes));
     }
 
     fn hop(&self, peer: Address) -> Hop {
@@ -444,27 +337,12 @@ impl<'s> Fleet<'s> {
             stream: to.transport.is_reliable(),
             socket: to.remote,
         };
-        if bytes.starts_with(b"INVITE ")
-            && let Some(call) = Text::read(bytes).as_ref().and_then(call_of)
-            && let Some(call) = self.out.calls.get_mut(call)
-        {
-            call.first = call.first.or(Some(to));
-        }
-        if bytes.starts_with(b"OPTIONS ") {
-            self.out.probes.push((self.now, to));
-        }
-        self.plan(self.now + WIRE, Happening::ToPeer(to, bytes.to_vec()));
+        self.crowd.see(self.now, to, bytes);
+        self.plan(self.now + WIRE, Due::ToPeer(to, bytes.to_vec()));
     }
 
     fn finish(mut self) -> Outcome {
-        let calls = &self.out.calls;
-        let taken = self
-            .callees
-            .iter()
-            .flat_map(|(at, callee)| callee.holds().map(move |call| (*at, call)));
-        self.out.orphans = taken
-            .filter(|(at, call)| calls[*call].answered != Some(*at))
-            .count();
+        self.out.orphans = self.crowd.orphans();
         self.out.load = self.proxy.load();
         self.out.peers = self
             .proxy
@@ -475,6 +353,7 @@ impl<'s> Fleet<'s> {
                 (Address { stream, socket }, state)
             })
             .collect();
+        (self.out.calls, self.out.probes) = self.crowd.finish();
         self.out
     }
 }
