@@ -2,6 +2,7 @@
 //! Method, results and how to read them are in `benches/README.md`.
 
 mod cost;
+mod endurance;
 mod flood;
 mod highest;
 mod options;

@@ -33,6 +33,14 @@ pub struct Options {
     #[arg(long, group = "mode", value_name = "SECONDS")]
     pub soak: Option<f64>,
 
+    /// With --soak: memory, descriptors and threads go here as CSV, and it fails when they grow
+    #[arg(long, value_name = "FILE", requires = "soak")]
+    pub samples: Option<PathBuf>,
+
+    /// With --samples: so many seconds from one to the next
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    pub every: f64,
+
     /// Trunkline over TCP beside itself over UDP: short for --only trunkline,trunkline-tcp
     #[arg(long, conflicts_with = "only")]
     pub tcp: bool,

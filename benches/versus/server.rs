@@ -102,6 +102,8 @@ pub enum Failure {
     },
     #[error("--only baseline needs --baseline FILE, another trunkline binary")]
     NoBaseline,
+    #[error("{0}")]
+    Soak(String),
     #[error("loopback: {0}")]
     Loopback(#[from] io::Error),
 }

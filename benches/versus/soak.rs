@@ -8,9 +8,10 @@ use trunkline_benches::load::Plan;
 
 use crate::{
     cost::Turn,
+    endurance::{self, Watch},
     highest,
     options::Options,
-    server::{Failure, Site, System},
+    server::{Failure, Server, Site, System},
 };
 
 /// No pause of the server is longer.
@@ -32,7 +33,12 @@ pub fn run(options: &Options, site: &Site) -> Result<Value, Failure> {
                 measure: Duration::from_secs_f64(seconds),
                 ..options.plan(rate)
             };
-            let turn = Turn::take(system, site, &plan)?;
+            let mut server = Server::start(system, site)?;
+            let watch = options.samples.as_ref().map(|_| {
+                let every = Duration::from_secs_f64(options.every.max(0.1));
+                Watch::begin(server.process(), every)
+            });
+            let turn = Turn::of(&mut server, &plan);
             let score = &turn.score;
             let ringing = &score.ringing;
             println!(
@@ -56,6 +62,15 @@ pub fn run(options: &Options, site: &Site) -> Result<Value, Failure> {
                 }
             );
             print!("{}", ringing.picture());
+            if let (Some(watch), Some(file)) = (watch, &options.samples) {
+                let samples = watch.end();
+                endurance::write(&samples, file)?;
+                println!("{} samples in {}", samples.len(), file.display());
+                if let Some(what) = endurance::growth(&samples).map_err(Failure::Soak)? {
+                    return Err(Failure::Soak(what));
+                }
+                println!("neither memory nor descriptors nor threads grew");
+            }
             rows.push(json!({
                 "system": system.name(),
                 "rate": rate,

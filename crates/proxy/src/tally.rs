@@ -1,8 +1,9 @@
 //! What is counted of one target, or of the carrier behind one trunk, over all shards of the process:
 //! how many calls it has, and how often it may get one.
 //!
-//! The pace is the generic cell rate algorithm: one word, the moment at which everything that was
-//! granted so far will have been used up at the rate allowed.
+//! The line for a carrier is the generic cell rate algorithm: one word, the moment at which everything that
+//! was granted so far will have been used up at the rate allowed. A target's pace is a window that slides: a
+//! bucket that fills while nobody calls would let twice its rate through in the second after.
 
 use std::{
     sync::{
@@ -13,6 +14,10 @@ use std::{
 };
 
 const SECOND: u64 = 1_000_000_000;
+/// What is granted is counted by such spans, and gone when it is more than a second old.
+const SPAN: u64 = SECOND / 20;
+/// Those of a second, and the one that has just begun.
+const SPANS: usize = 21;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -20,6 +25,8 @@ pub struct Tally {
     calls: AtomicU32,
     /// Nanoseconds on the clock that all shards share.
     used_up: AtomicU64,
+    /// Calls granted in the last spans: a span's number above, how many below.
+    granted: [AtomicU64; SPANS],
     /// An operator wants no new calls there.
     drained: AtomicBool,
 }
@@ -49,17 +56,42 @@ impl Tally {
 
     /// Whether [`spend`](Self::spend) would say yes.
     pub fn has_pace(&self, now: Duration, a_second: u32) -> bool {
-        spent(self.used_up.load(Relaxed), now, a_second).is_some()
+        a_second == 0 || self.granted_since(span(now)) < a_second
     }
 
-    /// Takes one of `a_second` calls a second, of which as many as that may come at once; 0 is no
-    /// limit. `false`: there is none left now.
+    /// Takes one of `a_second` calls, never more in any second however they come; 0 is no limit. `false`:
+    /// there is none left now.
     pub fn spend(&self, now: Duration, a_second: u32) -> bool {
-        a_second == 0
-            || self
-                .used_up
-                .fetch_update(Relaxed, Relaxed, |used_up| spent(used_up, now, a_second))
+        if a_second == 0 {
+            return true;
+        }
+        let span = span(now);
+        let word = &self.granted[span as usize % SPANS];
+        loop {
+            // Earlier spans change no more, so the sum holds if this one has not changed meanwhile.
+            let before = word.load(Relaxed);
+            if self.granted_since(span) >= a_second {
+                return false;
+            }
+            let after = if before >> 32 == u64::from(span) {
+                before + 1
+            } else {
+                u64::from(span) << 32 | 1
+            };
+            if word
+                .compare_exchange(before, after, Relaxed, Relaxed)
                 .is_ok()
+            {
+                return true;
+            }
+        }
+    }
+
+    /// Calls granted in the second before and in this span.
+    fn granted_since(&self, span: u32) -> u32 {
+        let words = self.granted.iter().map(|word| word.load(Relaxed));
+        let recent = words.filter(|word| span.saturating_sub((word >> 32) as u32) < SPANS as u32);
+        recent.fold(0u32, |sum, word| sum.saturating_add(word as u32))
     }
 
     /// How long one has to stand in line now for one of `a_second` evenly spaced calls a second;
@@ -92,14 +124,9 @@ fn nanos(time: Duration) -> u64 {
     time.as_nanos() as u64
 }
 
-/// The word after one call more; `None` when it is ahead of a whole second's calls.
-fn spent(used_up: u64, now: Duration, a_second: u32) -> Option<u64> {
-    if a_second == 0 {
-        return Some(used_up);
-    }
-    let now = nanos(now);
-    let after = used_up.max(now) + SECOND / u64::from(a_second);
-    (after <= now + SECOND).then_some(after)
+/// The number of a span, from 1: seven years fit.
+fn span(now: Duration) -> u32 {
+    (nanos(now) / SPAN) as u32 + 1
 }
 
 /// A call that is counted for as long as this lives.
@@ -200,14 +227,37 @@ mod tests {
     }
 
     #[test]
-    fn a_seconds_worth_at_once_and_then_the_rate() {
+    fn a_seconds_worth_at_once_and_the_next_when_a_second_is_over() {
         let tally = Tally::default();
-        let spend = |at: Duration| (0..100).filter(|_| tally.spend(at, 20)).count();
-        assert_eq!(spend(1000 * MS), 20);
-        assert!(!tally.has_pace(1049 * MS, 20) && tally.has_pace(1050 * MS, 20));
-        assert_eq!(spend(1500 * MS), 10);
-        assert_eq!(spend(60_000 * MS), 20);
+        let spend = |at: u32| (0..100).filter(|_| tally.spend(at * MS, 20)).count();
+        assert_eq!(spend(0), 20, "from the first moment");
+        assert_eq!((spend(500), spend(999)), (0, 0));
+        assert!(!tally.has_pace(999 * MS, 20) && tally.has_pace(1050 * MS, 20));
+        assert_eq!((spend(1050), spend(60_000)), (20, 20));
         assert!(tally.spend(60_000 * MS, 0), "0 is no limit");
+    }
+
+    #[test]
+    fn no_second_has_more_than_the_rate_and_a_steady_stream_gets_nearly_all_of_it() {
+        // Every so many milliseconds so many want to.
+        for (every, many) in [(1, 1), (3, 1), (20, 5), (250, 60), (700, 300), (1, 7)] {
+            let tally = Tally::default();
+            let mut granted: Vec<u32> = Vec::new();
+            for at in (3000..23_000).step_by(every) {
+                granted.extend((0..many).filter(|_| tally.spend(at * MS, 50)).map(|_| at));
+            }
+            for first in 0..granted.len() {
+                let second = granted[first..].iter();
+                let within = second.take_while(|at| **at < granted[first] + 1000);
+                assert!(within.count() <= 50, "{every} {many}");
+            }
+            let steady = every < 100;
+            assert!(
+                !steady || granted.len() >= 20 * 47,
+                "{every}: {}",
+                granted.len()
+            );
+        }
     }
 
     #[test]
