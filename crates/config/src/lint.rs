@@ -1,7 +1,10 @@
 //! What only shows when the whole file has been read: who else may speak from the same address,
 //! which route can never match, what nothing leads to.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use trunkline_proxy::{
@@ -10,6 +13,7 @@ use trunkline_proxy::{
 };
 
 use crate::{
+    duration::show,
     read::{Allowed, Notes},
     walk::Section,
 };
@@ -18,6 +22,7 @@ use crate::{
 pub(crate) fn judge(root: &Section<'_>, settings: &Settings, notes: &Notes) {
     Overlaps::new(root, settings, notes).judge();
     note_hidden_routes(root, settings, notes);
+    note_unreached_trunks(root, settings, notes);
     note_unused_trunks(root, settings, notes);
     note_nobody_outbound(root, settings, notes);
 }
@@ -214,6 +219,59 @@ fn note_hidden_routes(root: &Section<'_>, settings: &Settings, notes: &Notes) {
             &mut exact
         };
         seen.entry(text).or_insert(index);
+    }
+}
+
+/// A trunk of a route that a caller does not live to see when all before it are silent. The limits of the
+/// first trunk hold for the whole call.
+fn note_unreached_trunks(root: &Section<'_>, settings: &Settings, notes: &Notes) {
+    for (route, (at, path)) in settings.routes.iter().zip(&notes.routes) {
+        let termination = |id: TrunkId| {
+            let trunk = settings.trunks.get(usize::from(id.0))?;
+            Some((&*trunk.name, &trunk.termination.as_ref()?.attempts))
+        };
+        let addresses = |id: TrunkId| {
+            let notes = notes.trunks.get(usize::from(id.0))?;
+            Some(notes.termination.as_ref()?.walk.addresses())
+        };
+        let Some((first, limits)) = route.trunks.first().and_then(|id| termination(*id)) else {
+            continue;
+        };
+        let (mut before, mut silence) = (0u32, Duration::ZERO);
+        for (id, next) in route.trunks.iter().zip(route.trunks.iter().skip(1)) {
+            let (Some((_, attempts)), Some(count), Some((name, _))) =
+                (termination(*id), addresses(*id), termination(*next))
+            else {
+                break;
+            };
+            before = before.saturating_add(count);
+            silence = silence.saturating_add(attempts.response_timeout.saturating_mul(count));
+            let (why, remedy) = if silence >= limits.setup_budget {
+                (
+                    format!(
+                        "{before} silent addresses take {}, and setup_budget of trunk {first:?} is {}",
+                        show(silence),
+                        show(limits.setup_budget)
+                    ),
+                    "lower response_timeout, or list fewer edges; or leave it: addresses known to be down are skipped",
+                )
+            } else if before >= u32::from(limits.max_attempts) {
+                (
+                    format!(
+                        "{before} addresses stand before it, and max_attempts of trunk {first:?} is {}",
+                        limits.max_attempts
+                    ),
+                    "raise max_attempts there, or list fewer edges",
+                )
+            } else {
+                continue;
+            };
+            let message = format!(
+                "trunk {name:?} is never tried on this route when all before it fail: {why}"
+            );
+            root.faults.warning(at, path, message, remedy);
+            break;
+        }
     }
 }
 

@@ -138,6 +138,22 @@ fn what_was_hardly_meant_is_asked_about() {
             &[(6, "\"e1.example\" already stands in line 6", "remove one")],
         ),
         (
+            "[[route]]\nmatch = \"*\"\ntrunks = [\"a\", \"b\", \"c\"]\n[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\"]\n[[trunk]]\nname = \"b\"\n[trunk.termination]\nedges = [\"e2.example\"]\nresponse_timeout = \"3s\"\n[[trunk]]\nname = \"c\"\n[trunk.termination]\nedges = [\"e3.example\"]",
+            &[(
+                1,
+                "trunk \"c\" is never tried on this route when all before it fail: 8 silent addresses take 28s, and setup_budget of trunk \"a\" is 28s",
+                "lower response_timeout",
+            )],
+        ),
+        (
+            "[[route]]\nmatch = \"*\"\ntrunks = [\"a\", \"b\"]\n[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\"]\nmax_attempts = 4\n[[trunk]]\nname = \"b\"\n[trunk.termination]\nedges = [\"e2.example\"]",
+            &[(
+                1,
+                "trunk \"b\" is never tried on this route when all before it fail: 4 addresses stand before it, and max_attempts of trunk \"a\" is 4",
+                "raise max_attempts",
+            )],
+        ),
+        (
             "[[route]]\nmatch = \"+1*\"\ntrunks = [\"a\"]\n[[route]]\nmatch = \"+1555*\"\ntrunks = [\"a\", \"a\"]\n[[route]]\nmatch = \"+44\"\ntrunks = [\"a\"]\n[[route]]\nmatch = \"+44\"\ntrunks = [\"a\"]\n[pbx]\nallow = [\"10.0.0.1\"]\n[[trunk]]\nname = \"a\"\n[trunk.termination]\nedges = [\"e1.example\"]\n[[trunk]]\nname = \"b\"\n[trunk.termination]\nedges = [\"e2.example\"]",
             &[
                 (
