@@ -55,7 +55,7 @@ const PATHS: &str = "\
 /targets  JSON: every edge and target, where it points now, and how it is
 /calls    JSON: the last calls, numbers masked
 /dr/drills  JSON: the last drills; POST begins one, DELETE /dr/drills/ID ends one
-POST /targets/drain?trunk=NAME&target=URI   no new calls for this target; those it has go on
+POST /targets/drain?trunk=NAME&target=URI   no new calls for this target or edge; those it has go on
 POST /targets/return?trunk=NAME&target=URI  calls again
 ";
 /// Bytes of a request's body.

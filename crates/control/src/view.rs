@@ -207,7 +207,7 @@ impl View {
         self.lock().shared = Some(shared);
     }
 
-    /// Takes a target of a trunk out, as it is written in the file, or returns it. Its calls go on;
+    /// Takes a target or an edge of a trunk out, as `/targets` writes it, or returns it. Its calls go on;
     /// new ones go elsewhere.
     ///
     /// # Errors
@@ -223,8 +223,10 @@ impl View {
             let names = names.join(", ");
             return Err(format!("no trunk is named \"{trunk}\"; there is {names}"));
         };
+        let edges = found.termination.iter().flat_map(|it| &it.edges);
         let targets = found.origination.iter().flat_map(|it| &it.targets);
-        let mut written = targets.map(|it| &*it.address.written);
+        let edges = edges.map(|it| &*it.address.written);
+        let mut written = targets.map(|it| &*it.address.written).chain(edges);
         if written.clone().any(|it| it == target) {
             shared.drain(trunk, target, drained);
             return Ok(());
@@ -233,7 +235,7 @@ impl View {
             written.fold(first.to_owned(), |all, it| format!("{all}, {it}"))
         });
         Err(format!(
-            "trunk \"{trunk}\" has no target \"{target}\"; it has {first}"
+            "trunk \"{trunk}\" has no target or edge \"{target}\"; it has {first}"
         ))
     }
 
@@ -424,7 +426,7 @@ impl Inner {
             left_out: status
                 .map(|status| status.left_out.clone())
                 .unwrap_or_default(),
-            drained: role == "target" && self.is_drained(trunk, written),
+            drained: self.is_drained(trunk, written),
             candidates: resolved.candidates.iter().map(candidate).collect(),
         }
     }

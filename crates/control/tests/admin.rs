@@ -457,6 +457,17 @@ async fn a_target_is_drained_and_returned_and_nothing_else_gives_orders() {
     let shown = get(admin, "/targets").await.1;
     assert_eq!(shown.matches("\"drained\": true").count(), 1, "{shown}");
 
+    let edge = "?trunk=acme&target=sip%3Aedge.test:5060";
+    assert_eq!(
+        post(admin, &format!("/targets/drain{edge}"), "").await.0,
+        "200"
+    );
+    assert!(shared.is_drained("acme", "sip:edge.test:5060"));
+    assert_eq!(
+        post(admin, &format!("/targets/return{edge}"), "").await.0,
+        "200"
+    );
+
     let back = format!("/targets/return{which}");
     for (path, extra, status, says) in [
         (&*back, "Origin: https://evil.test\r\n", "403", "web pages"),

@@ -43,14 +43,14 @@ impl Shared {
         self.shards
     }
 
-    /// Takes a target out for all shards at once, or returns it: no new calls go there, those it
+    /// Takes a target or an edge out for all shards at once, or returns it: no new calls go there, those it
     /// has live on. It is named by its trunk and by its URI as the configuration writes it, and stays
     /// drained when the configuration is loaded again; not when the process starts anew.
     pub fn drain(&self, trunk: &str, target: &str, drained: bool) {
         self.tallies.find(trunk, target).drain(drained);
     }
 
-    /// Whether a target is drained.
+    /// Whether a target or an edge is drained.
     pub fn is_drained(&self, trunk: &str, target: &str) -> bool {
         self.tallies.find(trunk, target).is_drained()
     }

@@ -48,14 +48,19 @@ impl OwnHost {
 #[derive(Debug)]
 struct TrunkTallies {
     carrier: Arc<Tally>,
+    edges: Vec<Arc<Tally>>,
     targets: Vec<Arc<Tally>>,
     retries: [Arc<Retries>; 2],
 }
 
 impl TrunkTallies {
     fn new(trunk: &Trunk, shared: &Shared) -> Self {
+        let edges = trunk.termination.iter().flat_map(|it| &it.edges);
         let targets = trunk.origination.iter().flat_map(|it| &it.targets);
         TrunkTallies {
+            edges: edges
+                .map(|edge| shared.tallies.find(&trunk.name, &edge.address.written))
+                .collect(),
             carrier: shared.tallies.find(&trunk.name, ""),
             targets: targets
                 .map(|target| shared.tallies.find(&trunk.name, &target.address.written))
@@ -310,6 +315,13 @@ impl Snapshot {
         let at = usize::from(trunk.0);
         let termination = self.settings().trunks.get(at)?.termination.as_ref()?;
         Some((termination, &self.tallies.get(at)?.carrier))
+    }
+
+    /// Whether an operator has taken an edge of a trunk out.
+    pub fn is_edge_drained(&self, trunk: TrunkId, at: u16) -> bool {
+        let trunk = self.tallies.get(usize::from(trunk.0));
+        let edge = trunk.and_then(|trunk| trunk.edges.get(usize::from(at)));
+        edge.is_some_and(|edge| edge.is_drained())
     }
 
     /// What a trunk's further attempts in one direction are held to.

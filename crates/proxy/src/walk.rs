@@ -178,10 +178,11 @@ impl Walk {
         match self {
             Walk::Termination { .. } => self.trunks().all(|trunk| {
                 edges(terrain, trunk).all(|(at, place)| {
-                    terrain
-                        .snapshot
-                        .pool(place)
-                        .all(|(it, peer)| dead(trunk, Addressed::Edge(at), it, peer))
+                    terrain.snapshot.is_edge_drained(trunk, at)
+                        || terrain
+                            .snapshot
+                            .pool(place)
+                            .all(|(it, peer)| dead(trunk, Addressed::Edge(at), it, peer))
                 })
             }),
             Walk::Origination { trunk, .. } => {
@@ -421,6 +422,7 @@ fn edge_step(terrain: &Terrain<'_>, dice: &mut Dice, trunk: TrunkId, panic: bool
     }
     let worst = if panic { Class::Down } else { Class::Suspect };
     edges(terrain, trunk)
+        .filter(|(at, _)| !terrain.snapshot.is_edge_drained(trunk, *at))
         .find_map(|(at, place)| terrain.best_of(dice, trunk, Addressed::Edge(at), place, worst))
 }
 

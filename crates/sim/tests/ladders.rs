@@ -62,6 +62,7 @@ ladders! {
         when_most_further_attempts_fail_they_are_withheld
     }
     choosing {
+        a_drained_edge_gets_no_new_calls
         a_drained_target_keeps_its_calls_and_gets_no_new_ones
         a_failed_targets_share_goes_to_its_peers
         a_full_target_is_skipped_not_failed
