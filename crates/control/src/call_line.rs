@@ -65,9 +65,11 @@ impl CallLines {
                 Line { out, json: true }
             }
         };
-        line.text("call_id", |out| mask::push_printable(out, &call.call_id));
-        line.text("from", |out| mask::push_number(out, &call.from));
-        line.text("to", |out| mask::push_number(out, &call.to));
+        line.text("call_id", |out| {
+            mask::push_printable(out, &call.call_id.text())
+        });
+        line.text("from", |out| mask::push_number(out, &call.from.text()));
+        line.text("to", |out| mask::push_number(out, &call.to.text()));
         line.bare("source", |out| {
             push_address(out, call.source.transport, call.source.remote);
         });

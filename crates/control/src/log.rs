@@ -70,7 +70,7 @@ pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
             why,
         } => {
             debug!(
-                call_id = mask::printable(call_id),
+                call_id = mask::printable(&call_id.text()),
                 direction = direction.word(),
                 trunk = trunk(*id),
                 seconds = lasted.as_secs(),

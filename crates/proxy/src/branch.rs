@@ -7,7 +7,11 @@
 
 use siphasher::{sip::SipHasher24, sip128::SipHasher24 as SipHasher24x128};
 
-use crate::{hop::ShardId, letters, quick::Quick};
+use crate::{
+    hop::ShardId,
+    letters,
+    quick::{Quick, Running},
+};
 
 /// RFC 3261 §8.1.1.7: what tells a branch of our time from one of RFC 2543.
 const COOKIE: &[u8; 7] = b"z9hG4bK";
@@ -131,6 +135,11 @@ impl Branches {
     /// A fingerprint to be carried in a branch: the branch's own tag is what protects it.
     pub fn print(&self, parts: &[&[u8]]) -> u64 {
         self.prints.hash(parts)
+    }
+
+    /// As [`print`](Self::print), of parts that come one by one.
+    pub fn running_print(&self) -> Running<'_> {
+        self.prints.running()
     }
 
     /// A table's key, which nobody ever sees.

@@ -13,7 +13,7 @@ use std::{
 use trunkline_sip::Transport;
 
 use crate::{
-    event::Direction,
+    event::{Direction, WireText},
     health::PeerIx,
     hop::{ConnectionId, Hop, ListenerId},
     settings::TrunkId,
@@ -172,8 +172,8 @@ pub struct EndedCall {
     pub peer: PeerIx,
     /// When the 2xx came.
     pub began: Instant,
-    /// As on the wire, not UTF-8 replaced.
-    pub call_id: Box<str>,
+    /// As on the wire.
+    pub call_id: WireText,
 }
 
 /// The table: one for each shard.
@@ -323,8 +323,7 @@ impl Calls {
             direction,
         } = entry;
         drop(seat);
-        let call_id = Reader(&blob).text().unwrap_or_default();
-        let call_id = String::from_utf8_lossy(call_id).into();
+        let call_id = Reader(&blob).text().unwrap_or_default().into();
         Some(EndedCall {
             trunk,
             direction,

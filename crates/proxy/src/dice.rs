@@ -16,7 +16,7 @@ use siphasher::{
 const TAG_LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// The random numbers of one call, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Dice {
     key: [u8; 16],
     drawn: u64,

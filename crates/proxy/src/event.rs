@@ -61,7 +61,7 @@ pub enum Event {
         /// From the 2xx to its end.
         lasted: Duration,
         /// The call's name on the wire.
-        call_id: Box<str>,
+        call_id: WireText,
         /// "bye"; "expired", "session_expired" (RFC 4028): forgotten without one.
         why: &'static str,
     },
@@ -249,15 +249,44 @@ impl std::fmt::Display for Outcome {
     }
 }
 
+/// Text as it came, which need not be UTF-8: whoever shows it makes it so, not the data path.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct WireText(Box<[u8]>);
+
+impl WireText {
+    /// For a person, with U+FFFD for what is no UTF-8. Control characters are still in it.
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+}
+
+impl From<&[u8]> for WireText {
+    fn from(bytes: &[u8]) -> Self {
+        WireText(bytes.into())
+    }
+}
+
+impl From<&str> for WireText {
+    fn from(text: &str) -> Self {
+        text.as_bytes().into()
+    }
+}
+
+impl std::fmt::Debug for WireText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(&self.text(), f)
+    }
+}
+
 /// One call's setup: the line in the log.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CallRecord {
-    /// As on the wire, not UTF-8 replaced.
-    pub call_id: Box<str>,
+    /// The call's name on the wire.
+    pub call_id: WireText,
     /// The user part of From. Mask it before it reaches a log.
-    pub from: Box<str>,
+    pub from: WireText,
     /// The called number. Mask it before it reaches a log.
-    pub to: Box<str>,
+    pub to: WireText,
     /// Who sent the INVITE.
     pub source: Hop,
     /// Which way.

@@ -1,7 +1,8 @@
 //! What Route headers and the Request-URI say about where a request goes (RFC 3261 §16.4 to 16.6).
 
-use smallvec::SmallVec;
-use trunkline_sip::{Message, Name, Uri};
+use std::iter::Peekable;
+
+use trunkline_sip::{Message, Name, NameAddr, Uri};
 
 use crate::{
     forward::Strict,
@@ -37,32 +38,32 @@ impl<'a> Heading<'a> {
             heading.go_to(target, request.uri(), snapshot);
             return heading;
         }
-        let routes: SmallVec<[&[u8]; 4]> = request
-            .routes()
-            .map_while(Result::ok)
-            .map(|route| route.uri)
-            .collect();
-        let mut left = &routes[..];
-        // §16.4: a strict router put our Record-Route value into the Request-URI, and the target
-        // at the end of the Route set.
         let mut target_uri = request.uri();
         let own_target = target_uri.and_then(|uri| OwnRoute::of(&uri, snapshot));
-        let own_target = own_target.filter(|own| own.lr);
-        if let (Some(own), Some((last, before))) = (own_target, left.split_last()) {
+        let values = request.values(Name::Route).map(|value| value.bytes);
+        let mut left = usize::MAX;
+        // §16.4: a strict router put our Record-Route value into the Request-URI, and the target
+        // at the end of the Route set.
+        if let Some(own) = own_target.filter(|own| own.lr)
+            && let Some((before, last)) = values.clone().enumerate().last()
+            && let Some(last) = uri_of(last)
+        {
             heading.strict = Strict::TakeLastRoute;
             heading.take_token(&own, tokens);
-            (target, left) = (Some(*last), before);
+            target = Some(last);
             target_uri = Uri::parse(last).ok();
+            left = before;
         }
         let taken_last = heading.strict == Strict::TakeLastRoute;
-        let own = own_routes(left.iter().copied(), snapshot, |own| {
+        let mut values = values.take(left).peekable();
+        let own = own_routes(&mut values, snapshot, |own| {
             heading.leaves_from = Some(own.listener);
             heading.take_token(own, tokens);
         });
         heading.drop_routes = own as u8;
-        match left.get(own) {
+        match values.next().and_then(uri_of) {
             Some(route) => {
-                heading.next = Some(*route);
+                heading.next = Some(route);
                 heading.next_uri = Uri::parse(route).ok();
                 if heading.next_uri.is_some_and(|uri| !uri.has_lr()) {
                     heading.strict = if taken_last {
@@ -96,32 +97,32 @@ pub fn dropped_routes(request: &Message<'_>, snapshot: &Snapshot) -> u8 {
     if request.first(Name::Route).is_none() {
         return 0;
     }
-    let routes = request
-        .routes()
-        .map_while(Result::ok)
-        .map(|route| route.uri);
-    own_routes(routes, snapshot, |_| {}) as u8
+    let values = request.values(Name::Route).map(|value| value.bytes);
+    own_routes(&mut values.peekable(), snapshot, |_| {}) as u8
 }
 
-/// How many of these are ours: one, or two that say that they belong together; else the second is
-/// a spiral's.
+/// The URI of a Route value; `None` for what is none.
+fn uri_of(value: &[u8]) -> Option<&[u8]> {
+    NameAddr::parse(value).ok().map(|route| route.uri)
+}
+
+/// Takes those of ours from the front: one, or two that say that they belong together; else the
+/// second is a spiral's. Says how many.
 fn own_routes<'a>(
-    routes: impl Iterator<Item = &'a [u8]>,
+    routes: &mut Peekable<impl Iterator<Item = &'a [u8]>>,
     snapshot: &Snapshot,
     mut each: impl FnMut(&OwnRoute<'a>),
 ) -> usize {
     let mut double = false;
-    let mut count = 0;
-    for (at, route) in routes.take(2).enumerate() {
-        let Some(own) = OwnRoute::read(route, snapshot) else {
-            return at;
-        };
-        if at == 1 && !(double && own.double) {
-            return at;
-        }
+    for at in 0..2 {
+        let own = routes
+            .peek()
+            .and_then(|route| OwnRoute::of_value(route, snapshot))
+            .filter(|own| at == 0 || (double && own.double));
+        let Some(own) = own else { return at };
         double = own.double;
         each(&own);
-        count = at + 1;
+        routes.next();
     }
-    count
+    2
 }

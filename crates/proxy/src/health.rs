@@ -165,7 +165,7 @@ pub struct HealthTable {
     shards: u8,
     entries: Vec<Entry>,
     free: Vec<u32>,
-    index: HashMap<Peer, PeerIx>,
+    index: HashMap<Peer, PeerIx, foldhash::fast::RandomState>,
     /// When a candidate is to be probed.
     probes: Agenda,
     /// When time alone may change a candidate's state.
@@ -213,7 +213,7 @@ impl HealthTable {
             shards: shards.max(1),
             entries: Vec::new(),
             free: Vec::new(),
-            index: HashMap::new(),
+            index: HashMap::default(),
             probes: Agenda::default(),
             turns: Agenda::default(),
             heard: None,

@@ -257,7 +257,10 @@ fn decide(
     };
     if let (None, Some(side)) = (heading.next, side) {
         // An endpoint that ignores Record-Route addressed us: what it left out goes in.
-        onward.request_uri = side.contact.into();
+        // What cannot be read would lead nowhere; the side's own address does.
+        if Uri::parse(side.contact).is_ok() {
+            onward.request_uri = side.contact.into();
+        }
         onward.routes = side.routes().map(Box::from).collect();
     }
     let towards_carrier = (direction == Direction::Termination) == known.from_caller;

@@ -26,17 +26,17 @@ pub const fn letters_of(bytes: usize) -> usize {
 /// Writes bytes as letters to the front of `text`, which has room for [`letters_of`] them; says how
 /// many it wrote.
 pub fn write(bytes: &[u8], text: &mut [u8]) -> usize {
-    let mut chunks = bytes.chunks_exact(3);
-    let mut room = text.chunks_exact_mut(4);
+    let (threes, rest) = bytes.as_chunks::<3>();
     let letter = |bits: u32| LETTERS[(bits & 63) as usize];
-    for (chunk, four) in chunks.by_ref().zip(room.by_ref()) {
-        let bits = u32::from_be_bytes([0, chunk[0], chunk[1], chunk[2]]);
-        four[0] = letter(bits >> 18);
-        four[1] = letter(bits >> 12);
-        four[2] = letter(bits >> 6);
-        four[3] = letter(bits);
+    for (&[a, b, c], four) in threes.iter().zip(text.as_chunks_mut::<4>().0) {
+        let bits = u32::from_be_bytes([0, a, b, c]);
+        *four = [
+            letter(bits >> 18),
+            letter(bits >> 12),
+            letter(bits >> 6),
+            letter(bits),
+        ];
     }
-    let rest = chunks.remainder();
     let whole = bytes.len() / 3 * 4;
     let bits = match *rest {
         [a] => u32::from_be_bytes([0, a, 0, 0]),
@@ -53,19 +53,13 @@ pub fn write(bytes: &[u8], text: &mut [u8]) -> usize {
 /// they were. `None` for what [`write`] does not write: other letters, an impossible length, bits
 /// over at the end.
 pub fn read(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
-    let mut fours = text.chunks_exact(4);
-    let mut room = bytes.chunks_exact_mut(3);
+    let (fours, rest) = text.as_chunks::<4>();
     let mut seen = 0;
-    for (four, three) in fours.by_ref().zip(room.by_ref()) {
-        let mut bits = 0;
-        for letter in four {
-            let value = VALUES[usize::from(*letter)];
-            seen |= value;
-            bits = bits << 6 | u32::from(value);
-        }
-        three.copy_from_slice(&bits.to_be_bytes()[1..]);
+    for (four, three) in fours.iter().zip(bytes.as_chunks_mut::<3>().0) {
+        let [a, b, c, d] = four.map(|letter| VALUES[usize::from(letter)]);
+        seen |= a | b | c | d;
+        *three = [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d];
     }
-    let rest = fours.remainder();
     let mut bits = 0;
     for letter in rest {
         let value = VALUES[usize::from(*letter)];

@@ -101,7 +101,7 @@ pub fn hang_up(
     bye: bool,
 ) {
     let routes: SmallVec<[&[u8]; 4]> = forward::routes_above(response, |route| {
-        OwnRoute::read(route.uri, snapshot).is_some()
+        OwnRoute::of_value(route, snapshot).is_some()
     });
     let to = dialog_hop(turn, snapshot, hop, &routes, response);
     let sent_by = snapshot.advertise(to.listener);

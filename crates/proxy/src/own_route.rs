@@ -3,7 +3,7 @@
 //! Nearly every request inside a dialog brings one, letter by letter as `forward` wrote it. That
 //! form is read without taking the URI apart; any other gets the general reading, and both agree.
 
-use trunkline_sip::{Transport, Uri};
+use trunkline_sip::{NameAddr, Transport, Uri};
 
 use crate::{hop::ListenerId, snapshot::Snapshot};
 
@@ -24,6 +24,15 @@ impl<'a> OwnRoute<'a> {
     /// Reads the URI of a route; `None` for one that is not ours.
     pub fn read(uri: &'a [u8], snapshot: &Snapshot) -> Option<Self> {
         Self::as_we_write(uri, snapshot).or_else(|| Self::of(&Uri::parse(uri).ok()?, snapshot))
+    }
+
+    /// Reads a whole value of a Route or Record-Route header; `None` for one that is not ours.
+    pub fn of_value(value: &'a [u8], snapshot: &Snapshot) -> Option<Self> {
+        let bare = value
+            .strip_prefix(b"<")
+            .and_then(|rest| rest.strip_suffix(b">"));
+        bare.and_then(|uri| Self::as_we_write(uri, snapshot))
+            .or_else(|| Self::read(NameAddr::parse(value).ok()?.uri, snapshot))
     }
 
     fn as_we_write(uri: &'a [u8], snapshot: &Snapshot) -> Option<Self> {
@@ -58,7 +67,7 @@ struct Written<'a> {
 impl<'a> Written<'a> {
     fn read(uri: &'a [u8]) -> Option<Self> {
         let rest = uri.strip_prefix(b"sip:")?;
-        let end = rest.iter().position(|byte| *byte == b';')?;
+        let end = memchr::memchr(b';', rest)?;
         let (authority, mut rest) = rest.split_at(end);
         let mut transport = Transport::Udp;
         if let Some(named) = rest.strip_prefix(b";transport=") {

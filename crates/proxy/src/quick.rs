@@ -36,14 +36,33 @@ impl Quick {
         u128::from(self.one(0, parts)) << 64 | u128::from(self.one(1, parts))
     }
 
+    /// As [`hash`](Self::hash), of parts that come one by one.
+    pub fn running(&self) -> Running<'_> {
+        Running(FoldHasher::with_seed(self.seeds[0], &self.shared))
+    }
+
     #[inline]
     fn one(&self, seed: usize, parts: &[&[u8]]) -> u64 {
-        let mut hasher = FoldHasher::with_seed(self.seeds[seed], &self.shared);
-        for part in parts {
-            hasher.write_u64(part.len() as u64);
-            hasher.write(part);
-        }
-        hasher.finish()
+        let mut running = Running(FoldHasher::with_seed(self.seeds[seed], &self.shared));
+        parts.iter().for_each(|part| running.add(part));
+        running.finish()
+    }
+}
+
+/// See [`Quick::running`].
+pub struct Running<'q>(FoldHasher<'q>);
+
+impl Running<'_> {
+    /// The next part.
+    #[inline]
+    pub fn add(&mut self, part: &[u8]) {
+        self.0.write_u64(part.len() as u64);
+        self.0.write(part);
+    }
+
+    /// The hash of all of them.
+    pub fn finish(self) -> u64 {
+        self.0.finish()
     }
 }
 

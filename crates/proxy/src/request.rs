@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use trunkline_sip::{Facts, Header, Message, Method, Name, Transport};
+use trunkline_sip::{Facts, Header, Message, Method, Name, NameSet, Transport};
 
 use crate::{
     Event, Hop,
@@ -21,6 +21,7 @@ use crate::{
     routing::Role,
     settings::TrunkId,
     snapshot::Snapshot,
+    walk::Walk,
 };
 
 impl Contexts {
@@ -182,7 +183,13 @@ impl Contexts {
             return turn.reject(request, opening.from, Reject::TooBusy, &[]);
         }
         let (key, kind) = (opening.key, opening.kind);
-        let dice = Dice::for_call(&turn.engine.dice_key, request.call_id().unwrap_or_default());
+        let dice = match opening.walk {
+            Walk::Termination { .. } | Walk::Origination { .. } => {
+                Dice::for_call(&turn.engine.dice_key, request.call_id().unwrap_or_default())
+            }
+            // Nothing is left to chance.
+            Walk::Fixed { .. } => Dice::default(),
+        };
         let budget = opening
             .walk
             .attempts(&snapshot, opening.walk.first_trunk())
@@ -259,20 +266,20 @@ fn admit(
 /// (RFC 5393 §4.2). The topmost Via is not part of it: it differs each time round, and would hide
 /// every loop that passes another hop.
 fn loop_print(engine: &Engine, request: &Message<'_>, facts: &Facts<'_>) -> u64 {
-    let number = facts.cseq.number.to_be_bytes();
-    let mut parts: SmallVec<[&[u8]; 8]> = SmallVec::new();
-    parts.extend([
-        request.request_uri().unwrap_or_default(),
-        facts.from_tag.unwrap_or_default(),
-        facts.to_tag.unwrap_or_default(),
-        facts.call_id,
-        &number,
-    ]);
-    for name in [Name::Route, Name::ProxyRequire] {
-        parts.extend(request.all(name).map(|header| header.value));
+    let mut print = engine.branches.running_print();
+    print.add(request.request_uri().unwrap_or_default());
+    print.add(facts.from_tag.unwrap_or_default());
+    print.add(facts.to_tag.unwrap_or_default());
+    print.add(facts.call_id);
+    print.add(&facts.cseq.number.to_be_bytes());
+    for header in request.headers_in(DECIDING) {
+        print.add(header.value);
     }
-    engine.branches.print(&parts) & 0xffff_ffff_ffff
+    print.finish() & 0xffff_ffff_ffff
 }
+
+/// The headers that take part in [`loop_print`].
+const DECIDING: NameSet = NameSet::of(&[Name::Route, Name::ProxyRequire]);
 
 /// Names a server transaction (RFC 3261 §17.2.3). An ACK and a CANCEL name that of their INVITE.
 fn server_key(engine: &Engine, facts: &Facts<'_>, uri: &[u8], method: Method<'_>) -> u128 {

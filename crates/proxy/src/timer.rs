@@ -19,6 +19,9 @@ const LANES_MAX: usize = 24;
 /// A queue with less room than this is never worth giving memory back for.
 const SHRINK_ABOVE: usize = 1024;
 
+/// No lane: the heap.
+const HEAP: usize = usize::MAX;
+
 /// No deadline.
 const NEVER: i64 = i64::MAX;
 
@@ -41,6 +44,8 @@ pub struct Lanes<K> {
     armed: u64,
     /// The earliest deadline of all, or [`NEVER`].
     next: i64,
+    /// The lane that has it; any other number: the heap.
+    next_lane: usize,
     len: usize,
 }
 
@@ -69,6 +74,7 @@ impl<K> Lanes<K> {
             odd: BinaryHeap::new(),
             armed: 0,
             next: NEVER,
+            next_lane: HEAP,
             len: 0,
         }
     }
@@ -84,17 +90,16 @@ impl<K> Lanes<K> {
             Some(lane) => {
                 self.heads[lane] = self.heads[lane].min(at);
                 self.lanes[lane].queue.push_back((at, key));
+                self.count_in(at, lane);
             }
             None => self.push_odd(at, key),
         }
-        self.count_in(at);
     }
 
     /// Arms a timer that falls due at a moment of its own (a budget's end, a Retry-After).
     pub fn arm_once(&mut self, at: Instant, key: K) {
         let at = self.since_epoch(at);
         self.push_odd(at, key);
-        self.count_in(at);
     }
 
     /// Takes out the timer that fell due first, if one has. Of those with the same deadline in
@@ -104,12 +109,10 @@ impl<K> Lanes<K> {
         if self.next > self.now {
             return None;
         }
-        // A lane's comes before the heap's of the same moment.
-        let key = match self.heads.iter().position(|at| *at == self.next) {
-            Some(index) => {
-                let queue = &mut self.lanes[index].queue;
+        let key = match self.lanes.get_mut(self.next_lane) {
+            Some(Lane { queue, .. }) => {
                 let key = queue.pop_front().map(|(_, key)| key);
-                self.heads[index] = queue.front().map_or(NEVER, |(at, _)| *at);
+                self.heads[self.next_lane] = queue.front().map_or(NEVER, |(at, _)| *at);
                 shrink(queue);
                 key
             }
@@ -122,7 +125,7 @@ impl<K> Lanes<K> {
             }
         };
         self.len -= usize::from(key.is_some());
-        self.next = self.earliest();
+        self.find_next();
         key
     }
 
@@ -192,16 +195,25 @@ impl<K> Lanes<K> {
         let armed = self.armed;
         self.armed += 1;
         self.odd.push(Odd { at, armed, key });
+        self.count_in(at, HEAP);
     }
 
-    fn count_in(&mut self, at: i64) {
+    fn count_in(&mut self, at: i64, lane: usize) {
         self.len += 1;
-        self.next = self.next.min(at);
+        // A lane's comes before the heap's of the same moment, and the first lane's before others'.
+        if (at, lane) < (self.next, self.next_lane) {
+            (self.next, self.next_lane) = (at, lane);
+        }
     }
 
-    fn earliest(&self) -> i64 {
-        let heap = self.odd.peek().map_or(NEVER, |odd| odd.at);
-        self.heads.iter().copied().fold(heap, i64::min)
+    fn find_next(&mut self) {
+        let mut next = (self.odd.peek().map_or(NEVER, |odd| odd.at), HEAP);
+        for (lane, at) in self.heads.iter().enumerate().rev() {
+            if *at <= next.0 {
+                next = (*at, lane);
+            }
+        }
+        (self.next, self.next_lane) = next;
     }
 }
 

@@ -233,7 +233,6 @@ impl Context {
         let caller = Uri::parse(request.caller_uri())
             .ok()
             .and_then(|uri| uri.user);
-        let text = |bytes| String::from_utf8_lossy(bytes).into();
         let winner = self
             .winner
             .and_then(|at| self.attempts.get(usize::from(at)));
@@ -252,9 +251,9 @@ impl Context {
             (why, _) => why,
         };
         turn.tell(Event::CallSetUp(Box::new(CallRecord {
-            call_id: text(request.call_id()),
-            from: text(caller.unwrap_or_default()),
-            to: text(request.called()),
+            call_id: request.call_id().into(),
+            from: caller.unwrap_or_default().into(),
+            to: request.called().into(),
             source: self.from,
             direction: self.walk.direction(),
             trunk,

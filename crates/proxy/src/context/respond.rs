@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_sip::{Message, Method, Name, Scheme, Uri};
+use trunkline_sip::{Message, Method, Name};
 
 use super::{Best, Caller, Context, Kind, Replay, Server};
 use crate::{
@@ -514,7 +514,7 @@ impl Context {
         }
         let caller_routes: smallvec::SmallVec<[&[u8]; 4]> = request.record_routes().collect();
         let callee_routes = forward::routes_above(response, |route| {
-            OwnRoute::read(route.uri, &self.snapshot).is_some()
+            OwnRoute::of_value(route, &self.snapshot).is_some()
         });
         let call = NewCall {
             trunk,
@@ -554,9 +554,11 @@ fn contact_of<'a>(message: &Message<'a>) -> &'a [u8] {
     sip_uri(contact.unwrap_or_default())
 }
 
-/// A URI of a scheme that requests can be sent to; empty for another.
+/// A URI of a scheme that requests can be sent to; empty for another. The rest of it is read when
+/// somebody needs it, which is seldom.
 fn sip_uri(uri: &[u8]) -> &[u8] {
-    let sip = Uri::parse(uri).is_ok_and(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips));
+    let scheme = memchr::memchr(b':', uri).map_or(uri, |end| &uri[..end]);
+    let sip = scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips");
     if sip { uri } else { b"" }
 }
 
