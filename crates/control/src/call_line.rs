@@ -66,10 +66,10 @@ impl CallLines {
             }
         };
         line.text("call_id", |out| {
-            mask::push_printable(out, &call.call_id.text())
+            mask::push_printable(out, &call.names.call_id())
         });
-        line.text("from", |out| mask::push_number(out, &call.from.text()));
-        line.text("to", |out| mask::push_number(out, &call.to.text()));
+        line.text("from", |out| mask::push_number(out, &call.names.from()));
+        line.text("to", |out| mask::push_number(out, &call.names.to()));
         line.bare("source", |out| {
             push_address(out, call.source.transport, call.source.remote);
         });

@@ -472,9 +472,9 @@ fn shown(kept: &CallKept) -> CallShown {
             .ended_at
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs()),
-        call_id: mask::printable(&call.call_id.text()),
-        from: mask::number(&call.from.text()),
-        to: mask::number(&call.to.text()),
+        call_id: mask::printable(&call.names.call_id()),
+        from: mask::number(&call.names.from()),
+        to: mask::number(&call.names.to()),
         source: call.source.to_string(),
         direction: call.direction.word(),
         trunk: kept.trunk.clone(),

@@ -16,7 +16,7 @@ use trunkline_control::{
 };
 use trunkline_proxy::{
     AskId, Event, Hop, ListenerId, Routing, Shared,
-    event::{AttemptRecord, CallRecord, Direction, HealthState, Outcome, Peer},
+    event::{AttemptRecord, CallNames, CallRecord, Direction, HealthState, Outcome, Peer},
     routing::Candidate,
     settings::{PlaceId, TrunkId},
 };
@@ -131,9 +131,11 @@ fn health(routing: &Routing, place: u32, index: usize, is: HealthState) -> Event
 fn call(number: &str, peer: Peer) -> Event {
     Event::CallSetUp(Box::new(CallRecord {
         drill: None,
-        call_id: "abc\r\nX: y@host".into(),
-        from: "+12349013030".into(),
-        to: number.into(),
+        names: CallNames::new(
+            "abc\r\nX: y@host".as_bytes(),
+            "+12349013030".as_bytes(),
+            number.as_bytes(),
+        ),
         source: Hop {
             transport: Transport::Udp,
             listener: ListenerId(0),
@@ -144,13 +146,15 @@ fn call(number: &str, peer: Peer) -> Event {
         trunk: TrunkId(0),
         status: 200,
         own: false,
-        attempts: vec![AttemptRecord {
+        attempts: [AttemptRecord {
             trunk: TrunkId(0),
             peer,
             outcome: Some(Outcome::Final(200)),
             began: Duration::ZERO,
             took: Duration::from_millis(1500),
-        }],
+        }]
+        .into_iter()
+        .collect(),
         first_ring: Some(Duration::from_millis(250)),
         took: Duration::from_millis(1500),
         why: "",

@@ -12,7 +12,7 @@ use common::with_trunk;
 use trunkline_control::{CallLines, LineFormat, log::log};
 use trunkline_proxy::{
     Event, Hop, ListenerId,
-    event::{AttemptRecord, CallRecord, Direction, HealthState, Outcome, Peer},
+    event::{AttemptRecord, CallNames, CallRecord, Direction, HealthState, Outcome, Peer},
     settings::TrunkId,
 };
 use trunkline_sip::Transport;
@@ -77,9 +77,11 @@ fn attempt(last: u8, outcome: Outcome) -> AttemptRecord {
 fn call() -> Event {
     Event::CallSetUp(Box::new(CallRecord {
         drill: None,
-        call_id: "a84b4c76\u{1b}[31m\nforged=\"line\"".into(),
-        from: CALLER.into(),
-        to: CALLED.into(),
+        names: CallNames::new(
+            "a84b4c76\u{1b}[31m\nforged=\"line\"".as_bytes(),
+            CALLER.as_bytes(),
+            CALLED.as_bytes(),
+        ),
         source: Hop {
             transport: Transport::Udp,
             listener: ListenerId(0),
@@ -90,7 +92,9 @@ fn call() -> Event {
         trunk: TrunkId(0),
         status: 200,
         own: false,
-        attempts: vec![attempt(1, Outcome::Silent), attempt(2, Outcome::Final(200))],
+        attempts: [attempt(1, Outcome::Silent), attempt(2, Outcome::Final(200))]
+            .into_iter()
+            .collect(),
         first_ring: Some(Duration::from_millis(4020)),
         took: Duration::from_secs(6),
         why: "",

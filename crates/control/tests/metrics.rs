@@ -17,7 +17,7 @@ use trunkline_control::{
 };
 use trunkline_proxy::{
     Event, Hop, ListenerId, Routing, ShardId,
-    event::{CallRecord, Direction, HealthState, Load, Outcome, Peer},
+    event::{CallNames, CallRecord, Direction, HealthState, Load, Outcome, Peer},
     question::{Answer, HttpFailure},
     settings::TrunkId,
 };
@@ -43,15 +43,13 @@ fn peer() -> Peer {
 fn call(status: u16, own: bool) -> Event {
     Event::CallSetUp(Box::new(CallRecord {
         drill: None,
-        call_id: "a".into(),
-        from: "b".into(),
-        to: "c".into(),
+        names: CallNames::new(b"a", b"b", b"c"),
         source: hop(),
         direction: Direction::Origination,
         trunk: TrunkId(0),
         status,
         own,
-        attempts: Vec::new(),
+        attempts: Default::default(),
         first_ring: Some(Duration::from_millis(300)),
         took: Duration::from_secs(3),
         why: "",

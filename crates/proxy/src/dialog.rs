@@ -162,7 +162,7 @@ impl<'c> Side<'c> {
 }
 
 /// What is left of a call that was forgotten.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct EndedCall {
     /// The trunk it used.
     pub trunk: TrunkId,
@@ -323,7 +323,9 @@ impl Calls {
             direction,
         } = entry;
         drop(seat);
-        let call_id = Reader(&blob).text().unwrap_or_default().into();
+        // It stands at the front, behind its length.
+        let len = Reader(&blob).text().map_or(0, <[u8]>::len);
+        let call_id = WireText::within(blob, 2, 2 + len as u16);
         Some(EndedCall {
             trunk,
             direction,

@@ -2,8 +2,9 @@
 //!
 //! Small and `Copy` where it is said for every message; boxed where it is said once a call.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
+use smallvec::SmallVec;
 use trunkline_sip::Transport;
 
 use crate::{
@@ -249,26 +250,42 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// Text as it came, which need not be UTF-8: whoever shows it makes it so, not the data path.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct WireText(Box<[u8]>);
+/// Text as it came, which need not be UTF-8: whoever shows it makes it so, not the data path. It may
+/// stand in the middle of a run of bytes, so that who has such a run need not copy it.
+#[derive(Clone, Default)]
+pub struct WireText {
+    run: Box<[u8]>,
+    start: u16,
+    end: u16,
+}
 
 impl WireText {
+    /// The part of a run that begins and ends there; what lies outside is not part of it.
+    pub(crate) fn within(run: Box<[u8]>, start: u16, end: u16) -> Self {
+        WireText { run, start, end }
+    }
+
     /// For a person, with U+FFFD for what is no UTF-8. Control characters are still in it.
-    pub fn text(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+    pub fn text(&self) -> Cow<'_, str> {
+        part(&self.run, self.start, self.end)
     }
 }
 
-impl From<&[u8]> for WireText {
-    fn from(bytes: &[u8]) -> Self {
-        WireText(bytes.into())
+fn part(run: &[u8], start: u16, end: u16) -> Cow<'_, str> {
+    let part = run.get(usize::from(start)..usize::from(end));
+    String::from_utf8_lossy(part.unwrap_or_default())
+}
+
+impl PartialEq for WireText {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
     }
 }
 
 impl From<&str> for WireText {
     fn from(text: &str) -> Self {
-        text.as_bytes().into()
+        let end = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        WireText::within(text.as_bytes().into(), 0, end)
     }
 }
 
@@ -278,15 +295,60 @@ impl std::fmt::Debug for WireText {
     }
 }
 
+/// What a call is called, and between whom it is: in one run of bytes, as they came.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct CallNames {
+    run: Box<[u8]>,
+    /// Where Call-ID and caller end.
+    ends: [u16; 2],
+}
+
+impl CallNames {
+    /// Call-ID, the user part of From, the called number. Together at most 64 KiB, as every message
+    /// is; what is longer is cut.
+    pub fn new(call_id: &[u8], from: &[u8], to: &[u8]) -> Self {
+        let mut run = Vec::with_capacity(call_id.len() + from.len() + to.len());
+        let mut ends = [0; 2];
+        for (at, text) in [call_id, from, to].into_iter().enumerate() {
+            let room = usize::from(u16::MAX) - run.len();
+            run.extend_from_slice(&text[..text.len().min(room)]);
+            if let Some(end) = ends.get_mut(at) {
+                *end = run.len() as u16;
+            }
+        }
+        CallNames {
+            run: run.into(),
+            ends,
+        }
+    }
+
+    /// The call's name on the wire. Control characters are still in it.
+    pub fn call_id(&self) -> Cow<'_, str> {
+        part(&self.run, 0, self.ends[0])
+    }
+
+    /// The user part of From. Mask it before it reaches a log.
+    pub fn from(&self) -> Cow<'_, str> {
+        part(&self.run, self.ends[0], self.ends[1])
+    }
+
+    /// The called number. Mask it before it reaches a log.
+    pub fn to(&self) -> Cow<'_, str> {
+        part(&self.run, self.ends[1], self.run.len() as u16)
+    }
+}
+
+impl std::fmt::Debug for CallNames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {:?} {:?}", self.call_id(), self.from(), self.to())
+    }
+}
+
 /// One call's setup: the line in the log.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CallRecord {
-    /// The call's name on the wire.
-    pub call_id: WireText,
-    /// The user part of From. Mask it before it reaches a log.
-    pub from: WireText,
-    /// The called number. Mask it before it reaches a log.
-    pub to: WireText,
+    /// Its name and its parties.
+    pub names: CallNames,
     /// Who sent the INVITE.
     pub source: Hop,
     /// Which way.
@@ -298,7 +360,7 @@ pub struct CallRecord {
     /// Whether that response was made by Trunkline.
     pub own: bool,
     /// The attempts in order.
-    pub attempts: Vec<AttemptRecord>,
+    pub attempts: SmallVec<[AttemptRecord; 1]>,
     /// From the INVITE to the first provisional above 100, or the final.
     pub first_ring: Option<Duration>,
     /// From the INVITE to the final response.

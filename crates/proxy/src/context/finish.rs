@@ -8,7 +8,7 @@ use super::{CANCELLED, Context, Kind, Server};
 use crate::{
     Event,
     engine::{Alarm, Ring, Turn},
-    event::{AttemptRecord, CallRecord, Direction, Outcome},
+    event::{CallNames, CallRecord, Direction, Outcome},
     table::Slot,
     transaction::server,
     walk::Walk,
@@ -239,7 +239,7 @@ impl Context {
         let trunk = winner
             .or(self.attempts.first())
             .map_or(self.walk.first_trunk(), |attempt| attempt.trunk);
-        let attempts: Vec<AttemptRecord> = self
+        let attempts = self
             .attempts
             .iter()
             .map(|attempt| attempt.record(self.began, turn.now))
@@ -251,9 +251,11 @@ impl Context {
             (why, _) => why,
         };
         turn.tell(Event::CallSetUp(Box::new(CallRecord {
-            call_id: request.call_id().into(),
-            from: caller.unwrap_or_default().into(),
-            to: request.called().into(),
+            names: CallNames::new(
+                request.call_id(),
+                caller.unwrap_or_default(),
+                request.called(),
+            ),
             source: self.from,
             direction: self.walk.direction(),
             trunk,

@@ -411,6 +411,7 @@ impl Context {
                 .all(|(at, it)| self.winner == Some(at as u8) || it.is_settled())
         {
             self.request = Default::default();
+            self.in_dialog = None;
         }
     }
 

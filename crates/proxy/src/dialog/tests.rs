@@ -84,7 +84,7 @@ fn a_call_is_remembered_whole() {
         (ended.direction, ended.began),
         (Direction::Origination, began)
     );
-    assert_eq!(ended.call_id, given.call_id.into());
+    assert_eq!(ended.call_id.text().as_bytes(), given.call_id);
     assert_eq!(calls.forget(1), None);
     assert!(calls.is_empty());
 }
