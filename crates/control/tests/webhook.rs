@@ -92,7 +92,7 @@ async fn serve(
             Does::Drips(head, body) => {
                 stream.write_all(head.as_bytes()).await.ok()?;
                 for byte in body.bytes() {
-                    sleep(Duration::from_millis(60)).await;
+                    sleep(Duration::from_millis(150)).await;
                     stream.write_all(&[byte]).await.ok()?;
                 }
             }
@@ -498,7 +498,7 @@ async fn the_first_byte_and_every_gap_have_a_time_of_their_own() {
                 "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 11\r\n\r\n",
                 "<Response/>",
             ),
-            400,
+            1200,
             ok(),
         ),
     ] {
