@@ -39,12 +39,14 @@ impl<'a> Heading<'a> {
             return heading;
         }
         let mut target_uri = request.uri();
-        let own_target = target_uri.and_then(|uri| OwnRoute::of(&uri, snapshot));
+        // A Record-Route of ours has `lr`; hardly any Request-URI does.
+        let routed = target_uri.filter(Uri::has_lr);
+        let own_target = routed.and_then(|uri| OwnRoute::of(&uri, snapshot));
         let values = request.values(Name::Route).map(|value| value.bytes);
         let mut left = usize::MAX;
         // §16.4: a strict router put our Record-Route value into the Request-URI, and the target
         // at the end of the Route set.
-        if let Some(own) = own_target.filter(|own| own.lr)
+        if let Some(own) = own_target
             && let Some((before, last)) = values.clone().enumerate().last()
             && let Some(last) = uri_of(last)
         {

@@ -56,7 +56,9 @@ pub fn read(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
     let (fours, rest) = text.as_chunks::<4>();
     let mut seen = 0;
     for (four, three) in fours.iter().zip(bytes.as_chunks_mut::<3>().0) {
-        let [a, b, c, d] = four.map(|letter| VALUES[usize::from(letter)]);
+        let [a, b, c, d] = *four;
+        let (a, b) = (VALUES[usize::from(a)], VALUES[usize::from(b)]);
+        let (c, d) = (VALUES[usize::from(c)], VALUES[usize::from(d)]);
         seen |= a | b | c | d;
         *three = [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d];
     }

@@ -275,10 +275,11 @@ impl Snapshot {
     /// Which of our listeners has this authority in what we write ("host:port"), if any: as
     /// [`own`](Self::own), without reading it.
     pub fn advertised_as(&self, authority: &[u8], transport: Transport) -> Option<ListenerId> {
+        memchr::memchr(b':', authority)?;
         let listeners = &self.settings().listeners;
         let mut named = (0..)
             .zip(listeners)
-            .filter(|(_, it)| it.advertise.as_bytes() == authority && it.advertise.contains(':'));
+            .filter(|(_, it)| it.advertise.as_bytes() == authority);
         let (first, _) = named.clone().next()?;
         let same = named.find(|(_, it)| it.transport == transport);
         Some(ListenerId(same.map_or(first, |(at, _)| at)))

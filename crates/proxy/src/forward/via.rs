@@ -54,14 +54,13 @@ pub(super) fn holds(header: &Header<'_>, via: &Via<'_>) -> bool {
 pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: SocketAddr) {
     let ip = source.ip().to_canonical();
     if let Some(asked) = usual(via.params.0) {
-        let differs = via.host().ip() != Some(ip);
         if let Some(rest) = asked {
             splice.until(via.at.1 - rest);
             splice.put(b"=");
             splice.put_number(u64::from(source.port()));
         }
         splice.until(via.at.1);
-        if asked.is_some() || differs {
+        if asked.is_some() || via.host().ip() != Some(ip) {
             splice.put(b";received=");
             put_ip(splice.out(), ip);
         }
