@@ -196,7 +196,7 @@ fn escape_from(out: &mut String, begin: usize) {
     let Some(value) = out.get(begin..) else {
         return;
     };
-    if value.bytes().any(|byte| matches!(byte, b'"' | b'\\')) {
+    if memchr::memchr2(b'"', b'\\', value.as_bytes()).is_some() {
         let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
         out.truncate(begin);
         out.push_str(&escaped);
@@ -214,7 +214,8 @@ fn push_number(out: &mut String, mut value: u64) {
             break;
         }
     }
-    out.extend(digits.iter().skip(at).map(|&digit| char::from(digit)));
+    // Digits are always text.
+    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
 #[cfg(test)]

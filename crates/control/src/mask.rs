@@ -16,12 +16,24 @@ pub fn number(text: &str) -> String {
 
 /// [`number`], at the end of a line.
 pub(crate) fn push_number(out: &mut String, text: &str) {
-    let count = text.chars().take(SHOWN_MAX).count();
+    let plain = is_plain(text);
+    let count = if plain {
+        text.len()
+    } else {
+        text.chars().take(SHOWN_MAX).count()
+    };
     let (head, tail) = match count {
         0..=4 => (0, 0),
         5..=7 => (0, 2),
         _ => (3, 2),
     };
+    if plain {
+        let (start, rest) = text.split_at(head);
+        let (hidden, end) = rest.split_at(rest.len() - tail);
+        out.push_str(start);
+        out.extend(std::iter::repeat_n('*', hidden.len()));
+        return out.push_str(end);
+    }
     out.extend(shown(text).enumerate().map(|(at, c)| {
         if at < head || at >= count - tail {
             c
@@ -55,7 +67,18 @@ pub fn printable(text: &str) -> String {
 
 /// [`printable`], at the end of a line.
 pub(crate) fn push_printable(out: &mut String, text: &str) {
-    out.extend(shown(text));
+    if is_plain(text) {
+        out.push_str(text);
+    } else {
+        out.extend(shown(text));
+    }
+}
+
+/// Whether it is shown as it is: nearly always. Without a branch at any letter, so that sixteen of
+/// them take one step.
+fn is_plain(text: &str) -> bool {
+    let graphic = |byte: u8| byte.wrapping_sub(b' ') <= b'~' - b' ';
+    text.len() <= SHOWN_MAX && text.bytes().fold(true, |plain, byte| plain & graphic(byte))
 }
 
 fn shown(text: &str) -> impl Iterator<Item = char> + '_ {
