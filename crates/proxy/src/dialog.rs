@@ -7,6 +7,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -335,10 +336,18 @@ impl Calls {
         })
     }
 
-    /// The keys of the calls that cannot last any more, oldest first and at most `most`: answered
-    /// longer than `age` ago ("expired"), or not refreshed in time ("session_expired").
-    #[allow(clippy::disallowed_methods)] // The table's order is chance, but what leaves is sorted.
-    pub fn overdue(&self, now: Instant, age: Duration, most: usize) -> Vec<(u128, &'static str)> {
+    /// So many parts share the calls, by chance.
+    pub const PARTS: usize = Spread::<()>::PARTS;
+
+    /// The keys of the calls in these parts that cannot last any more, oldest first and at most `most`:
+    /// answered longer than `age` ago ("expired"), or not refreshed in time ("session_expired").
+    pub fn overdue(
+        &self,
+        parts: Range<usize>,
+        now: Instant,
+        age: Duration,
+        most: usize,
+    ) -> Vec<(u128, &'static str)> {
         let Some(epoch) = self.epoch else {
             return Vec::new();
         };
@@ -354,7 +363,7 @@ impl Calls {
         };
         let mut overdue: Vec<(i64, u128, &'static str)> = self
             .table
-            .iter()
+            .iter(parts)
             .filter_map(|(key, entry)| Some((entry.began, key, why(entry)?)))
             .collect();
         if overdue.len() > most {

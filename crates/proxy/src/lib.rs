@@ -41,6 +41,7 @@ pub mod settings;
 pub mod shared;
 mod snapshot;
 mod spread;
+mod sweep;
 mod table;
 mod tally;
 pub mod timer;

@@ -34,9 +34,7 @@ pub(crate) const LIMITS: Limits = Limits {
 };
 /// How often the sizes of the tables are told at most.
 const LOAD_EVERY: Duration = Duration::from_secs(1);
-/// More calls than this are not looked through every minute: it takes a while.
-const MANY_CALLS: usize = 50_000;
-/// Calls that one such look forgets; the rest follow soon, after packets.
+/// Calls that one look for those that are over forgets; the rest follow soon, after packets.
 const CALLS_PER_SWEEP: usize = 1000;
 /// How soon.
 const SWEEP_AGAIN: Duration = Duration::from_millis(20);
@@ -44,11 +42,6 @@ const SWEEP_AGAIN: Duration = Duration::from_millis(20);
 const CALL_LIFE_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Timers that one [`Input::Deadline`] works off; the rest follow in the next turn, after packets.
 const ALARMS_PER_TURN: usize = 512;
-
-/// How often so many established calls are looked through for those that nobody is in any more.
-pub(crate) const fn sweep_every(calls: usize) -> Duration {
-    Duration::from_secs(if calls > MANY_CALLS { 600 } else { 60 })
-}
 
 /// Something that happened outside.
 #[derive(Debug)]
@@ -488,15 +481,17 @@ impl Proxy {
             out,
         };
         let calls = &turn.engine.calls;
-        let overdue = calls.overdue(now, CALL_LIFE_MAX, CALLS_PER_SWEEP);
+        let parts = turn.engine.sweep.parts(calls.len());
+        let overdue = calls.overdue(parts, now, CALL_LIFE_MAX, CALLS_PER_SWEEP);
         let is_all = overdue.len() < CALLS_PER_SWEEP;
         for (key, why) in overdue {
             context::forget_call(&mut turn, key, why);
         }
-        turn.engine.sweep_armed = !turn.engine.calls.is_empty();
-        if turn.engine.sweep_armed {
+        let left = turn.engine.calls.len();
+        turn.engine.sweep.armed = left > 0;
+        if left > 0 {
             let after = if is_all {
-                sweep_every(turn.engine.calls.len())
+                turn.engine.sweep.done(left)
             } else {
                 SWEEP_AGAIN
             };

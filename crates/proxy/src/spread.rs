@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
+    ops::Range,
 };
 
 /// Parts, as a power of two.
@@ -24,7 +25,7 @@ pub struct Spread<V> {
 impl<V> Default for Spread<V> {
     fn default() -> Self {
         Spread {
-            parts: (0..1 << PART_BITS).map(|_| HashMap::default()).collect(),
+            parts: (0..Self::PARTS).map(|_| HashMap::default()).collect(),
             len: 0,
         }
     }
@@ -85,10 +86,13 @@ impl<V> Spread<V> {
             .sum()
     }
 
-    /// All of them, in an order that means nothing.
+    /// How many parts there are.
+    pub const PARTS: usize = 1 << PART_BITS;
+
+    /// What is in these parts, in an order that means nothing.
     #[allow(clippy::disallowed_methods)] // Said in the name of the caller, who must sort.
-    pub fn iter(&self) -> impl Iterator<Item = (u128, &V)> {
-        let entries = self.parts.iter().flatten();
+    pub fn iter(&self, parts: Range<usize>) -> impl Iterator<Item = (u128, &V)> {
+        let entries = self.parts.get(parts).unwrap_or_default().iter().flatten();
         entries.map(|(key, value)| (*key, value))
     }
 
@@ -144,7 +148,10 @@ mod tests {
         assert_eq!(table.get(key(7)), Some(&8));
         *table.get_mut(key(7)).expect("it is there") = 7;
         table.values_mut().for_each(|number| *number += 1);
-        let mut all: Vec<_> = table.iter().map(|(key, number)| (*number, key)).collect();
+        let mut all: Vec<_> = table
+            .iter(0..Spread::<u64>::PARTS)
+            .map(|(key, number)| (*number, key))
+            .collect();
         all.sort_unstable();
         let expected: Vec<_> = numbers.clone().map(|it| (it + 1, key(it))).collect();
         assert_eq!(all, expected);

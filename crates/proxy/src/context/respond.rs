@@ -16,6 +16,7 @@ use crate::{
     question::Question,
     recovery::Aftermath,
     settings::Exhausted,
+    sweep::Sweep,
     table::Slot,
     tally::Tally,
     transaction::{invite_server, server},
@@ -541,9 +542,9 @@ impl Context {
             if let Some(aftermath) = aftermath {
                 engine.aftermaths.insert(key, aftermath);
             }
-            if !std::mem::replace(&mut engine.sweep_armed, true) {
-                let every = crate::proxy::sweep_every(engine.calls.len());
-                turn.arm(every, Alarm::Sweep);
+            if !std::mem::replace(&mut engine.sweep.armed, true) {
+                let pause = Sweep::pause(engine.calls.len());
+                turn.arm(pause, Alarm::Sweep);
             }
         }
     }

@@ -54,6 +54,8 @@ fn usual(began: Instant) -> NewCall<'static> {
     }
 }
 
+const ALL: Range<usize> = 0..Calls::PARTS;
+
 #[test]
 fn a_call_is_remembered_whole() {
     let (mut calls, began) = (Calls::new(10), now());
@@ -195,15 +197,18 @@ fn calls_that_last_too_long_are_found_oldest_first() {
     }
     let now = start + Duration::from_secs(60 * 30);
     assert_eq!(
-        calls.overdue(now, Duration::from_secs(60 * 15), 100),
+        calls.overdue(ALL, now, Duration::from_secs(60 * 15), 100),
         [(6, "expired"), (7, "expired"), (8, "expired")]
     );
     assert_eq!(
-        calls.overdue(now, Duration::from_secs(60 * 15), 2),
+        calls.overdue(ALL, now, Duration::from_secs(60 * 15), 2),
         [(6, "expired"), (7, "expired")],
         "a turn takes on so many and no more"
     );
-    assert_eq!(calls.overdue(now, Duration::from_secs(60 * 30), 100), []);
+    assert_eq!(
+        calls.overdue(ALL, now, Duration::from_secs(60 * 30), 100),
+        []
+    );
 }
 
 /// RFC 4028: who does not refresh a session in time has left it. Half a minute is for the refresh that
@@ -226,27 +231,27 @@ fn a_session_that_is_not_refreshed_in_time_is_over() {
         };
         assert!(calls.remember(key, call, None));
     }
-    assert_eq!(calls.overdue(after(121), day, 100), []);
+    assert_eq!(calls.overdue(ALL, after(121), day, 100), []);
     assert_eq!(
-        calls.overdue(after(122), day, 100),
+        calls.overdue(ALL, after(122), day, 100),
         [(3, "session_expired")],
         "90 s at least"
     );
     calls.refresh(3, after(122), Some(Duration::from_secs(90)));
-    assert_eq!(calls.overdue(after(243), day, 100), []);
+    assert_eq!(calls.overdue(ALL, after(243), day, 100), []);
     calls.refresh(3, after(243), None);
     assert_eq!(
-        calls.overdue(after(1831), day, 100),
+        calls.overdue(ALL, after(1831), day, 100),
         [],
         "the timer was given up"
     );
     assert_eq!(
-        calls.overdue(after(1832), day, 100),
+        calls.overdue(ALL, after(1832), day, 100),
         [(2, "session_expired")]
     );
     calls.refresh(9, after(1832), None);
     assert_eq!(
-        calls.overdue(after(80_000), day, 100),
+        calls.overdue(ALL, after(80_000), day, 100),
         [(2, "session_expired")]
     );
 }
@@ -285,7 +290,7 @@ fn bytes_held(calls: &Calls) -> usize {
     let entry = size_of::<(u128, Entry)>() + 1;
     let blobs = calls
         .table
-        .iter()
+        .iter(ALL)
         .map(|(_, entry)| (entry.blob.len() + 8).next_multiple_of(16));
     slots * entry + blobs.sum::<usize>()
 }

@@ -30,6 +30,7 @@ use crate::{
     settings::{Place, TrunkId},
     snapshot::Snapshot,
     spread::Spread,
+    sweep::Sweep,
     table::{Slab, Slot, room_after_peak},
     timer::Lanes,
     token::Tokens,
@@ -143,7 +144,7 @@ pub struct Engine {
     pub in_setup: u32,
     pub draining: bool,
     pub pressure: Pressure,
-    pub sweep_armed: bool,
+    pub sweep: Sweep,
 }
 
 impl Engine {
@@ -189,7 +190,7 @@ impl Engine {
             in_setup: 0,
             draining: false,
             pressure: Pressure::default(),
-            sweep_armed: false,
+            sweep: Sweep::default(),
         }
     }
 
