@@ -4,17 +4,13 @@
 //! edge arms them. The heap beside it is what the lanes replaced.
 
 use std::{
-    cell::RefCell,
-    cmp::Reverse,
-    collections::BinaryHeap,
-    hint::black_box,
-    net::SocketAddr,
-    time::{Duration, Instant},
+    cell::RefCell, cmp::Reverse, collections::BinaryHeap, hint::black_box, net::SocketAddr,
+    time::Duration,
 };
 
 use divan::Bencher;
 use trunkline_proxy::{
-    ListenerId, ShardId,
+    ListenerId, Moment, ShardId,
     event::Peer,
     health::{HealthTable, PeerIx},
     settings::Health,
@@ -36,7 +32,7 @@ const WARM_UP: usize = 2_000_000;
 #[divan::bench]
 fn lanes(bencher: Bencher<'_, '_>) {
     let mut lanes = Lanes::new();
-    let mut now = Instant::now();
+    let mut now = Moment::EPOCH;
     let mut armed = 0usize;
     let mut turn = move || {
         now += STEP;
@@ -57,7 +53,7 @@ fn lanes(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn binary_heap(bencher: Bencher<'_, '_>) {
     let mut heap = BinaryHeap::new();
-    let mut now = Instant::now();
+    let mut now = Moment::EPOCH;
     let mut armed = 0usize;
     let mut turn = move || {
         now += STEP;
@@ -79,7 +75,7 @@ fn binary_heap(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn nothing_due(bencher: Bencher<'_, '_>) {
     let mut lanes = Lanes::new();
-    let start = Instant::now();
+    let start = Moment::EPOCH;
     for ms in DURATIONS_MS {
         lanes.arm(start, Duration::from_millis(ms), ms);
     }
@@ -120,7 +116,7 @@ fn health_of_an_idle_table(bencher: Bencher<'_, '_>) {
         });
 }
 
-fn table(size: u16) -> (HealthTable, Vec<PeerIx>, Instant) {
+fn table(size: u16) -> (HealthTable, Vec<PeerIx>, Moment) {
     let settings = Health {
         probe_interval: Some(Duration::from_secs(30)),
         probe_timeout: Duration::from_secs(1),
@@ -128,7 +124,7 @@ fn table(size: u16) -> (HealthTable, Vec<PeerIx>, Instant) {
         fail_after: 2,
         slow_start: Duration::from_secs(30),
     };
-    let now = Instant::now();
+    let now = Moment::EPOCH;
     let mut table = HealthTable::new(ShardId(0), 1);
     let all = (0..size)
         .map(|number| {

@@ -2,13 +2,13 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use trunkline_sip::Message;
 
 use crate::{
-    Event, Hop,
+    Event, Hop, Moment,
     context::Context,
     engine::{Asker, Turn},
     question::Question,
@@ -31,7 +31,7 @@ type Parked = Vec<(Hop, Box<[u8]>)>;
 pub struct Contexts {
     pub(crate) slab: Slab<Context>,
     /// Those that only linger, and since when: the first have lingered longest. Some have gone.
-    settled: VecDeque<(Slot, Instant)>,
+    settled: VecDeque<(Slot, Moment)>,
     parked: HashMap<Place, Parked>,
 }
 

@@ -8,12 +8,13 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     ops::Range,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use trunkline_sip::Transport;
 
 use crate::{
+    Moment,
     event::{Direction, WireText},
     health::PeerIx,
     hop::{ConnectionId, Hop, ListenerId},
@@ -43,14 +44,6 @@ pub fn key(hash: impl Fn(&[&[u8]]) -> u128, call_id: &[u8], tag_a: &[u8], tag_b:
         (tag_b, tag_a)
     };
     hash(&[call_id, first, second])
-}
-
-fn nanos_between(epoch: Instant, at: Instant) -> i64 {
-    let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-    match at.checked_duration_since(epoch) {
-        Some(after) => nanos(after),
-        None => -nanos(epoch.saturating_duration_since(at)),
-    }
 }
 
 /// When a call that was refreshed at this age has expired, in seconds of its age.
@@ -102,7 +95,7 @@ pub struct NewCall<'a> {
     /// The candidate that took it.
     pub peer: PeerIx,
     /// When the 2xx came.
-    pub began: Instant,
+    pub began: Moment,
     /// Its Session-Expires (RFC 4028): who does not refresh the call in time has left it.
     pub session: Option<Duration>,
     /// As on the wire.
@@ -123,7 +116,7 @@ pub struct Call<'c> {
     /// The candidate that took it.
     pub peer: PeerIx,
     /// When the 2xx came.
-    pub began: Instant,
+    pub began: Moment,
     /// As on the wire.
     pub call_id: &'c [u8],
     /// Who sent the INVITE.
@@ -172,7 +165,7 @@ pub struct EndedCall {
     /// The candidate that had taken it.
     pub peer: PeerIx,
     /// When the 2xx came.
-    pub began: Instant,
+    pub began: Moment,
     /// As on the wire.
     pub call_id: WireText,
 }
@@ -180,16 +173,13 @@ pub struct EndedCall {
 /// The table: one for each shard.
 #[derive(Debug)]
 pub struct Calls {
-    /// When the first call of all began: the others count from there, in half the room.
-    epoch: Option<Instant>,
     table: Spread<Entry>,
     capacity: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// Nanoseconds after [`Calls::epoch`].
-    began: i64,
+    began: Moment,
     /// Seconds after `began` at which the session has expired; [`NEVER`] without a timer.
     lapses: u32,
     /// See [`write_blob`].
@@ -205,7 +195,6 @@ impl Calls {
     /// Room for `capacity` calls; none is taken ahead of need.
     pub fn new(capacity: u32) -> Self {
         Calls {
-            epoch: None,
             table: Spread::default(),
             capacity: capacity as usize,
         }
@@ -228,11 +217,10 @@ impl Calls {
             session,
             ..
         } = facts;
-        let epoch = *self.epoch.get_or_insert(began);
         self.table.insert(
             key,
             Entry {
-                began: nanos_between(epoch, began),
+                began,
                 lapses: lapses(Duration::ZERO, session),
                 blob,
                 peer,
@@ -252,20 +240,11 @@ impl Calls {
             trunk: entry.trunk,
             direction: entry.direction,
             peer: entry.peer,
-            began: self.moment(entry.began)?,
+            began: entry.began,
             call_id: blob.text()?,
             caller: blob.side()?,
             callee: blob.side()?,
         })
-    }
-
-    fn moment(&self, nanos: i64) -> Option<Instant> {
-        let distance = Duration::from_nanos(nanos.unsigned_abs());
-        if nanos < 0 {
-            self.epoch?.checked_sub(distance)
-        } else {
-            self.epoch?.checked_add(distance)
-        }
     }
 
     /// Who speaks, by the tag of From. The other tag is the callee's: [`key`] saw both.
@@ -303,19 +282,18 @@ impl Calls {
 
     /// The call was refreshed (RFC 4028 §7.2): from now on it may last for `session`, or for as
     /// long as it likes.
-    pub fn refresh(&mut self, key: u128, now: Instant, session: Option<Duration>) {
-        if let (Some(epoch), Some(entry)) = (self.epoch, self.table.get_mut(key)) {
-            let age = nanos_between(epoch, now).saturating_sub(entry.began);
-            entry.lapses = lapses(Duration::from_nanos(age.max(0) as u64), session);
+    pub fn refresh(&mut self, key: u128, now: Moment, session: Option<Duration>) {
+        if let Some(entry) = self.table.get_mut(key) {
+            let age = now.saturating_duration_since(entry.began);
+            entry.lapses = lapses(age, session);
         }
     }
 
     /// Forgets a call and gives memory back when a peak has passed.
     pub fn forget(&mut self, key: u128) -> Option<EndedCall> {
         let entry = self.table.remove(key)?;
-        let began = self.moment(entry.began)?;
         let Entry {
-            began: _,
+            began,
             lapses: _,
             blob,
             peer,
@@ -344,16 +322,12 @@ impl Calls {
     pub fn overdue(
         &self,
         parts: Range<usize>,
-        now: Instant,
+        now: Moment,
         age: Duration,
         most: usize,
     ) -> Vec<(u128, &'static str)> {
-        let Some(epoch) = self.epoch else {
-            return Vec::new();
-        };
-        let now = nanos_between(epoch, now);
         let why = |entry: &Entry| {
-            let lasted = Duration::from_nanos(now.saturating_sub(entry.began).max(0) as u64);
+            let lasted = now.saturating_duration_since(entry.began);
             let lapsed = entry.lapses != NEVER && lasted.as_secs() >= u64::from(entry.lapses);
             match (lasted > age, lapsed) {
                 (true, _) => Some("expired"),
@@ -361,7 +335,7 @@ impl Calls {
                 (false, false) => None,
             }
         };
-        let mut overdue: Vec<(i64, u128, &'static str)> = self
+        let mut overdue: Vec<(Moment, u128, &'static str)> = self
             .table
             .iter(parts)
             .filter_map(|(key, entry)| Some((entry.began, key, why(entry)?)))

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use trunkline_sip::{Message, Uri};
 
 use crate::{
+    Moment,
     engine::Engine,
     event::Direction,
     settings::{NumberPattern, TrunkId},
@@ -43,7 +44,7 @@ pub fn walk(
     request: &Message<'_>,
     snapshot: &Snapshot,
     engine: &Engine,
-    now: Instant,
+    now: Moment,
 ) -> Option<Walk> {
     let drills = snapshot.routing().drills();
     if drills.is_empty() || walk.direction() != Direction::Origination {
@@ -51,7 +52,9 @@ pub fn walk(
     }
     let trunk = walk.first_trunk();
     let takes = |drill: &Drill| {
-        drill.trunk == trunk && now < drill.until && fits(&drill.calls, request, engine)
+        drill.trunk == trunk
+            && engine.shared.moment(drill.until) > now
+            && fits(&drill.calls, request, engine)
     };
     let recovers = snapshot
         .settings()

@@ -46,12 +46,10 @@
 //! by. So its half-open trial counts as usable, not as a last resort: otherwise it would stay out
 //! for as long as its peers are well.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use crate::{
+    Moment,
     event::{HealthState, Peer},
     hop::ShardId,
     settings::Health,
@@ -171,7 +169,7 @@ pub struct HealthTable {
     /// When time alone may change a candidate's state.
     turns: Agenda,
     /// When any candidate at all was last heard.
-    heard: Option<Instant>,
+    heard: Option<Moment>,
     /// How many candidates that are up were sent something since they were last heard.
     silent: u32,
 }
@@ -186,12 +184,12 @@ struct Entry {
     /// Whether this shard probes it and tells of it.
     tended: bool,
     /// Its booking in [`HealthTable::probes`].
-    probe: Option<Instant>,
+    probe: Option<Moment>,
     /// Its booking in [`HealthTable::turns`].
-    turn: Option<Instant>,
+    turn: Option<Moment>,
     configured: bool,
     /// Not configured and not well: forgotten then.
-    lingers: Option<Instant>,
+    lingers: Option<Moment>,
     holds: u32,
 }
 
@@ -200,9 +198,9 @@ struct Entry {
 struct Silence {
     calls: u32,
     /// When the call was sent that made it [`SILENT_CALLS`], or when to look again.
-    since: Option<Instant>,
+    since: Option<Moment>,
     /// When the first of them was sent.
-    began: Option<Instant>,
+    began: Option<Moment>,
 }
 
 impl HealthTable {
@@ -224,7 +222,7 @@ impl HealthTable {
     /// The place of a candidate. A new one starts up, and its first probe falls somewhere within
     /// its interval, so that a start does not probe everybody at once. A known one keeps its
     /// state and takes the new settings.
-    pub fn intern(&mut self, peer: Peer, settings: Health, now: Instant) -> PeerIx {
+    pub fn intern(&mut self, peer: Peer, settings: Health, now: Moment) -> PeerIx {
         let ix = self
             .lookup(&peer)
             .unwrap_or_else(|| self.insert(peer, settings, now));
@@ -307,7 +305,7 @@ impl HealthTable {
 
     /// Tells who is configured now. The others are probed no more, and forgotten once released;
     /// those that are not well only after [`LINGER`].
-    pub fn retain_configured(&mut self, now: Instant, configured: &dyn Fn(&Peer) -> bool) {
+    pub fn retain_configured(&mut self, now: Moment, configured: &dyn Fn(&Peer) -> bool) {
         let mut lingering = 0;
         for at in 0..self.entries.len() as u32 {
             let ix = PeerIx(at);
@@ -330,7 +328,7 @@ impl HealthTable {
     }
 
     /// How good a candidate is for a call that is placed now.
-    pub fn class(&self, ix: PeerIx, now: Instant) -> Class {
+    pub fn class(&self, ix: PeerIx, now: Moment) -> Class {
         let entry = self.entry(ix);
         entry.machine.class(&entry.settings, now)
     }
@@ -342,7 +340,7 @@ impl HealthTable {
     }
 
     /// Takes evidence of our own in; says what it changed, and whether it is news to others.
-    pub fn observe(&mut self, now: Instant, ix: PeerIx, evidence: Evidence) -> Lesson {
+    pub fn observe(&mut self, now: Moment, ix: PeerIx, evidence: Evidence) -> Lesson {
         let before = self.entry(ix).machine;
         let change = self.learn(now, ix, evidence);
         let is_news = self.shards > 1
@@ -358,7 +356,7 @@ impl HealthTable {
     }
 
     /// Takes in what another shard saw; says what it changed.
-    pub fn learn(&mut self, now: Instant, ix: PeerIx, evidence: Evidence) -> Option<Change> {
+    pub fn learn(&mut self, now: Moment, ix: PeerIx, evidence: Evidence) -> Option<Change> {
         match evidence {
             Evidence::Alive | Evidence::ProbeAnswered | Evidence::Pause(_) => self.heard(now, ix),
             // A failure may be an answer as well, but that is for the caller to know.
@@ -374,7 +372,7 @@ impl HealthTable {
     /// A request of a call was sent to it: once for each attempt, not for its retransmissions,
     /// and not for probes. To a half-open candidate, it is the trial: `true` when other shards
     /// must hear of it.
-    pub fn sent(&mut self, now: Instant, ix: PeerIx) -> bool {
+    pub fn sent(&mut self, now: Moment, ix: PeerIx) -> bool {
         let entry = self.entry_mut(ix);
         if entry.machine.state() != HealthState::Up {
             // Nothing is left to suspect.
@@ -398,7 +396,7 @@ impl HealthTable {
 
     /// Any response at all came from it, 100 included. It is not silent; whether it is well is
     /// for [`observe`](Self::observe).
-    pub fn heard(&mut self, now: Instant, ix: PeerIx) {
+    pub fn heard(&mut self, now: Moment, ix: PeerIx) {
         self.heard = Some(now);
         self.end_silence(ix);
     }
@@ -406,7 +404,7 @@ impl HealthTable {
     /// Applies what time alone changes: suspicion, the ends of pauses and rests. What is news is
     /// the silence that made a candidate suspect. To be called at
     /// [`next_deadline`](Self::next_deadline).
-    pub fn sweep(&mut self, now: Instant, lessons: &mut Vec<(PeerIx, Lesson)>) {
+    pub fn sweep(&mut self, now: Moment, lessons: &mut Vec<(PeerIx, Lesson)>) {
         while let Some(at) = self.turns.due(now) {
             let ix = PeerIx(at);
             // The booking is used up; what follows books the next.
@@ -438,7 +436,7 @@ impl HealthTable {
 
     /// Those to be probed now; each gets its next time. To be called at
     /// [`next_deadline`](Self::next_deadline), after [`sweep`](Self::sweep).
-    pub fn due_probes(&mut self, now: Instant, due: &mut Vec<PeerIx>) {
+    pub fn due_probes(&mut self, now: Moment, due: &mut Vec<PeerIx>) {
         while let Some(at) = self.probes.due(now) {
             let ix = PeerIx(at);
             let entry = self.entry_mut(ix);
@@ -451,7 +449,7 @@ impl HealthTable {
     }
 
     /// When [`sweep`](Self::sweep) and [`due_probes`](Self::due_probes) have something to do.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self) -> Option<Moment> {
         match (self.probes.next(), self.turns.next()) {
             (Some(probe), Some(turn)) => Some(probe.min(turn)),
             (probe, turn) => probe.or(turn),
@@ -469,7 +467,7 @@ impl HealthTable {
 
     /// What a candidate gets of its share, per mille: less than 1000 for `slow_start` after it
     /// came back from down or paused.
-    pub fn slow_start_share(&self, ix: PeerIx, now: Instant) -> u16 {
+    pub fn slow_start_share(&self, ix: PeerIx, now: Moment) -> u16 {
         let entry = self.entry(ix);
         let Some(back) = entry.machine.back_since() else {
             return 1000;
@@ -487,7 +485,7 @@ impl HealthTable {
     /// next turn are booked, and the change is told if there was one.
     fn settle(
         &mut self,
-        now: Instant,
+        now: Moment,
         ix: PeerIx,
         was: HealthState,
         why: &'static str,
@@ -511,7 +509,7 @@ impl HealthTable {
     ///
     /// When others that were asked are silent too and nobody at all was heard, our own link is
     /// the likelier fault, and calling everybody suspect would only cut the calls' patience short.
-    fn is_suspicious(&mut self, ix: PeerIx, now: Instant) -> bool {
+    fn is_suspicious(&mut self, ix: PeerIx, now: Moment) -> bool {
         let entry = self.entry(ix);
         if entry.silent_until().is_none_or(|until| now < until) {
             return false;
@@ -532,7 +530,7 @@ impl HealthTable {
         self.silent = self.silent.saturating_sub(u32::from(was_silent));
     }
 
-    fn insert(&mut self, peer: Peer, settings: Health, now: Instant) -> PeerIx {
+    fn insert(&mut self, peer: Peer, settings: Health, now: Moment) -> PeerIx {
         let pace = Pace::new(&peer, now);
         let entry = Entry {
             peer,
@@ -575,7 +573,7 @@ impl HealthTable {
         self.free.push(ix.0);
     }
 
-    fn book_probe(&mut self, ix: PeerIx, want: Option<Instant>) {
+    fn book_probe(&mut self, ix: PeerIx, want: Option<Moment>) {
         let entry = &mut self.entries[ix.0 as usize];
         let want = want.filter(|_| entry.tended);
         self.probes.book(ix.0, &mut entry.probe, want);
@@ -611,13 +609,13 @@ impl HealthTable {
 
 impl Entry {
     /// When its silence becomes suspicious.
-    fn silent_until(&self) -> Option<Instant> {
+    fn silent_until(&self) -> Option<Moment> {
         let patience = self.settings.suspect_after.filter(|after| !after.is_zero());
         later(self.silence.since?, patience?)
     }
 }
 
 /// `None`, which means never, where the clock cannot count that far.
-fn later(at: Instant, after: Duration) -> Option<Instant> {
+fn later(at: Moment, after: Duration) -> Option<Moment> {
     at.checked_add(after)
 }

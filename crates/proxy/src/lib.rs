@@ -22,6 +22,7 @@ pub mod hop;
 mod in_dialog;
 mod letters;
 mod local;
+pub mod moment;
 mod next_hop;
 pub mod outbox;
 mod own_route;
@@ -51,6 +52,7 @@ mod walk;
 
 pub use event::Event;
 pub use hop::{ConnectionId, Hop, HopLoss, ListenerId, ShardId};
+pub use moment::Moment;
 pub use outbox::{Effect, Outbox};
 pub use proxy::{Clock, Input, Proxy, Seed};
 pub use question::{Answer, AskId, Question};

@@ -1,14 +1,12 @@
 //! From a next hop in a message to the candidates behind it (RFC 3261 §16.6 step 7, RFC 3263 §4).
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Instant,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use trunkline_sip::{Scheme, Transport, Uri};
 
 use crate::{
-    engine::Engine, hop::ListenerId, routing::Candidate, settings::Place, snapshot::Snapshot,
+    Moment, engine::Engine, hop::ListenerId, routing::Candidate, settings::Place,
+    snapshot::Snapshot,
 };
 
 /// The candidate that a URI names by its address; the outer `None` for one that names a host or none
@@ -60,7 +58,7 @@ impl Engine {
         snapshot: &Snapshot,
         place: &Place,
         preferred: ListenerId,
-        now: Instant,
+        now: Moment,
     ) -> Option<Vec<Candidate>> {
         if let Ok(ip) = place.host.parse() {
             let candidate = at(

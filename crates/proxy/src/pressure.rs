@@ -7,7 +7,9 @@
 //! fraction of what a call costs, so nearly as many calls are set up as the shard can do at all, those
 //! that are taken are not late, and what was taken before goes on undisturbed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::Moment;
 
 /// A wait as short as this is no queue.
 pub const LATE: Duration = Duration::from_millis(10);
@@ -21,14 +23,14 @@ pub enum Pressure {
     #[default]
     None,
     /// Something waits, since then.
-    Rising(Instant),
+    Rising(Moment),
     /// New calls are shed.
     Shedding,
 }
 
 impl Pressure {
     /// What is read at `now` has waited for `waited`.
-    pub fn hear(&mut self, now: Instant, waited: Duration) {
+    pub fn hear(&mut self, now: Moment, waited: Duration) {
         *self = match *self {
             _ if waited < LATE => Pressure::None,
             Pressure::None => Pressure::Rising(now),
@@ -51,9 +53,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    #[allow(clippy::disallowed_methods)] // Where virtual time begins; it is never read again.
-    fn beginning() -> Instant {
-        Instant::now()
+    fn beginning() -> Moment {
+        Moment::EPOCH
     }
 
     #[test]

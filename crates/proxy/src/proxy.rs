@@ -9,7 +9,7 @@ use memchr::memmem;
 use trunkline_sip::{Limits, Message, peek};
 
 use crate::{
-    Event,
+    Event, Moment,
     context::{self, Context},
     contexts::Contexts,
     engine::{Alarm, Asker, Engine, LOCAL, Turn},
@@ -106,7 +106,7 @@ pub struct Proxy {
     engine: Engine,
     due: Vec<crate::health::PeerIx>,
     /// What was told of the tables last, and when.
-    load_told: (Instant, Load),
+    load_told: (Moment, Load),
 }
 
 impl Proxy {
@@ -120,17 +120,19 @@ impl Proxy {
         seed: Seed,
         shared: Arc<Shared>,
     ) -> Self {
+        let began = shared.moment(clock.at);
         Proxy {
             contexts: Contexts::default(),
             engine: Engine::new(shard, clock, routing, &seed, shared),
             due: Vec::new(),
-            load_told: (clock.at, Load::default()),
+            load_told: (began, Load::default()),
         }
     }
 
     /// Applies one input. Everything that should happen as a result is in `out` on return.
     /// `now` never decreases from one call to the next.
     pub fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox) {
+        let now = self.engine.shared.moment(now);
         match input {
             Input::Message { from, bytes } => self.on_message(now, from, bytes, out),
             Input::HopLost { hop, why } => self.on_hop_lost(now, hop, why, out),
@@ -147,7 +149,7 @@ impl Proxy {
 
     /// Says how full the tables are: once a second while that changes, and when the last request
     /// is forgotten, so that what is shown of an idle proxy is true.
-    fn tell_load(&mut self, now: Instant, out: &mut Outbox) {
+    fn tell_load(&mut self, now: Moment, out: &mut Outbox) {
         let at_rest = self.contexts.len() == 0 && self.load_told.1.contexts > 0;
         if !at_rest && now.saturating_duration_since(self.load_told.0) < LOAD_EVERY {
             return;
@@ -167,10 +169,8 @@ impl Proxy {
         } else {
             self.engine.health.next_deadline()
         };
-        [self.engine.lanes.next(), health]
-            .into_iter()
-            .flatten()
-            .min()
+        let next = self.engine.lanes.next().into_iter().chain(health).min()?;
+        self.engine.shared.instant(next)
     }
 
     /// Whether nobody waits for anything, ACKs included. Established calls do not count: they live in
@@ -205,7 +205,7 @@ impl Proxy {
             .map(|(_, peer, state)| (peer, state))
     }
 
-    fn on_message(&mut self, now: Instant, from: Hop, bytes: &[u8], out: &mut Outbox) {
+    fn on_message(&mut self, now: Moment, from: Hop, bytes: &[u8], out: &mut Outbox) {
         if peek::is_response(bytes) {
             return self.on_response(now, from, bytes, out);
         }
@@ -244,7 +244,7 @@ impl Proxy {
 
     /// Whether a request from a source that nobody allowed is looked at any further: only one
     /// that may belong to a dialog of ours is, and only so often.
-    fn may_speak(&mut self, now: Instant, from: Hop, bytes: &[u8], out: &mut Outbox) -> bool {
+    fn may_speak(&mut self, now: Moment, from: Hop, bytes: &[u8], out: &mut Outbox) -> bool {
         let access = self.engine.snapshot.settings().access;
         let why = if !self.engine.may_speak(now, from.remote.ip(), access.rate) {
             "rate"
@@ -274,7 +274,7 @@ impl Proxy {
         false
     }
 
-    fn on_response(&mut self, now: Instant, from: Hop, bytes: &[u8], out: &mut Outbox) {
+    fn on_response(&mut self, now: Moment, from: Hop, bytes: &[u8], out: &mut Outbox) {
         let token = peek::top_branch(bytes).and_then(|branch| self.engine.branches.read(branch));
         let token = token.map(|(token, _)| token);
         let Some(token) = token.filter(|token| token.shard == self.engine.shard) else {
@@ -335,7 +335,7 @@ impl Proxy {
         });
     }
 
-    fn on_hop_lost(&mut self, now: Instant, hop: Hop, why: HopLoss, out: &mut Outbox) {
+    fn on_hop_lost(&mut self, now: Moment, hop: Hop, why: HopLoss, out: &mut Outbox) {
         let peer = Peer {
             transport: hop.transport,
             addr: hop.remote,
@@ -356,7 +356,7 @@ impl Proxy {
         }
     }
 
-    fn on_answer(&mut self, now: Instant, ask: AskId, answer: Answer, out: &mut Outbox) {
+    fn on_answer(&mut self, now: Moment, ask: AskId, answer: Answer, out: &mut Outbox) {
         let Some(asker) = self.engine.asks.remove(&ask) else {
             return;
         };
@@ -383,7 +383,7 @@ impl Proxy {
 
     /// Remembers what a name resolves to. A failure is remembered too, for a second, so that the
     /// messages that waited are answered and do not wait again.
-    fn learn(&mut self, now: Instant, place: Place, answer: Answer) -> Vec<Candidate> {
+    fn learn(&mut self, now: Moment, place: Place, answer: Answer) -> Vec<Candidate> {
         let (candidates, ttl) = match answer {
             Answer::Resolved { candidates, ttl } => (candidates, ttl),
             Answer::ResolveFailed | Answer::Http { .. } | Answer::HttpFailed(_) => {
@@ -395,14 +395,14 @@ impl Proxy {
         candidates
     }
 
-    fn on_routing(&mut self, now: Instant, routing: Arc<Routing>, out: &mut Outbox) {
+    fn on_routing(&mut self, now: Moment, routing: Arc<Routing>, out: &mut Outbox) {
         self.engine.adopt(routing, now);
         let (shard, load) = (self.engine.shard, self.load());
         self.load_told = (now, load);
         out.tell(Event::Load { shard, load });
     }
 
-    fn on_peer_health(&mut self, now: Instant, news: News, out: &mut Outbox) {
+    fn on_peer_health(&mut self, now: Moment, news: News, out: &mut Outbox) {
         // One that is not configured here, or no more, is nobody's business.
         let Some(ix) = self.engine.health.lookup(&news.peer) else {
             return;
@@ -417,7 +417,7 @@ impl Proxy {
         }
     }
 
-    fn on_deadline(&mut self, now: Instant, out: &mut Outbox) {
+    fn on_deadline(&mut self, now: Moment, out: &mut Outbox) {
         for _ in 0..ALARMS_PER_TURN {
             let Some(alarm) = self.engine.lanes.pop_expired(now) else {
                 break;
@@ -445,7 +445,7 @@ impl Proxy {
     }
 
     /// What time alone changes in the health of candidates, and the probes that are due.
-    fn watch_health(&mut self, now: Instant, out: &mut Outbox) {
+    fn watch_health(&mut self, now: Moment, out: &mut Outbox) {
         if self.engine.draining
             || self
                 .engine
@@ -474,7 +474,7 @@ impl Proxy {
         self.due = due;
     }
 
-    fn sweep_calls(&mut self, now: Instant, out: &mut Outbox) {
+    fn sweep_calls(&mut self, now: Moment, out: &mut Outbox) {
         let mut turn = Turn {
             now,
             engine: &mut self.engine,
@@ -500,7 +500,7 @@ impl Proxy {
     }
 
     /// Moves the calls on that waited on a candidate which has just turned down.
-    fn stir(&mut self, now: Instant, out: &mut Outbox) {
+    fn stir(&mut self, now: Moment, out: &mut Outbox) {
         // Each round can only take a further candidate down, so it ends.
         while let Some((slot, peer)) = self.engine.stirred.pop_front() {
             self.with_context(now, slot, out, |context, turn| {
@@ -511,7 +511,7 @@ impl Proxy {
 
     fn with_context(
         &mut self,
-        now: Instant,
+        now: Moment,
         slot: Slot,
         out: &mut Outbox,
         work: impl FnOnce(&mut Context, &mut Turn<'_>),

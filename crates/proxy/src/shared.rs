@@ -3,12 +3,10 @@
 //! Everything else of a shard is its own. These are atomics, so no shard ever waits for another, and
 //! one thread that plays all shards (the simulator) sees the same numbers each time.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use crate::{
+    Moment,
     rate::Sources,
     retry::Retries,
     tally::{Named, Tallies},
@@ -56,7 +54,18 @@ impl Shared {
     }
 
     /// Time as all shards count it.
-    pub(crate) fn time(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.epoch)
+    pub fn moment(&self, at: Instant) -> Moment {
+        match at.checked_duration_since(self.epoch) {
+            Some(after) => Moment::EPOCH + after,
+            None => Moment::EPOCH - (self.epoch - at),
+        }
+    }
+
+    /// The same moment as a clock tells it; `None` for one that it cannot tell.
+    pub fn instant(&self, at: Moment) -> Option<Instant> {
+        match at.checked_duration_since(Moment::EPOCH) {
+            Some(after) => self.epoch.checked_add(after),
+            None => self.epoch.checked_sub(Moment::EPOCH - at),
+        }
     }
 }

@@ -5,13 +5,13 @@ use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Instant,
 };
 
 use memchr::memmem::Finder;
 use trunkline_sip::{Host, Transport, Uri};
 
 use crate::{
+    Moment,
     event::{Direction, Peer},
     health::{HealthTable, PeerIx},
     hop::ListenerId,
@@ -99,7 +99,7 @@ impl Snapshot {
         tokens: &Tokens,
         health: &mut HealthTable,
         shared: &Shared,
-        now: Instant,
+        now: Moment,
     ) -> Self {
         let settings = Arc::clone(routing.settings());
         let mut cares: Vec<Option<Health>> = vec![None; settings.places.len()];

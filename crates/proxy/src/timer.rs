@@ -10,8 +10,10 @@
 use std::{
     cmp::Ordering,
     collections::{BinaryHeap, VecDeque},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use crate::Moment;
 
 /// Lanes at most; a duration that finds neither its own lane nor an empty one goes to the heap.
 const LANES_MAX: usize = 24;
@@ -22,28 +24,19 @@ const SHRINK_ABOVE: usize = 1024;
 /// No lane: the heap.
 const HEAP: usize = usize::MAX;
 
-/// No deadline.
-const NEVER: i64 = i64::MAX;
-
-/// The latest deadline there is.
-const LATEST: i64 = NEVER - 1;
-
 /// Armed timers, each with a key that says what it is for.
 #[derive(Debug)]
 pub struct Lanes<K> {
-    /// Deadlines count nanoseconds from here: half the size of an [`Instant`], one comparison.
-    epoch: Option<Instant>,
-    /// The latest `now` seen, and the moment it was told as.
-    now: i64,
-    told: Option<Instant>,
+    /// The latest `now` seen.
+    now: Option<Moment>,
     lanes: Vec<Lane<K>>,
-    /// The first deadline of each lane, or [`NEVER`]: side by side, since each pop looks at all.
-    heads: Vec<i64>,
+    /// The first deadline of each lane, or [`Moment::NEVER`]: side by side, since each pop looks at all.
+    heads: Vec<Moment>,
     odd: BinaryHeap<Odd<K>>,
     /// Tells heap entries with the same deadline apart, so that the first armed is first out.
     armed: u64,
-    /// The earliest deadline of all, or [`NEVER`].
-    next: i64,
+    /// The earliest deadline of all, or [`Moment::NEVER`].
+    next: Moment,
     /// The lane that has it; any other number: the heap.
     next_lane: usize,
     len: usize,
@@ -52,12 +45,12 @@ pub struct Lanes<K> {
 #[derive(Debug)]
 struct Lane<K> {
     after: Duration,
-    queue: VecDeque<(i64, K)>,
+    queue: VecDeque<(Moment, K)>,
 }
 
 #[derive(Debug)]
 struct Odd<K> {
-    at: i64,
+    at: Moment,
     armed: u64,
     key: K,
 }
@@ -66,14 +59,12 @@ impl<K> Lanes<K> {
     /// None armed.
     pub fn new() -> Self {
         Lanes {
-            epoch: None,
-            now: i64::MIN,
-            told: None,
+            now: None,
             lanes: Vec::new(),
             heads: Vec::new(),
             odd: BinaryHeap::new(),
             armed: 0,
-            next: NEVER,
+            next: Moment::NEVER,
             next_lane: HEAP,
             len: 0,
         }
@@ -83,9 +74,8 @@ impl<K> Lanes<K> {
     /// given before.
     ///
     /// For durations that come up again and again; each has a lane of its own.
-    pub fn arm(&mut self, now: Instant, after: Duration, key: K) {
-        self.see(now);
-        let at = self.now.saturating_add(nanos(after)).min(LATEST);
+    pub fn arm(&mut self, now: Moment, after: Duration, key: K) {
+        let at = self.see(now) + after;
         match self.lane(after) {
             Some(lane) => {
                 self.heads[lane] = self.heads[lane].min(at);
@@ -97,22 +87,21 @@ impl<K> Lanes<K> {
     }
 
     /// Arms a timer that falls due at a moment of its own (a budget's end, a Retry-After).
-    pub fn arm_once(&mut self, at: Instant, key: K) {
-        let at = self.since_epoch(at);
+    pub fn arm_once(&mut self, at: Moment, key: K) {
         self.push_odd(at, key);
     }
 
     /// Takes out the timer that fell due first, if one has. Of those with the same deadline in
     /// one lane the first armed comes first.
-    pub fn pop_expired(&mut self, now: Instant) -> Option<K> {
-        self.see(now);
-        if self.next > self.now {
+    pub fn pop_expired(&mut self, now: Moment) -> Option<K> {
+        let now = self.see(now);
+        if self.next > now {
             return None;
         }
         let key = match self.lanes.get_mut(self.next_lane) {
             Some(Lane { queue, .. }) => {
                 let key = queue.pop_front().map(|(_, key)| key);
-                self.heads[self.next_lane] = queue.front().map_or(NEVER, |(at, _)| *at);
+                self.heads[self.next_lane] = queue.front().map_or(Moment::NEVER, |(at, _)| *at);
                 shrink(queue);
                 key
             }
@@ -130,14 +119,8 @@ impl<K> Lanes<K> {
     }
 
     /// When the next timer falls due.
-    pub fn next(&self) -> Option<Instant> {
-        let epoch = self.epoch.filter(|_| self.next != NEVER)?;
-        let away = Duration::from_nanos(self.next.unsigned_abs());
-        if self.next < 0 {
-            epoch.checked_sub(away)
-        } else {
-            epoch.checked_add(away)
-        }
+    pub fn next(&self) -> Option<Moment> {
+        Some(self.next).filter(|next| *next != Moment::NEVER)
     }
 
     /// How many are armed, stale ones included.
@@ -151,24 +134,11 @@ impl<K> Lanes<K> {
     }
 
     /// Moves our clock on. One that ran back would leave a lane unsorted and its timers late.
-    fn see(&mut self, now: Instant) {
-        // Within a turn it stands still.
-        if self.told == Some(now) {
-            return;
-        }
-        self.told = Some(now);
-        let now = self.since_epoch(now);
-        debug_assert!(now >= self.now, "time ran back");
-        self.now = self.now.max(now);
-    }
-
-    /// Nanoseconds from the first moment we were told of, which need not be the earliest.
-    fn since_epoch(&mut self, at: Instant) -> i64 {
-        let epoch = *self.epoch.get_or_insert(at);
-        match at.checked_duration_since(epoch) {
-            Some(after) => nanos(after),
-            None => -nanos(epoch.duration_since(at)),
-        }
+    fn see(&mut self, now: Moment) -> Moment {
+        debug_assert!(self.now.is_none_or(|before| before <= now), "time ran back");
+        let now = self.now.map_or(now, |before| before.max(now));
+        self.now = Some(now);
+        now
     }
 
     /// The lane for a duration: its own, else an empty one, else a new one while there may be more.
@@ -182,7 +152,7 @@ impl<K> Lanes<K> {
                 after,
                 queue: VecDeque::new(),
             });
-            self.heads.push(NEVER);
+            self.heads.push(Moment::NEVER);
             return Some(self.lanes.len() - 1);
         }
         // A duration that left the configuration leaves its lane to another once it has drained.
@@ -191,14 +161,14 @@ impl<K> Lanes<K> {
         Some(empty)
     }
 
-    fn push_odd(&mut self, at: i64, key: K) {
+    fn push_odd(&mut self, at: Moment, key: K) {
         let armed = self.armed;
         self.armed += 1;
         self.odd.push(Odd { at, armed, key });
         self.count_in(at, HEAP);
     }
 
-    fn count_in(&mut self, at: i64, lane: usize) {
+    fn count_in(&mut self, at: Moment, lane: usize) {
         self.len += 1;
         // A lane's comes before the heap's of the same moment, and the first lane's before others'.
         if (at, lane) < (self.next, self.next_lane) {
@@ -207,7 +177,7 @@ impl<K> Lanes<K> {
     }
 
     fn find_next(&mut self) {
-        let mut next = (self.odd.peek().map_or(NEVER, |odd| odd.at), HEAP);
+        let mut next = (self.odd.peek().map_or(Moment::NEVER, |odd| odd.at), HEAP);
         for (lane, at) in self.heads.iter().enumerate().rev() {
             if *at <= next.0 {
                 next = (*at, lane);
@@ -244,11 +214,6 @@ impl<K> PartialEq for Odd<K> {
 
 impl<K> Eq for Odd<K> {}
 
-/// 292 years fit; more counts as 292 years.
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).map_or(LATEST, |nanos| nanos.min(LATEST))
-}
-
 fn shrink<T>(queue: &mut VecDeque<T>) {
     if roomy(queue.len(), queue.capacity()) {
         queue.shrink_to(queue.capacity() / 4);
@@ -267,14 +232,13 @@ mod tests {
 
     use super::*;
 
-    #[expect(clippy::disallowed_methods, reason = "a test has to begin some time")]
-    fn some_moment() -> Instant {
-        Instant::now()
+    fn some_moment() -> Moment {
+        Moment::EPOCH
     }
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn drain<K>(lanes: &mut Lanes<K>, now: Instant) -> Vec<K> {
+    fn drain<K>(lanes: &mut Lanes<K>, now: Moment) -> Vec<K> {
         std::iter::from_fn(|| lanes.pop_expired(now)).collect()
     }
 

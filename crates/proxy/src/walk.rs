@@ -3,15 +3,12 @@
 //! A walk is a pure function of snapshot, health, chance and what was tried: it keeps no list of
 //! its own, so what is learned while the call waits counts for its next step.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
 use crate::{
+    Moment,
     dice::Dice,
     event::Direction,
     health::{Class, HealthTable, PeerIx},
@@ -100,7 +97,7 @@ pub struct Terrain<'t> {
     /// Health now.
     pub health: &'t HealthTable,
     /// Now.
-    pub now: Instant,
+    pub now: Moment,
     /// Now, as all shards count it.
     pub time: Duration,
     /// Whether this is a call, which has to stand in line for a carrier with `cps`.

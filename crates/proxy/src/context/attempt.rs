@@ -1,15 +1,12 @@
 //! The attempts of a context: choosing, sending, hearing, giving up.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use trunkline_sip::Message;
 
 use super::{ATTEMPTS_MAX, Attempt, Client, Context, Kind, Line};
 use crate::{
-    Event, Hop,
+    Event, Hop, Moment,
     engine::{Alarm, Engine, Ring, Turn},
     event::{Direction, Outcome},
     health::Evidence,
@@ -80,7 +77,7 @@ impl Context {
         let (Some(retries), Some(limits)) = (retries, limits) else {
             return true;
         };
-        let time = turn.engine.shared.time(turn.now);
+        let time = turn.now.since_epoch();
         if self.is_further(step.trunk) {
             return retries.take(time, limits.retry_budget.into());
         }
@@ -99,7 +96,7 @@ impl Context {
         if self.kind != Kind::Call {
             return Claim::Go(None);
         }
-        let time = turn.engine.shared.time(turn.now);
+        let time = turn.now.since_epoch();
         match step.addressed {
             Addressed::Target(at) => self.claim_target(step.trunk, at, time),
             Addressed::Edge(_) => self.claim_carrier(step.trunk, time),
@@ -147,19 +144,19 @@ impl Context {
     }
 
     /// The step that [`try_next`](Self::try_next) would take now.
-    fn next_step(&mut self, engine: &Engine, now: Instant) -> Option<Step> {
+    fn next_step(&mut self, engine: &Engine, now: Moment) -> Option<Step> {
         self.step_within(engine, now, true)
     }
 
     /// The trunk whose `retry_budget` alone keeps this call from another attempt.
-    pub(super) fn withheld_by(&mut self, engine: &Engine, now: Instant) -> Option<TrunkId> {
+    pub(super) fn withheld_by(&mut self, engine: &Engine, now: Moment) -> Option<TrunkId> {
         let (walk, dice) = (self.walk.clone(), self.dice.clone());
         let found = self.step_within(engine, now, false);
         (self.walk, self.dice) = (walk, dice);
         found.map(|step| step.trunk)
     }
 
-    fn step_within(&mut self, engine: &Engine, now: Instant, budgeted: bool) -> Option<Step> {
+    fn step_within(&mut self, engine: &Engine, now: Moment, budgeted: bool) -> Option<Step> {
         if self.attempts.len() >= ATTEMPTS_MAX {
             return None;
         }
@@ -182,7 +179,7 @@ impl Context {
             snapshot: &self.snapshot,
             health: &engine.health,
             now,
-            time: engine.shared.time(now),
+            time: now.since_epoch(),
             shaped: self.kind == Kind::Call,
             turn_of: match self.line {
                 Line::Done(trunk) => Some(trunk),
@@ -195,7 +192,7 @@ impl Context {
     }
 
     /// Whether there is anything left to try; changes nothing.
-    pub(super) fn has_next(&mut self, engine: &Engine, now: Instant) -> bool {
+    pub(super) fn has_next(&mut self, engine: &Engine, now: Moment) -> bool {
         let (walk, dice) = (self.walk.clone(), self.dice.clone());
         let found = self.next_step(engine, now).is_some();
         (self.walk, self.dice) = (walk, dice);
@@ -568,7 +565,7 @@ impl Context {
             | Outcome::PeerDown
             | Outcome::OutOfTime
             | Outcome::Final(408 | 500..600) => {
-                retries.failed(turn.engine.shared.time(turn.now));
+                retries.failed(turn.now.since_epoch());
             }
             Outcome::Final(_) => retries.helped(),
             Outcome::NoAnswer | Outcome::Cancelled => {}

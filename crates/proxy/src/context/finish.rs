@@ -64,7 +64,7 @@ impl Context {
             return;
         }
         let direction = self.walk.direction();
-        let time = turn.engine.shared.time(turn.now);
+        let time = turn.now.since_epoch();
         let retries = self.snapshot.retries(trunk, direction);
         turn.tell(Event::RetryWithheld {
             direction,
@@ -130,7 +130,7 @@ impl Context {
 
     /// Whether nothing was tried because of a carrier's `cps`.
     fn is_held_back(&self, turn: &Turn<'_>) -> bool {
-        let time = turn.engine.shared.time(turn.now);
+        let time = turn.now.since_epoch();
         matches!(self.walk, Walk::Termination { .. })
             && self.attempts.is_empty()
             && self

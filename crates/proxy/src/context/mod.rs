@@ -12,16 +12,13 @@ mod respond;
 mod timers;
 mod write;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 use trunkline_sip::Message;
 
 use crate::{
-    Hop,
+    Hop, Moment,
     dice::Dice,
     event::{AttemptRecord, Direction, Outcome},
     health::PeerIx,
@@ -149,11 +146,11 @@ pub struct Attempt {
     pub rang: bool,
     /// Its 2xx was ended by ACK and BYE.
     pub reaped: bool,
-    pub began: Instant,
+    pub began: Moment,
     /// Timer C: armed once, moved here.
-    pub answer_at: Instant,
+    pub answer_at: Moment,
     /// End of an abandoned attempt's remembrance: armed once, moved here.
-    pub linger_at: Instant,
+    pub linger_at: Moment,
     pub verdict: Option<(Outcome, Duration)>,
 }
 
@@ -187,7 +184,7 @@ pub struct Context {
     pub back: Hop,
     pub request: Arc<[u8]>,
     pub kept: Kept,
-    pub began: Instant,
+    pub began: Moment,
     pub server: Server,
     /// How often our failure went out.
     pub replies: u8,
@@ -253,7 +250,7 @@ impl Attempt {
         }
     }
 
-    fn record(&self, call_began: Instant, now: Instant) -> AttemptRecord {
+    fn record(&self, call_began: Moment, now: Moment) -> AttemptRecord {
         let (outcome, took) = match self.verdict {
             Some((outcome, took)) => (Some(outcome), took),
             None => (None, now.saturating_duration_since(self.began)),
@@ -275,7 +272,7 @@ impl Context {
         snapshot: Arc<Snapshot>,
         request: &Message<'_>,
         dice: Dice,
-        now: Instant,
+        now: Moment,
     ) -> Self {
         Context {
             snapshot,

@@ -23,7 +23,7 @@ pub struct Recovering {
     trunk: TrunkId,
     /// What is being dialled comes first.
     targets: std::collections::VecDeque<DialTarget>,
-    asked_at: Option<std::time::Instant>,
+    asked_at: Option<crate::Moment>,
 }
 
 impl Recovering {

@@ -10,13 +10,13 @@ use std::{
     hash::BuildHasherDefault,
     net::IpAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use trunkline_sip::Message;
 
 use crate::{
-    Clock, Event, Hop, Outbox, Seed, ShardId, Shared,
+    Clock, Event, Hop, Moment, Outbox, Seed, ShardId, Shared,
     branch::{BranchText, BranchToken, Branches},
     dialog::Calls,
     event::{HealthState, Load},
@@ -106,7 +106,7 @@ pub enum Asker {
 }
 
 /// Answers of DNS for next hops that nobody configured, and how long they hold.
-type Names = HashMap<Place, (Vec<Candidate>, Instant)>;
+type Names = HashMap<Place, (Vec<Candidate>, Moment)>;
 
 /// How long an address that a webhook had us dial may speak inside its dialogs.
 const GUEST_FOR: Duration = Duration::from_secs(12 * 3600);
@@ -118,7 +118,7 @@ const NAMES_MAX: usize = 1024;
 pub struct Engine {
     pub shard: ShardId,
     pub shared: Arc<Shared>,
-    pub clock: Clock,
+    clock: (Moment, u64),
     pub branches: Branches,
     pub tokens: Tokens,
     pub dice_key: [u8; 16],
@@ -133,7 +133,7 @@ pub struct Engine {
     pub asks: HashMap<AskId, Asker>,
     last_ask: AskId,
     names: Names,
-    guests: HashMap<IpAddr, Instant>,
+    guests: HashMap<IpAddr, Moment>,
     /// By call: what a webhook is told when it is over.
     pub aftermaths: HashMap<u128, Box<Aftermath>>,
     /// Calls whose 2xx went to the caller and whose ACK has not come by yet: see [`ack_key`].
@@ -155,20 +155,15 @@ impl Engine {
         seed: &Seed,
         shared: Arc<Shared>,
     ) -> Self {
+        let began = shared.moment(clock.at);
         let mut health = HealthTable::new(shard, shared.shards());
         let capacity = routing.settings().capacity.of_one(shared.shards());
         let tokens = Tokens::new(seed.cluster);
-        let snapshot = Arc::new(Snapshot::new(
-            routing,
-            &tokens,
-            &mut health,
-            &shared,
-            clock.at,
-        ));
+        let snapshot = Arc::new(Snapshot::new(routing, &tokens, &mut health, &shared, began));
         Engine {
             shard,
             shared,
-            clock,
+            clock: (began, clock.unix),
             branches: Branches::new(seed.process),
             tokens,
             dice_key: seed.process,
@@ -195,7 +190,7 @@ impl Engine {
     }
 
     /// Swaps the snapshot; calls in work keep theirs.
-    pub fn adopt(&mut self, routing: Arc<Routing>, now: Instant) {
+    pub fn adopt(&mut self, routing: Arc<Routing>, now: Moment) {
         let fresh = Arc::new(Snapshot::new(
             routing,
             &self.tokens,
@@ -237,8 +232,9 @@ impl Engine {
     }
 
     /// Seconds since 1970.
-    pub fn unix(&self, at: Instant) -> u64 {
-        self.clock.unix + at.saturating_duration_since(self.clock.at).as_secs()
+    pub fn unix(&self, at: Moment) -> u64 {
+        let (began, unix) = self.clock;
+        unix + at.saturating_duration_since(began).as_secs()
     }
 
     /// Our branch for one attempt of a context, or of a transaction of our own.
@@ -253,7 +249,7 @@ impl Engine {
     }
 
     /// The remembered answer for a next hop that is not configured.
-    pub fn name(&self, place: &Place, now: Instant) -> Option<&[Candidate]> {
+    pub fn name(&self, place: &Place, now: Moment) -> Option<&[Candidate]> {
         self.names
             .get(place)
             .filter(|(_, until)| *until > now)
@@ -266,7 +262,7 @@ impl Engine {
         place: Place,
         candidates: Vec<Candidate>,
         ttl: Duration,
-        now: Instant,
+        now: Moment,
     ) {
         if self.names.len() >= NAMES_MAX {
             self.names.retain(|_, (_, until)| *until > now);
@@ -279,23 +275,21 @@ impl Engine {
     }
 
     /// Whether a source that nobody configured is still within `rate` messages a second.
-    pub fn may_speak(&self, now: Instant, source: IpAddr, rate: u32) -> bool {
+    pub fn may_speak(&self, now: Moment, source: IpAddr, rate: u32) -> bool {
         let source = match source {
             IpAddr::V4(ip) => self.branches.key(&[b"source", &ip.octets()]),
             IpAddr::V6(ip) => self.branches.key(&[b"source", &ip.octets()]),
         };
-        self.shared
-            .sources
-            .take(self.shared.time(now), source, rate)
+        self.shared.sources.take(now.since_epoch(), source, rate)
     }
 
     /// Whether this address, unknown as it is, takes part in a call that a webhook had us dial.
-    pub fn is_guest(&self, ip: IpAddr, now: Instant) -> bool {
+    pub fn is_guest(&self, ip: IpAddr, now: Moment) -> bool {
         self.guests.get(&ip).is_some_and(|until| *until > now)
     }
 
     /// Lets an address that a webhook named speak inside its dialogs.
-    pub fn invite_guest(&mut self, ip: IpAddr, now: Instant) {
+    pub fn invite_guest(&mut self, ip: IpAddr, now: Moment) {
         if self.guests.len() >= NAMES_MAX {
             self.guests.retain(|_, until| *until > now);
         }
@@ -352,7 +346,7 @@ pub fn ack_key(engine: &Engine, message: &Message<'_>) -> u64 {
 
 /// One input being worked on: the time, the shared tables, and where effects go.
 pub struct Turn<'t> {
-    pub now: Instant,
+    pub now: Moment,
     pub engine: &'t mut Engine,
     pub out: &'t mut Outbox,
 }

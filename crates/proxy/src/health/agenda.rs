@@ -1,18 +1,20 @@
 //! Who is next, and when.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::collections::BTreeSet;
+
+use crate::Moment;
 
 /// Moments in order, at most one for each member.
 ///
 /// A member's moment is remembered with the member, so that moving it needs no search.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    moments: BTreeSet<(Instant, u32)>,
+    moments: BTreeSet<(Moment, u32)>,
 }
 
 impl Agenda {
     /// Moves `member` from the moment it has to the one it should have.
-    pub(super) fn book(&mut self, member: u32, has: &mut Option<Instant>, want: Option<Instant>) {
+    pub(super) fn book(&mut self, member: u32, has: &mut Option<Moment>, want: Option<Moment>) {
         if *has == want {
             return;
         }
@@ -30,8 +32,8 @@ impl Agenda {
     pub(super) fn book_lazily(
         &mut self,
         member: u32,
-        has: &mut Option<Instant>,
-        want: Option<Instant>,
+        has: &mut Option<Moment>,
+        want: Option<Moment>,
     ) {
         let early = has.zip(want).is_some_and(|(has, want)| has <= want);
         if !early && want.is_some() {
@@ -40,13 +42,13 @@ impl Agenda {
     }
 
     /// The member whose moment came first, if it has come. It stays booked.
-    pub(super) fn due(&self, now: Instant) -> Option<u32> {
+    pub(super) fn due(&self, now: Moment) -> Option<u32> {
         let (at, member) = self.moments.first()?;
         (*at <= now).then_some(*member)
     }
 
     /// The first moment.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Moment> {
         self.moments.first().map(|(at, _)| *at)
     }
 }

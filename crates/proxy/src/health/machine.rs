@@ -1,6 +1,8 @@
 //! One candidate's state: the table at the top of [`health`](super), row by row.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::Moment;
 
 use super::{
     Class, Evidence, PAUSE_MAX, REST_MAX, REST_MIN, TRIAL_EVERY, TRIAL_MAX, later, pace::is_probed,
@@ -16,7 +18,7 @@ pub(super) struct Machine {
     /// In a row, whatever showed them; counted up to `fail_after`.
     failures: u16,
     /// When it last came back from down or paused.
-    back: Option<Instant>,
+    back: Option<Moment>,
     /// It has answered a probe: from then on a silent probe means something.
     answers_probes: bool,
     /// It has answered a call: while it never answered a probe, its silence to them means nothing.
@@ -33,9 +35,9 @@ pub(super) struct Machine {
 #[derive(Copy, Clone, PartialEq, Debug)]
 enum Phase {
     Up,
-    Suspect { since: Instant },
+    Suspect { since: Moment },
     Down(Rest),
-    Paused { until: Option<Instant> },
+    Paused { until: Option<Moment> },
 }
 
 /// A down candidate's rest before a real call may try it.
@@ -43,14 +45,14 @@ enum Phase {
 struct Rest {
     length: Duration,
     /// Failing probes put the trial off, but not for ever.
-    latest: Option<Instant>,
-    until: Option<Instant>,
+    latest: Option<Moment>,
+    until: Option<Moment>,
     /// Others may not try before then: a trial runs.
-    trial: Option<Instant>,
+    trial: Option<Moment>,
 }
 
 impl Rest {
-    fn begin(now: Instant, length: Duration) -> Rest {
+    fn begin(now: Moment, length: Duration) -> Rest {
         Rest {
             length,
             latest: later(now, TRIAL_EVERY),
@@ -59,7 +61,7 @@ impl Rest {
         }
     }
 
-    fn is_half_open(&self, now: Instant) -> bool {
+    fn is_half_open(&self, now: Moment) -> bool {
         self.until.is_some_and(|until| until <= now) && self.trial.is_none_or(|trial| trial <= now)
     }
 }
@@ -100,11 +102,11 @@ impl Machine {
         self.state() == HealthState::Paused
     }
 
-    pub(super) fn back_since(&self) -> Option<Instant> {
+    pub(super) fn back_since(&self) -> Option<Moment> {
         self.back
     }
 
-    pub(super) fn class(&self, settings: &Health, now: Instant) -> Class {
+    pub(super) fn class(&self, settings: &Health, now: Moment) -> Class {
         match self.phase {
             Phase::Up => Class::Usable,
             Phase::Suspect { .. } => Class::Suspect,
@@ -119,7 +121,7 @@ impl Machine {
         }
     }
 
-    fn begin_trial(&mut self, now: Instant) {
+    fn begin_trial(&mut self, now: Moment) {
         if let Phase::Down(rest) = &mut self.phase
             && rest.is_half_open(now)
         {
@@ -137,7 +139,7 @@ impl Machine {
     pub(super) fn observe(
         &mut self,
         settings: &Health,
-        now: Instant,
+        now: Moment,
         evidence: Evidence,
     ) -> &'static str {
         match evidence {
@@ -197,7 +199,7 @@ impl Machine {
     }
 
     /// When time alone may change the state.
-    pub(super) fn next_turn(&self, settings: &Health) -> Option<Instant> {
+    pub(super) fn next_turn(&self, settings: &Health) -> Option<Moment> {
         match self.phase {
             Phase::Suspect { since } if !self.is_judged_by_probes(settings) => {
                 later(since, REST_MIN)
@@ -209,7 +211,7 @@ impl Machine {
     }
 
     /// Applies what time alone changes; says why, for a person.
-    pub(super) fn pass_time(&mut self, settings: &Health, now: Instant) -> &'static str {
+    pub(super) fn pass_time(&mut self, settings: &Health, now: Moment) -> &'static str {
         if self.next_turn(settings).is_none_or(|turn| now < turn) {
             return "";
         }
@@ -238,7 +240,7 @@ impl Machine {
         }
     }
 
-    fn come_up(&mut self, now: Instant) {
+    fn come_up(&mut self, now: Moment) {
         match self.phase {
             Phase::Down(_) | Phase::Paused { .. } => self.back = Some(now),
             Phase::Up | Phase::Suspect { .. } => {}
@@ -247,7 +249,7 @@ impl Machine {
         self.phase = Phase::Up;
     }
 
-    fn fail_call(&mut self, settings: &Health, now: Instant) {
+    fn fail_call(&mut self, settings: &Health, now: Moment) {
         let most = settings.fail_after.max(1);
         self.calls_failed = self.calls_failed.saturating_add(1).min(most);
         self.deaf |= self.claims && self.calls_failed >= settings.fail_after;
@@ -256,7 +258,7 @@ impl Machine {
         self.fail(settings, now, false);
     }
 
-    fn fail(&mut self, settings: &Health, now: Instant, probe: bool) {
+    fn fail(&mut self, settings: &Health, now: Moment, probe: bool) {
         let most = settings.fail_after.max(1);
         self.failures = self.failures.saturating_add(1).min(most);
         let enough = self.failures == most;
@@ -278,11 +280,11 @@ impl Machine {
         }
     }
 
-    fn go_down(&mut self, now: Instant) {
+    fn go_down(&mut self, now: Moment) {
         self.phase = Phase::Down(Rest::begin(now, REST_MIN));
     }
 
-    fn pause(&mut self, now: Instant, rest: Duration) {
+    fn pause(&mut self, now: Moment, rest: Duration) {
         let end = later(now, rest);
         let until = match self.phase {
             // A stream of the same answer moves the end now and then, not with each of them.

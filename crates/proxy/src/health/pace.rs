@@ -2,13 +2,14 @@
 
 use std::{
     hash::{Hash, Hasher},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use siphasher::sip::SipHasher24;
 
 use super::later;
 use crate::{
+    Moment,
     event::{HealthState, Peer},
     hop::ShardId,
     settings::Health,
@@ -29,15 +30,15 @@ const DOWN_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Pace {
     seed: u64,
-    born: Instant,
+    born: Moment,
     probes: u64,
-    last: Option<Instant>,
+    last: Option<Moment>,
     /// The last time a probe was brought forward because of suspicion.
-    hurried: Option<Instant>,
+    hurried: Option<Moment>,
 }
 
 impl Pace {
-    pub(super) fn new(peer: &Peer, now: Instant) -> Self {
+    pub(super) fn new(peer: &Peer, now: Moment) -> Self {
         let mut hasher = SipHasher24::new();
         peer.hash(&mut hasher);
         Pace {
@@ -58,7 +59,7 @@ impl Pace {
     /// The first probe: anywhere within the interval, and from there on one interval further each
     /// time. So probing that is switched off and on again, however often, is neither hastened nor
     /// put off for ever.
-    pub(super) fn first(&self, settings: &Health, now: Instant) -> Option<Instant> {
+    pub(super) fn first(&self, settings: &Health, now: Moment) -> Option<Moment> {
         let interval = interval(settings)?;
         let first = later(self.born, interval.mul_f64(self.chance(0)))?;
         let late = now.saturating_duration_since(first).as_nanos();
@@ -67,7 +68,7 @@ impl Pace {
     }
 
     /// One whole interval from now.
-    pub(super) fn regular(&self, settings: &Health, now: Instant) -> Option<Instant> {
+    pub(super) fn regular(&self, settings: &Health, now: Moment) -> Option<Moment> {
         later(now, self.jittered(interval(settings)?))
     }
 
@@ -76,8 +77,8 @@ impl Pace {
         &mut self,
         settings: &Health,
         state: HealthState,
-        now: Instant,
-    ) -> Option<Instant> {
+        now: Moment,
+    ) -> Option<Moment> {
         self.probes += 1;
         self.last = Some(now);
         later(now, self.jittered(gap(settings, state)?))
@@ -88,9 +89,9 @@ impl Pace {
         &mut self,
         settings: &Health,
         state: HealthState,
-        planned: Option<Instant>,
-        now: Instant,
-    ) -> Option<Instant> {
+        planned: Option<Moment>,
+        now: Moment,
+    ) -> Option<Moment> {
         let gap = gap(settings, state)?;
         match state {
             HealthState::Suspect => self.hurry(settings, gap, planned, now),
@@ -110,12 +111,12 @@ impl Pace {
         &mut self,
         settings: &Health,
         gap: Duration,
-        planned: Option<Instant>,
-        now: Instant,
-    ) -> Option<Instant> {
+        planned: Option<Moment>,
+        now: Moment,
+    ) -> Option<Moment> {
         let again = self.hurried.and_then(|hurried| later(hurried, gap));
         let fresh = self.last.and_then(|last| later(last, shortest(settings)?));
-        let soonest = [again, fresh].into_iter().flatten().fold(now, Instant::max);
+        let soonest = [again, fresh].into_iter().flatten().fold(now, Moment::max);
         let next = planned.map_or(soonest, |planned| planned.min(soonest));
         self.hurried = Some(next);
         Some(next)

@@ -13,9 +13,8 @@ mod suspicion;
 const S: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
-#[expect(clippy::disallowed_methods, reason = "a test has to begin some time")]
-fn some_moment() -> Instant {
-    Instant::now()
+fn some_moment() -> Moment {
+    Moment::EPOCH
 }
 
 /// As BEHAVIOUR 7 has it for PBXs.
@@ -54,7 +53,7 @@ fn peer(number: u16) -> Peer {
 /// A table and a clock.
 struct World {
     table: HealthTable,
-    now: Instant,
+    now: Moment,
 }
 
 impl World {
@@ -95,7 +94,7 @@ impl World {
     }
 
     /// Lets time pass, moment by moment, and returns what changed and who was probed when.
-    fn wait(&mut self, length: Duration) -> (Vec<Change>, Vec<(Instant, PeerIx)>) {
+    fn wait(&mut self, length: Duration) -> (Vec<Change>, Vec<(Moment, PeerIx)>) {
         let end = self.now + length;
         let (mut lessons, mut probes, mut due) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(at) = self.table.next_deadline().filter(|at| *at <= end) {

@@ -8,9 +8,9 @@ use super::*;
 /// A process: one table for each shard, and the news that are on their way.
 struct Process {
     tables: Vec<HealthTable>,
-    now: Instant,
+    now: Moment,
     /// When it arrives, at which table, and what.
-    news: Vec<(Instant, usize, Evidence)>,
+    news: Vec<(Moment, usize, Evidence)>,
     told: usize,
 }
 
@@ -54,7 +54,7 @@ impl Process {
     }
 
     /// Lets time pass, and answers each probe as `alive` says.
-    fn wait(&mut self, length: Duration, alive: bool) -> Vec<(Instant, usize)> {
+    fn wait(&mut self, length: Duration, alive: bool) -> Vec<(Moment, usize)> {
         let end = self.now + length;
         let mut probes = Vec::new();
         loop {
@@ -67,7 +67,7 @@ impl Process {
             let now = self.now;
             let (arrived, rest) = self.news.drain(..).partition(|(at, ..)| *at <= now);
             self.news = rest;
-            let arrived: Vec<(Instant, usize, Evidence)> = arrived;
+            let arrived: Vec<(Moment, usize, Evidence)> = arrived;
             for (_, to, evidence) in arrived {
                 self.tables[to].learn(now, IX, evidence);
             }

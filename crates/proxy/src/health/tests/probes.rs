@@ -36,7 +36,7 @@ fn a_silent_death_is_noticed_within_the_time_that_is_promised() {
             let ix = world.know(number, settings);
             // It answers some probes, and dies right after the last.
             let mut answered = 0;
-            let mut lost: Vec<Instant> = Vec::new();
+            let mut lost: Vec<Moment> = Vec::new();
             let mut died = world.now;
             while world.table.state(ix) != HealthState::Down {
                 let probe = world.table.next_deadline().unwrap();
@@ -79,7 +79,7 @@ fn probes_spread_over_the_interval_from_the_first_one_on() {
     let start = world.now;
     let (_, probes) = world.wait(300 * S);
     let mut buckets: HashMap<u128, u32> = HashMap::new();
-    let mut last: HashMap<PeerIx, Instant> = HashMap::new();
+    let mut last: HashMap<PeerIx, Moment> = HashMap::new();
     for (at, ix) in &probes {
         *buckets.entry((*at - start).as_millis() / 100).or_default() += 1;
         if let Some(before) = last.insert(*ix, *at) {

@@ -35,7 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Plays the steps; returns when it was probed.
-fn play(world: &mut World, ix: PeerIx, steps: &[Step]) -> Vec<Instant> {
+fn play(world: &mut World, ix: PeerIx, steps: &[Step]) -> Vec<Moment> {
     let mut probed = Vec::new();
     for step in steps {
         match step {
