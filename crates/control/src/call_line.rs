@@ -1,16 +1,20 @@
 //! The one line of a call in the log.
 //!
 //! It is the only line that traffic writes at the default level, so it is written here by hand, in
-//! the form of the others, and many at a time: `tracing` takes ten times as long for one, and asks
+//! the form of the others, and many at a time: `tracing` takes twenty times as long for one, and asks
 //! the system for each.
 
-use std::{fmt::Write as _, io, net::SocketAddr, time::Duration};
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use tracing_subscriber::fmt::{
     format::Writer,
     time::{FormatTime, SystemTime},
 };
-use trunkline_proxy::event::{CallRecord, Outcome};
+use trunkline_proxy::event::{AttemptRecord, CallRecord, Outcome};
 use trunkline_sip::Transport;
 
 use crate::mask;
@@ -25,13 +29,76 @@ pub enum LineFormat {
     Json,
 }
 
+/// A line in one of the formats: what stands between its values, in order. Whatever is not a number
+/// or a known word stands in quotes.
+trait Pieces {
+    const BEFORE_STAMP: &'static str;
+    const CALL_ID: &'static str;
+    const FROM: &'static str;
+    const TO: &'static str;
+    const SOURCE: &'static str;
+    const DIRECTION: &'static str;
+    const TRUNK: &'static str;
+    const STATUS: &'static str;
+    const OWN: &'static str;
+    const WHY: &'static str;
+    const AFTER_WHY: &'static str;
+    const RING: &'static str;
+    const MS: &'static str;
+    const DRILL: &'static str;
+    const ATTEMPTS: &'static str;
+    const END: &'static str;
+}
+
+struct Text;
+
+impl Pieces for Text {
+    const BEFORE_STAMP: &'static str = "";
+    const CALL_ID: &'static str = "  INFO call call_id=\"";
+    const FROM: &'static str = "\" from=\"";
+    const TO: &'static str = "\" to=\"";
+    const SOURCE: &'static str = "\" source=";
+    const DIRECTION: &'static str = " direction=\"";
+    const TRUNK: &'static str = "\" trunk=\"";
+    const STATUS: &'static str = "\" status=";
+    const OWN: &'static str = " own=";
+    const WHY: &'static str = " why=\"";
+    const AFTER_WHY: &'static str = "\"";
+    const RING: &'static str = " ring_ms=";
+    const MS: &'static str = " ms=";
+    const DRILL: &'static str = " drill=true";
+    const ATTEMPTS: &'static str = " attempts=\"";
+    const END: &'static str = "\"\n";
+}
+
+struct Json;
+
+impl Pieces for Json {
+    const BEFORE_STAMP: &'static str = "{\"timestamp\":\"";
+    const CALL_ID: &'static str = "\",\"level\":\"INFO\",\"message\":\"call\",\"call_id\":\"";
+    const FROM: &'static str = "\",\"from\":\"";
+    const TO: &'static str = "\",\"to\":\"";
+    const SOURCE: &'static str = "\",\"source\":\"";
+    const DIRECTION: &'static str = "\",\"direction\":\"";
+    const TRUNK: &'static str = "\",\"trunk\":\"";
+    const STATUS: &'static str = "\",\"status\":";
+    const OWN: &'static str = ",\"own\":";
+    const WHY: &'static str = ",\"why\":\"";
+    const AFTER_WHY: &'static str = "\"";
+    const RING: &'static str = ",\"ring_ms\":";
+    const MS: &'static str = ",\"ms\":";
+    const DRILL: &'static str = ",\"drill\":true";
+    const ATTEMPTS: &'static str = ",\"attempts\":\"";
+    const END: &'static str = "\"}\n";
+}
+
 /// Lines of calls, until they are written.
 #[derive(Debug)]
 pub struct CallLines {
     format: LineFormat,
     /// The time of all of them: they wait for each other some 50 ms.
     stamp: String,
-    lines: String,
+    lines: Vec<u8>,
 }
 
 impl CallLines {
@@ -40,8 +107,13 @@ impl CallLines {
         CallLines {
             format,
             stamp: String::new(),
-            lines: String::new(),
+            lines: Vec::new(),
         }
+    }
+
+    /// Whether nothing was added since the last time they were written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 
     /// Adds the line of a call that has just got its final answer.
@@ -51,159 +123,141 @@ impl CallLines {
             // Fails only when a String does, and never.
             let _ = SystemTime.format_time(&mut Writer::new(&mut self.stamp));
         }
-        let (stamp, out) = (&self.stamp, &mut self.lines);
-        let mut line = match self.format {
-            LineFormat::Text => {
-                out.push_str(stamp);
-                out.push_str("  INFO call");
-                Line { out, json: false }
-            }
-            LineFormat::Json => {
-                out.push_str("{\"timestamp\":\"");
-                out.push_str(stamp);
-                out.push_str("\",\"level\":\"INFO\",\"message\":\"call\"");
-                Line { out, json: true }
-            }
-        };
-        line.text("call_id", |out| {
-            mask::push_printable(out, &call.names.call_id())
-        });
-        line.text("from", |out| mask::push_number(out, &call.names.from()));
-        line.text("to", |out| mask::push_number(out, &call.names.to()));
-        line.bare("source", |out| {
-            push_address(out, call.source.transport, call.source.remote);
-        });
-        line.text("direction", |out| out.push_str(call.direction.word()));
-        line.text("trunk", |out| out.push_str(trunk));
-        line.number("status", call.status.into());
-        line.word("own", if call.own { "true" } else { "false" });
-        line.text("why", |out| out.push_str(call.why));
-        if let Some(ring) = call.first_ring {
-            line.number("ring_ms", milliseconds(ring));
+        let (out, stamp) = (&mut self.lines, &*self.stamp);
+        match self.format {
+            LineFormat::Text => push_line::<Text>(out, stamp, call, trunk),
+            LineFormat::Json => push_line::<Json>(out, stamp, call, trunk),
         }
-        line.number("ms", milliseconds(call.took));
-        if call.drill.is_some() {
-            line.word("drill", "true");
-        }
-        line.text("attempts", |out| push_attempts(out, call));
-        out.push_str(match self.format {
-            LineFormat::Text => "\n",
-            LineFormat::Json => "}\n",
-        });
     }
 
     /// Writes what was added since the last time. What cannot be written is lost, as other lines
     /// are then: calls go on.
     pub fn flush(&mut self, to: &mut impl io::Write) {
         if !self.lines.is_empty() {
-            let _ = to.write_all(self.lines.as_bytes());
+            let _ = to.write_all(&self.lines);
             let _ = to.flush();
             self.lines.clear();
         }
     }
 }
 
+fn push_line<P: Pieces>(out: &mut Vec<u8>, stamp: &str, call: &CallRecord, trunk: &str) {
+    let [call_id, from, to] = call.names.parts();
+    push(out, P::BEFORE_STAMP);
+    push(out, stamp);
+    push(out, P::CALL_ID);
+    push_quoted(out, call_id, Vec::extend_from_slice, mask::printable);
+    push(out, P::FROM);
+    push_quoted(out, from, mask::push_plain_number, mask::number);
+    push(out, P::TO);
+    push_quoted(out, to, mask::push_plain_number, mask::number);
+    push(out, P::SOURCE);
+    push_address(out, call.source.transport, call.source.remote);
+    push(out, P::DIRECTION);
+    push(out, call.direction.word());
+    push(out, P::TRUNK);
+    push_quoted(out, trunk.as_bytes(), Vec::extend_from_slice, str::to_owned);
+    push(out, P::STATUS);
+    push_decimal(out, call.status.into());
+    push(out, P::OWN);
+    push(out, if call.own { "true" } else { "false" });
+    push(out, P::WHY);
+    push(out, call.why);
+    push(out, P::AFTER_WHY);
+    if let Some(ring) = call.first_ring {
+        push(out, P::RING);
+        push_decimal(out, milliseconds(ring));
+    }
+    push(out, P::MS);
+    push_decimal(out, milliseconds(call.took));
+    if call.drill.is_some() {
+        push(out, P::DRILL);
+    }
+    push(out, P::ATTEMPTS);
+    push_attempts(out, &call.attempts);
+    push(out, P::END);
+}
+
+#[inline]
+fn push(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// A value that stands in quotes and came from outside, or is a name of a trunk: those may hold letters
+/// of any language, but no control characters. `show` has what is not plain.
+#[inline]
+fn push_quoted(
+    out: &mut Vec<u8>,
+    value: &[u8],
+    push_plain: impl FnOnce(&mut Vec<u8>, &[u8]),
+    show: impl FnOnce(&str) -> String,
+) {
+    if mask::is_plain(value) {
+        push_plain(out, value);
+    } else {
+        push_escaped(out, &show(&String::from_utf8_lossy(value)));
+    }
+}
+
+/// A quote or a backslash must not end the value early.
+fn push_escaped(out: &mut Vec<u8>, value: &str) {
+    for byte in value.bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+}
+
 /// Where it was tried, in order, each with its end.
-fn push_attempts(out: &mut String, call: &CallRecord) {
-    for (at, attempt) in call.attempts.iter().enumerate() {
+fn push_attempts(out: &mut Vec<u8>, attempts: &[AttemptRecord]) {
+    for (at, attempt) in attempts.iter().enumerate() {
         if at > 0 {
-            out.push(' ');
+            out.push(b' ');
         }
         push_address(out, attempt.peer.transport, attempt.peer.addr);
-        out.push('=');
+        out.push(b'=');
         match attempt.outcome {
-            Some(Outcome::Final(code)) => push_number(out, code.into()),
-            Some(Outcome::Lost(why)) => out.push_str(why),
-            Some(outcome) => out.push_str(outcome.word()),
-            None => out.push_str("running"),
+            Some(Outcome::Final(code)) => push_decimal(out, code.into()),
+            Some(Outcome::Lost(why)) => push(out, why),
+            Some(outcome) => push(out, outcome.word()),
+            None => push(out, "running"),
         }
     }
 }
 
 /// "udp:192.0.2.1:5060", as a `Hop` and a `Peer` show themselves.
-fn push_address(out: &mut String, transport: Transport, addr: SocketAddr) {
-    out.push_str(transport.param());
+fn push_address(out: &mut Vec<u8>, transport: Transport, addr: SocketAddr) {
+    push(out, transport.param());
     let SocketAddr::V4(addr) = addr else {
-        // Writing to a String does not fail.
+        // Writing to a Vec does not fail.
         let _ = write!(out, ":{addr}");
         return;
     };
-    for (at, byte) in addr.ip().octets().into_iter().enumerate() {
-        out.push(if at == 0 { ':' } else { '.' });
-        push_number(out, byte.into());
+    for (octet, before) in addr.ip().octets().into_iter().zip(*b":...") {
+        out.push(before);
+        push_octet(out, octet);
     }
-    out.push(':');
-    push_number(out, addr.port().into());
+    out.push(b':');
+    push_decimal(out, addr.port().into());
+}
+
+fn push_octet(out: &mut Vec<u8>, octet: u8) {
+    if octet >= 100 {
+        out.push(b'0' + octet / 100);
+    }
+    if octet >= 10 {
+        out.push(b'0' + octet / 10 % 10);
+    }
+    out.push(b'0' + octet % 10);
 }
 
 fn milliseconds(duration: Duration) -> u64 {
-    // No call lasts long enough for the difference.
-    duration.as_millis() as u64
+    let whole = duration.as_secs().saturating_mul(1000);
+    whole.saturating_add(duration.subsec_millis().into())
 }
 
-/// The fields of a line that has begun.
-struct Line<'a> {
-    out: &'a mut String,
-    json: bool,
-}
-
-impl Line<'_> {
-    fn name(&mut self, name: &str) {
-        if self.json {
-            self.out.push_str(",\"");
-            self.out.push_str(name);
-            self.out.push_str("\":");
-        } else {
-            self.out.push(' ');
-            self.out.push_str(name);
-            self.out.push('=');
-        }
-    }
-
-    /// A value in quotes.
-    fn text(&mut self, name: &str, push: impl FnOnce(&mut String)) {
-        self.name(name);
-        self.out.push('"');
-        let begin = self.out.len();
-        push(self.out);
-        escape_from(self.out, begin);
-        self.out.push('"');
-    }
-
-    /// A value in quotes only where the format wants them: an address.
-    fn bare(&mut self, name: &str, push: impl FnOnce(&mut String)) {
-        if self.json {
-            return self.text(name, push);
-        }
-        self.name(name);
-        push(self.out);
-    }
-
-    fn number(&mut self, name: &str, value: u64) {
-        self.name(name);
-        push_number(self.out, value);
-    }
-
-    fn word(&mut self, name: &str, word: &str) {
-        self.name(name);
-        self.out.push_str(word);
-    }
-}
-
-/// A quote or backslash that came from outside must not end the value early. Names of trunks may
-/// also hold letters of any language; control characters they cannot.
-fn escape_from(out: &mut String, begin: usize) {
-    let Some(value) = out.get(begin..) else {
-        return;
-    };
-    if memchr::memchr2(b'"', b'\\', value.as_bytes()).is_some() {
-        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
-        out.truncate(begin);
-        out.push_str(&escaped);
-    }
-}
-
-fn push_number(out: &mut String, mut value: u64) {
+fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -214,8 +268,7 @@ fn push_number(out: &mut String, mut value: u64) {
             break;
         }
     }
-    // Digits are always text.
-    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
+    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]
@@ -225,9 +278,14 @@ mod tests {
     #[test]
     fn numbers_are_written_as_they_are_read() {
         for value in [0, 7, 10, 65_535, u64::MAX] {
-            let mut out = String::new();
-            push_number(&mut out, value);
-            assert_eq!(out, value.to_string());
+            let mut out = Vec::new();
+            push_decimal(&mut out, value);
+            assert_eq!(out, value.to_string().as_bytes());
+        }
+        for octet in 0..=u8::MAX {
+            let mut out = Vec::new();
+            push_octet(&mut out, octet);
+            assert_eq!(out, octet.to_string().as_bytes());
         }
     }
 
@@ -239,10 +297,26 @@ mod tests {
             "255.255.255.255:65535",
             "[2001:db8::1]:5060",
         ] {
-            let addr = text.parse().expect("an address");
-            let mut out = String::new();
+            let addr: SocketAddr = text.parse().expect("an address");
+            let mut out = Vec::new();
             push_address(&mut out, Transport::Tcp, addr);
-            assert_eq!(out, format!("tcp:{addr}"));
+            assert_eq!(out, format!("tcp:{addr}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn no_value_ends_its_quotes_early() {
+        for (value, shown) in [
+            ("a\"b", "a\\\"b"),
+            ("\\", "\\\\"),
+            ("\\\"", "\\\\\\\""),
+            ("zürich", "zürich"),
+            ("", ""),
+        ] {
+            let mut out = b"x=\"".to_vec();
+            let value = value.as_bytes();
+            push_quoted(&mut out, value, Vec::extend_from_slice, str::to_owned);
+            assert_eq!(out, format!("x=\"{shown}").as_bytes());
         }
     }
 }

@@ -11,7 +11,8 @@ pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
     let trunk = |id| trunk_name(Some(settings), id);
     match event {
         Event::CallSetUp(call) => {
-            if tracing::enabled!(tracing::Level::INFO) {
+            // Those that wait were wanted.
+            if !calls.is_empty() || tracing::enabled!(tracing::Level::INFO) {
                 calls.add(call, trunk(call.trunk));
             }
         }

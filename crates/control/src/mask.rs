@@ -9,38 +9,35 @@ const SHOWN_MAX: usize = 128;
 /// A user part or called number: the first three and the last two characters stay ("+15****00").
 /// Of one too short for that, only the last two, or nothing.
 pub fn number(text: &str) -> String {
-    let mut out = String::new();
-    push_number(&mut out, text);
-    out
-}
-
-/// [`number`], at the end of a line.
-pub(crate) fn push_number(out: &mut String, text: &str) {
-    let plain = is_plain(text);
-    let count = if plain {
-        text.len()
-    } else {
-        text.chars().take(SHOWN_MAX).count()
-    };
-    let (head, tail) = match count {
-        0..=4 => (0, 0),
-        5..=7 => (0, 2),
-        _ => (3, 2),
-    };
-    if plain {
-        let (start, rest) = text.split_at(head);
-        let (hidden, end) = rest.split_at(rest.len() - tail);
-        out.push_str(start);
-        out.extend(std::iter::repeat_n('*', hidden.len()));
-        return out.push_str(end);
-    }
-    out.extend(shown(text).enumerate().map(|(at, c)| {
+    let count = text.chars().take(SHOWN_MAX).count();
+    let (head, tail) = stays(count);
+    let masked = shown(text).enumerate().map(|(at, c)| {
         if at < head || at >= count - tail {
             c
         } else {
             '*'
         }
-    }));
+    });
+    masked.collect()
+}
+
+/// [`number`] of one that [is plain](is_plain), at the end of a line.
+pub(crate) fn push_plain_number(out: &mut Vec<u8>, plain: &[u8]) {
+    let (head, tail) = stays(plain.len());
+    let (start, rest) = plain.split_at(head);
+    let (hidden, end) = rest.split_at(rest.len() - tail);
+    out.extend_from_slice(start);
+    out.resize(out.len() + hidden.len(), b'*');
+    out.extend_from_slice(end);
+}
+
+/// How many characters of so many stay at the beginning and at the end.
+fn stays(count: usize) -> (usize, usize) {
+    match count {
+        0..=4 => (0, 0),
+        5..=7 => (0, 2),
+        _ => (3, 2),
+    }
 }
 
 /// A sentence that may quote a number somewhere: every longer run of digits is masked.
@@ -65,20 +62,14 @@ pub fn printable(text: &str) -> String {
     shown(text).collect()
 }
 
-/// [`printable`], at the end of a line.
-pub(crate) fn push_printable(out: &mut String, text: &str) {
-    if is_plain(text) {
-        out.push_str(text);
-    } else {
-        out.extend(shown(text));
-    }
-}
-
-/// Whether it is shown as it is: nearly always. Without a branch at any letter, so that sixteen of
-/// them take one step.
-fn is_plain(text: &str) -> bool {
-    let graphic = |byte: u8| byte.wrapping_sub(b' ') <= b'~' - b' ';
-    text.len() <= SHOWN_MAX && text.bytes().fold(true, |plain, byte| plain & graphic(byte))
+/// Whether a text [is shown](printable) as it is, even between quotes: nearly always. Without a branch
+/// at any letter, so that sixteen of them take one step.
+pub(crate) fn is_plain(bytes: &[u8]) -> bool {
+    let strange = |byte: u8| {
+        let unprintable = byte.wrapping_sub(b' ') > b'~' - b' ';
+        u8::from(unprintable) | u8::from(byte == b'"') | u8::from(byte == b'\\')
+    };
+    bytes.len() <= SHOWN_MAX && bytes.iter().fold(0, |any, byte| any | strange(*byte)) == 0
 }
 
 fn shown(text: &str) -> impl Iterator<Item = char> + '_ {
@@ -120,6 +111,30 @@ mod tests {
         ];
         for (number, want) in cases {
             assert_eq!(super::number(number), want);
+            if is_plain(number.as_bytes()) {
+                let mut line = b"from=".to_vec();
+                push_plain_number(&mut line, number.as_bytes());
+                assert_eq!(line, format!("from={want}").as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_shown_as_it_is_is_plain() {
+        let long = "x".repeat(SHOWN_MAX + 1);
+        for (text, plain) in [
+            ("", true),
+            (" ~a84b4c76@192.0.2.1", true),
+            (&long[1..], true),
+            (&long, false),
+            ("a\"b", false),
+            ("a\\b", false),
+            ("a\u{7f}", false),
+            ("a\u{1f}", false),
+            ("z\u{fc}rich", false),
+        ] {
+            assert_eq!(is_plain(text.as_bytes()), plain, "{text:?}");
+            assert!(!plain || printable(text) == text, "{text:?}");
         }
     }
 

@@ -267,13 +267,9 @@ impl WireText {
 
     /// For a person, with U+FFFD for what is no UTF-8. Control characters are still in it.
     pub fn text(&self) -> Cow<'_, str> {
-        part(&self.run, self.start, self.end)
+        let part = self.run.get(self.start.into()..self.end.into());
+        String::from_utf8_lossy(part.unwrap_or_default())
     }
-}
-
-fn part(run: &[u8], start: u16, end: u16) -> Cow<'_, str> {
-    let part = run.get(usize::from(start)..usize::from(end));
-    String::from_utf8_lossy(part.unwrap_or_default())
 }
 
 impl PartialEq for WireText {
@@ -322,19 +318,30 @@ impl CallNames {
         }
     }
 
+    /// Call-ID, caller and called number as they came: of any bytes.
+    pub fn parts(&self) -> [&[u8]; 3] {
+        let [call_id, from] = self.ends.map(usize::from);
+        let part = |range| self.run.get(range).unwrap_or_default();
+        [
+            part(0..call_id),
+            part(call_id..from),
+            part(from..self.run.len()),
+        ]
+    }
+
     /// The call's name on the wire. Control characters are still in it.
     pub fn call_id(&self) -> Cow<'_, str> {
-        part(&self.run, 0, self.ends[0])
+        String::from_utf8_lossy(self.parts()[0])
     }
 
     /// The user part of From. Mask it before it reaches a log.
     pub fn from(&self) -> Cow<'_, str> {
-        part(&self.run, self.ends[0], self.ends[1])
+        String::from_utf8_lossy(self.parts()[1])
     }
 
     /// The called number. Mask it before it reaches a log.
     pub fn to(&self) -> Cow<'_, str> {
-        part(&self.run, self.ends[1], self.run.len() as u16)
+        String::from_utf8_lossy(self.parts()[2])
     }
 }
 
