@@ -12,7 +12,7 @@ use crate::{
     contexts::Contexts,
     dice::Dice,
     drill,
-    engine::{Alarm, Engine, Ring, Turn},
+    engine::{Engine, Turn},
     heading::dropped_routes,
     health::Class,
     in_dialog::is_party,
@@ -190,10 +190,6 @@ impl Contexts {
             // Nothing is left to chance.
             Walk::Fixed { .. } => Dice::default(),
         };
-        let budget = opening
-            .walk
-            .attempts(&snapshot, opening.walk.first_trunk())
-            .map(|limits| limits.setup_budget);
         let started = Event::CallStarted {
             direction: opening.walk.direction(),
             trunk: opening.walk.first_trunk(),
@@ -204,9 +200,6 @@ impl Contexts {
         if kind == Kind::Call {
             turn.engine.in_setup += 1;
             turn.tell(started);
-            if let Some(budget) = budget {
-                turn.arm(budget, Alarm::Context(slot, Ring::Budget));
-            }
         }
         self.with(slot, turn, |context, turn| {
             if kind != Kind::Other {

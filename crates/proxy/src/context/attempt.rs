@@ -214,22 +214,7 @@ impl Context {
         turn: &mut Turn<'_>,
     ) {
         let now = turn.now;
-        let number = self.attempts.len() as u8;
-        let reliable = step.candidate.transport.is_reliable();
-        let limits = self.walk.attempts(&self.snapshot, step.trunk);
-        let answer_timeout = self
-            .recovering
-            .as_ref()
-            .and_then(|recovering| recovering.ring_timeout())
-            .or(limits.map(|limits| limits.answer_timeout))
-            .unwrap_or(Duration::from_secs(180));
-        // Where nothing else can be tried, the RFC's own patience holds (Timers B and F).
-        let patience = match limits {
-            Some(limits) if !self.is_fixed() || self.recovering.is_some() => {
-                limits.response_timeout
-            }
-            _ => LINGER,
-        };
+        let number = self.attempts.len();
         if let Some(peer) = step.peer {
             turn.sent_to(peer);
         }
@@ -262,21 +247,13 @@ impl Context {
             rang: false,
             reaped: false,
             began: now,
-            answer_at: now + answer_timeout,
+            silent_at: self.silent_at(step.trunk, now),
+            answer_at: now + self.answer_timeout(step.trunk),
             linger_at: now,
             verdict: None,
         });
-        turn.arm(patience, Alarm::Context(slot, Ring::Try(number)));
-        if self.is_invite() {
-            turn.arm(answer_timeout, Alarm::Context(slot, Ring::Answer(number)));
-        }
-        self.transmit(slot, usize::from(number), request, turn);
-        if !reliable {
-            turn.arm(
-                self.resend_after(usize::from(number)),
-                Alarm::Context(slot, Ring::Resend(number, 1)),
-            );
-        }
+        self.transmit(slot, number, request, turn);
+        self.watch(slot, number, turn);
     }
 
     /// What the first copy goes by: the connection that a dialog's side had opened, if it had.
@@ -289,7 +266,7 @@ impl Context {
         }
     }
 
-    fn resend_after(&self, attempt: usize) -> Duration {
+    pub(super) fn resend_after(&self, attempt: usize) -> Duration {
         let attempt = &self.attempts[attempt];
         match attempt.client {
             Client::Invite(_) => invite_client::timer_a(attempt.sends),
@@ -426,9 +403,11 @@ impl Context {
         }
         if actions.has(Do::ARM_DONE) {
             let after = invite_client::done_after(next, reliable);
+            // The winner's Timer M is the caller's Timer L: they begin and end together.
+            let wins = next == State::Accepted && self.is_waiting();
             if after.is_zero() {
                 self.attempts[number].client = Client::Invite(State::Terminated);
-            } else {
+            } else if !wins {
                 turn.arm(after, Alarm::Context(slot, Ring::Done(number as u8)));
             }
         }
@@ -486,9 +465,15 @@ impl Context {
         }
         if actions.has(Do::ARM_K) {
             let after = client::timer_k(reliable);
+            // While Timer J keeps the answer for copies of the request, copies of the answer may
+            // as well be swallowed: nothing is gained by a Timer K before it.
+            let succeeds = response
+                .and_then(Message::code)
+                .is_some_and(|code| code < 300);
+            let kept = succeeds && self.is_waiting() && !self.is_reliable();
             if after.is_zero() {
                 self.attempts[number].client = Client::Other(State::Terminated);
-            } else {
+            } else if !kept {
                 turn.arm(after, Alarm::Context(slot, Ring::Done(number as u8)));
             }
         }

@@ -10,6 +10,7 @@ mod kept;
 mod recover;
 mod respond;
 mod timers;
+mod watch;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -147,6 +148,8 @@ pub struct Attempt {
     /// Its 2xx was ended by ACK and BYE.
     pub reaped: bool,
     pub began: Moment,
+    /// When nobody waits for its first response any longer.
+    pub silent_at: Moment,
     /// Timer C: armed once, moved here.
     pub answer_at: Moment,
     /// End of an abandoned attempt's remembrance: armed once, moved here.

@@ -23,9 +23,8 @@ impl Context {
             Ring::Cancel(number, cancels) => {
                 self.on_cancel_again(slot, usize::from(number), cancels, turn)
             }
-            Ring::Budget => self.on_budget(slot, turn),
             Ring::Reply(replies) => self.on_reply_again(slot, replies, turn),
-            Ring::ServerDone => self.on_server_done(),
+            Ring::ServerDone => self.on_server_done(slot, turn),
             Ring::NoAck => self.on_no_ack(),
             Ring::Turn(trunk) => self.on_turn(slot, trunk, turn),
             Ring::Recovery => self.on_recovery_timer(slot, turn),
@@ -33,6 +32,9 @@ impl Context {
     }
 
     fn on_resend(&mut self, slot: Slot, number: usize, sends: u8, turn: &mut Turn<'_>) {
+        if sends == 1 {
+            self.watch_on(slot, number, turn);
+        }
         let Some(attempt) = self
             .attempts
             .get(number)
@@ -51,35 +53,6 @@ impl Context {
             ),
             Client::Other(state) => {
                 self.step_other(slot, number, state, client::Event::TimerE, None, turn)
-            }
-        }
-    }
-
-    /// Silence for `response_timeout`: no response at all; a 100 is one.
-    fn on_try(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
-        let Some(attempt) = self
-            .attempts
-            .get(number)
-            .filter(|attempt| attempt.is_pending())
-        else {
-            return;
-        };
-        let waits = match attempt.client {
-            Client::Invite(state) => state == invite_client::State::Calling,
-            // Timer F ends a non-INVITE whatever provisionals came (RFC 3261 §17.1.2.2).
-            Client::Other(_) => true,
-        };
-        if waits && !attempt.heard {
-            self.give_up(slot, number, Outcome::Silent, turn);
-        } else if waits {
-            let left = LINGER.saturating_sub(turn.now.saturating_duration_since(attempt.began));
-            if left.is_zero() {
-                self.give_up(slot, number, Outcome::NoAnswer, turn);
-            } else {
-                turn.engine.lanes.arm_once(
-                    turn.now + left,
-                    Alarm::Context(slot, Ring::Try(number as u8)),
-                );
             }
         }
     }
@@ -194,22 +167,6 @@ impl Context {
         }
     }
 
-    /// `setup_budget` is over: whoever has not said a word by now is given up, and nobody else is
-    /// tried. One that has said 100 has `progress_timeout` and Timer C of its own.
-    fn on_budget(&mut self, slot: Slot, turn: &mut Turn<'_>) {
-        if !self.is_waiting() || self.recovering.is_some() {
-            return;
-        }
-        if let Some(number) = self
-            .attempts
-            .iter()
-            .position(|attempt| attempt.is_pending() && !attempt.heard)
-        {
-            self.why = "setup budget";
-            self.give_up(slot, number, Outcome::OutOfTime, turn);
-        }
-    }
-
     fn on_reply_again(&mut self, slot: Slot, replies: u8, turn: &mut Turn<'_>) {
         let Server::Invite(state) = self.server else {
             return;
@@ -243,8 +200,12 @@ impl Context {
         }
     }
 
-    fn on_server_done(&mut self) {
+    fn on_server_done(&mut self, slot: Slot, turn: &mut Turn<'_>) {
         use crate::transaction::server;
+        // Timer M of the attempt that won, and Timer K, where they were not armed for themselves.
+        if let Some(winner) = self.winner {
+            self.on_done(slot, usize::from(winner), turn);
+        }
         self.server = match self.server {
             Server::Invite(state) => {
                 let event = match state {

@@ -69,8 +69,6 @@ pub enum Ring {
     Linger(u8),
     /// Send the CANCEL again, if it was sent this often.
     Cancel(u8, u8),
-    /// `setup_budget` is over.
-    Budget,
     /// G: send our failure again, if it was sent this often.
     Reply(u8),
     /// H, I, J or L: the server transaction is over.
