@@ -132,23 +132,21 @@ impl Branches {
         hash(&self.hash_key, parts)
     }
 
-    /// A fingerprint to be carried in a branch: the branch's own tag is what protects it.
-    pub fn print(&self, parts: &[&[u8]]) -> u64 {
-        self.prints.hash(parts)
-    }
-
-    /// As [`print`](Self::print), of parts that come one by one.
+    /// A fingerprint to be carried in a branch, of parts that come one by one: the branch's own tag is
+    /// what protects it.
     pub fn running_print(&self) -> Running<'_> {
         self.prints.running()
     }
 
     /// A table's key, which nobody ever sees.
+    #[inline]
     pub fn key(&self, parts: &[&[u8]]) -> u64 {
         self.keys.hash(parts)
     }
 
     /// Like [`key`](Self::key), where it stands for what it was made of: at 128 bits two different
     /// ones do not meet.
+    #[inline]
     pub fn key128(&self, parts: &[&[u8]]) -> u128 {
         self.keys.hash128(parts)
     }

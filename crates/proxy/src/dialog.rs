@@ -34,6 +34,19 @@ const SESSION_MIN: Duration = Duration::from_secs(90);
 /// A refresh in the last moment needs its answer (timer F), before a call counts as left.
 const REFRESH_GRACE: Duration = Duration::from_secs(32);
 
+/// [`Entry::mark`] of a call that got no token of ours.
+const UNMARKED: u32 = 0;
+
+/// Tells the tokens of two calls apart, by the end of their text: that is their signature. It proves
+/// nothing, so nobody may be let in by it.
+fn mark(token: &[u8]) -> u32 {
+    let Some(end) = token.last_chunk::<8>() else {
+        return UNMARKED;
+    };
+    let mixed = u64::from_le_bytes(*end).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed >> 32) as u32).max(UNMARKED + 1)
+}
+
 /// Names a call whichever side speaks: a keyed hash over Call-ID and both tags.
 ///
 /// The hash must be keyed with a secret, so that nobody can aim at another's call.
@@ -100,6 +113,8 @@ pub struct NewCall<'a> {
     pub session: Option<Duration>,
     /// As on the wire.
     pub call_id: &'a [u8],
+    /// Our token, as its dialog carries it; empty if none.
+    pub token: &'a [u8],
     /// Who sent the INVITE.
     pub caller: NewSide<'a>,
     /// Who answered it.
@@ -123,9 +138,16 @@ pub struct Call<'c> {
     pub caller: Side<'c>,
     /// Who answered it.
     pub callee: Side<'c>,
+    mark: u32,
 }
 
 impl<'c> Call<'c> {
+    /// Whether a token is most likely the one that this call was given, and not that of another pass of
+    /// the same dialog through us: what it says is then what is remembered here.
+    pub fn has_token(&self, token: &[u8]) -> bool {
+        self.mark != UNMARKED && self.mark == mark(token)
+    }
+
     /// One of its sides.
     pub fn side(&self, party: Party) -> &Side<'c> {
         match party {
@@ -182,6 +204,8 @@ struct Entry {
     began: Moment,
     /// Seconds after `began` at which the session has expired; [`NEVER`] without a timer.
     lapses: u32,
+    /// See [`mark`].
+    mark: u32,
     /// See [`write_blob`].
     blob: Box<[u8]>,
     peer: PeerIx,
@@ -215,6 +239,7 @@ impl Calls {
             peer,
             began,
             session,
+            token,
             ..
         } = facts;
         self.table.insert(
@@ -222,6 +247,7 @@ impl Calls {
             Entry {
                 began,
                 lapses: lapses(Duration::ZERO, session),
+                mark: mark(token),
                 blob,
                 peer,
                 trunk,
@@ -230,6 +256,11 @@ impl Calls {
             },
         );
         true
+    }
+
+    /// Whether a call is remembered.
+    pub fn has(&self, key: u128) -> bool {
+        self.table.get(key).is_some()
     }
 
     /// A call, if it is remembered.
@@ -244,6 +275,7 @@ impl Calls {
             call_id: blob.text()?,
             caller: blob.side()?,
             callee: blob.side()?,
+            mark: entry.mark,
         })
     }
 
@@ -295,6 +327,7 @@ impl Calls {
         let Entry {
             began,
             lapses: _,
+            mark: _,
             blob,
             peer,
             trunk,

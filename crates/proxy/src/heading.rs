@@ -1,15 +1,13 @@
 //! What Route headers and the Request-URI say about where a request goes (RFC 3261 §16.4 to 16.6).
 
-use std::iter::Peekable;
-
+use smallvec::SmallVec;
 use trunkline_sip::{Message, Name, NameAddr, Uri};
 
 use crate::{
-    forward::Strict,
+    forward::{Strict, routes_above},
     hop::ListenerId,
     own_route::OwnRoute,
     snapshot::Snapshot,
-    token::{DialogToken, Tokens},
 };
 
 /// The reading of one request.
@@ -19,55 +17,58 @@ pub struct Heading<'a> {
     pub drop_routes: u8,
     /// Strict routers around us.
     pub strict: Strict,
-    /// Our token, if one came along and its signature is good.
-    pub token: Option<(DialogToken, &'a [u8])>,
-    /// The URI the request goes to next, as written; `None` when that is us.
-    pub next: Option<&'a [u8]>,
-    /// The same, read; `None` also where it cannot be.
-    pub next_uri: Option<Uri<'a>>,
+    /// The token that came along, as written: whether we signed it is not looked at.
+    pub token: Option<&'a [u8]>,
+    /// Where the request goes to next; `None` when that is us.
+    pub next: Option<Next<'a>>,
     /// The listener that our last own Route names: the side the request leaves from.
     pub leaves_from: Option<ListenerId>,
 }
 
+/// A URI that a request goes to.
+#[derive(Copy, Clone, Debug)]
+pub struct Next<'a> {
+    /// As written.
+    pub text: &'a [u8],
+    /// Read; `None` where it cannot be.
+    pub uri: Option<Uri<'a>>,
+}
+
 impl<'a> Heading<'a> {
     /// Reads a request's Route headers and Request-URI.
-    pub fn read(request: &Message<'a>, snapshot: &Snapshot, tokens: &Tokens) -> Self {
+    pub fn read(request: &Message<'a>, snapshot: &Snapshot) -> Self {
         let mut heading = Heading::default();
-        let mut target = request.request_uri();
-        if request.first(Name::Route).is_none() {
-            heading.go_to(target, request.uri(), snapshot);
-            return heading;
-        }
-        let mut target_uri = request.uri();
-        // A Record-Route of ours has `lr`; hardly any Request-URI does.
-        let routed = target_uri.filter(Uri::has_lr);
-        let own_target = routed.and_then(|uri| OwnRoute::of(&uri, snapshot));
+        let mut target = request.request_uri().map(|text| Next {
+            text,
+            uri: request.uri(),
+        });
         let values = request.values(Name::Route).map(|value| value.bytes);
         let mut left = usize::MAX;
+        // A Record-Route of ours has `lr`; hardly any Request-URI does.
+        let routed = target.and_then(|target| target.uri).filter(Uri::has_lr);
         // §16.4: a strict router put our Record-Route value into the Request-URI, and the target
         // at the end of the Route set.
-        if let Some(own) = own_target
+        if let Some(routed) = routed
             && let Some((before, last)) = values.clone().enumerate().last()
-            && let Some(last) = uri_of(last)
+            && let Some(own) = OwnRoute::of(&routed, snapshot)
+            && let Some(last) = next_of(last)
         {
             heading.strict = Strict::TakeLastRoute;
-            heading.take_token(&own, tokens);
+            heading.token = own.token;
             target = Some(last);
-            target_uri = Uri::parse(last).ok();
             left = before;
         }
         let taken_last = heading.strict == Strict::TakeLastRoute;
-        let mut values = values.take(left).peekable();
-        let own = own_routes(&mut values, snapshot, |own| {
+        let mut values = values.take(left);
+        let (own, above) = own_routes(&mut values, snapshot, |own| {
             heading.leaves_from = Some(own.listener);
-            heading.take_token(own, tokens);
+            heading.token = heading.token.or(own.token);
         });
-        heading.drop_routes = own as u8;
-        match values.next().and_then(uri_of) {
+        heading.drop_routes = own;
+        match above.and_then(next_of) {
             Some(route) => {
                 heading.next = Some(route);
-                heading.next_uri = Uri::parse(route).ok();
-                if heading.next_uri.is_some_and(|uri| !uri.has_lr()) {
+                if route.uri.is_some_and(|uri| !uri.has_lr()) {
                     heading.strict = if taken_last {
                         Strict::TakeLastThenSwap
                     } else {
@@ -75,22 +76,12 @@ impl<'a> Heading<'a> {
                     };
                 }
             }
-            None => heading.go_to(target, target_uri, snapshot),
+            None => {
+                let is_ours = |uri: &Uri<'_>| snapshot.own_uri(uri).is_some();
+                heading.next = target.filter(|target| !target.uri.as_ref().is_some_and(is_ours));
+            }
         }
         heading
-    }
-
-    /// The request goes to this URI, unless that is us.
-    fn go_to(&mut self, target: Option<&'a [u8]>, uri: Option<Uri<'a>>, snapshot: &Snapshot) {
-        if uri.is_none_or(|uri| snapshot.own_uri(&uri).is_none()) {
-            (self.next, self.next_uri) = (target, uri);
-        }
-    }
-
-    fn take_token(&mut self, own: &OwnRoute<'a>, tokens: &Tokens) {
-        if self.token.is_none() {
-            self.token = own.token.and_then(|text| Some((tokens.read(text)?, text)));
-        }
     }
 }
 
@@ -99,32 +90,57 @@ pub fn dropped_routes(request: &Message<'_>, snapshot: &Snapshot) -> u8 {
     if request.first(Name::Route).is_none() {
         return 0;
     }
-    let values = request.values(Name::Route).map(|value| value.bytes);
-    own_routes(&mut values.peekable(), snapshot, |_| {}) as u8
+    let mut values = request.values(Name::Route).map(|value| value.bytes);
+    own_routes(&mut values, snapshot, |_| {}).0
+}
+
+/// What the Record-Route of a response says: the Route set between us and who answered, closest first,
+/// and our token.
+pub fn record_routes<'a>(
+    response: &Message<'a>,
+    snapshot: &Snapshot,
+) -> (SmallVec<[&'a [u8]; 4]>, Option<&'a [u8]>) {
+    let mut ours = None;
+    let above = routes_above(response, |route| {
+        ours = OwnRoute::of_value(route, snapshot);
+        ours.is_some()
+    });
+    let below = || {
+        let next = response.values(Name::RecordRoute).nth(above.len() + 1)?;
+        OwnRoute::of_value(next.bytes, snapshot)?.token
+    };
+    // Of two that belong together either one may have it.
+    let token = ours.and_then(|own| own.token.or_else(|| own.double.then(below)?));
+    (above, token)
 }
 
 /// The URI of a Route value; `None` for what is none.
-fn uri_of(value: &[u8]) -> Option<&[u8]> {
-    NameAddr::parse(value).ok().map(|route| route.uri)
+fn next_of(value: &[u8]) -> Option<Next<'_>> {
+    let text = NameAddr::parse(value).ok()?.uri;
+    Some(Next {
+        text,
+        uri: Uri::parse(text).ok(),
+    })
 }
 
 /// Takes those of ours from the front: one, or two that say that they belong together; else the
-/// second is a spiral's. Says how many.
+/// second is a spiral's. Says how many, and which value follows them.
 fn own_routes<'a>(
-    routes: &mut Peekable<impl Iterator<Item = &'a [u8]>>,
+    routes: &mut impl Iterator<Item = &'a [u8]>,
     snapshot: &Snapshot,
     mut each: impl FnMut(&OwnRoute<'a>),
-) -> usize {
+) -> (u8, Option<&'a [u8]>) {
     let mut double = false;
     for at in 0..2 {
-        let own = routes
-            .peek()
-            .and_then(|route| OwnRoute::of_value(route, snapshot))
-            .filter(|own| at == 0 || (double && own.double));
-        let Some(own) = own else { return at };
+        let Some(route) = routes.next() else {
+            return (at, None);
+        };
+        let own = OwnRoute::of_value(route, snapshot);
+        let Some(own) = own.filter(|own| at == 0 || (double && own.double)) else {
+            return (at, Some(route));
+        };
         double = own.double;
         each(&own);
-        routes.next();
     }
-    2
+    (2, routes.next())
 }

@@ -50,34 +50,29 @@ enum Decision {
     /// DNS first.
     Ask(Place),
     Reject(Reject),
-    /// A source that may not speak, and gets silence.
-    Silence,
 }
 
 impl Contexts {
-    /// A request with a To tag, ACK included.
+    /// A request with a To tag, ACK included, of a source that may speak: that somebody allowed, or
+    /// that [is a party](is_party).
     pub(crate) fn on_in_dialog(
         &mut self,
         request: &Message<'_>,
         from: Hop,
         opening: (u128, Hop, u64),
+        snapshot: &Snapshot,
         turn: &mut Turn<'_>,
     ) {
-        let snapshot = Arc::clone(&turn.engine.snapshot);
-        let heading = Heading::read(request, &snapshot, &turn.engine.tokens);
-        match decide(request, from, &heading, &snapshot, turn) {
+        let heading = Heading::read(request, snapshot);
+        match decide(request, from, &heading, snapshot, turn) {
             Decision::Go(onward) if request.method() == Some(Method::Ack) => {
-                forward_ack(request, from, &heading, &onward, opening.2, &snapshot, turn);
+                forward_ack(request, from, &heading, &onward, opening, snapshot, turn);
             }
             Decision::Go(onward) => {
                 self.open_in_dialog(request, from, heading, onward, opening, turn)
             }
             Decision::Ask(place) => self.park(request, from, place, turn),
             Decision::Reject(reject) => turn.reject(request, from, reject, &[]),
-            Decision::Silence => turn.tell(crate::Event::Dropped {
-                from,
-                why: "unknown_source",
-            }),
         }
     }
 
@@ -95,12 +90,12 @@ impl Contexts {
         } else {
             Kind::Other
         };
-        let token = match (&heading.token, kind) {
-            // RFC 3261 §16.6 step 4: also on what refreshes a target; a recovering endpoint may
-            // have nothing else.
-            (Some((_, text)), Kind::ReInvite) => Some(SmallVec::from_slice(text)),
-            (Some(_), Kind::Call | Kind::Other) | (None, _) => None,
-        };
+        // RFC 3261 §16.6 step 4: also on what refreshes a target; a recovering endpoint may have
+        // nothing else.
+        let token = heading
+            .token
+            .filter(|text| kind == Kind::ReInvite && turn.engine.tokens.read(text).is_some())
+            .map(SmallVec::from_slice);
         let in_dialog = InDialog {
             strict: heading.strict,
             token,
@@ -140,14 +135,15 @@ impl Contexts {
 /// What is known of a dialog: by our token, by the live call's memory, or both.
 struct Known<'k> {
     key: u128,
-    token: Option<&'k DialogToken>,
+    /// `None` also where it would say what memory says.
+    token: Option<DialogToken>,
     call: Option<Call<'k>>,
     /// Whether the caller speaks, not the callee.
     from_caller: bool,
 }
 
 impl<'k> Known<'k> {
-    fn of(request: &Message<'_>, heading: &'k Heading<'_>, engine: &'k Engine) -> Self {
+    fn of(request: &Message<'_>, heading: &Heading<'_>, engine: &'k Engine) -> Self {
         let from_tag = request.from_tag().unwrap_or_default();
         let key = dialog::key(
             |parts| engine.branches.key128(parts),
@@ -155,9 +151,13 @@ impl<'k> Known<'k> {
             from_tag,
             request.to_tag().unwrap_or_default(),
         );
-        let token = heading.token.as_ref().map(|(token, _)| token);
         let call = engine.calls.get(key);
-        let from_caller = match (token, &call) {
+        let is_of_call = |text| call.as_ref().is_some_and(|call| call.has_token(text));
+        let token = heading
+            .token
+            .filter(|text| !is_of_call(text))
+            .and_then(|text| engine.tokens.read(text));
+        let from_caller = match (&token, &call) {
             (Some(token), _) => token.caller_tag == engine.tokens.name_hash(from_tag),
             (None, Some(call)) => Calls::side_of(call, from_tag) == dialog::Party::Caller,
             (None, None) => true,
@@ -172,15 +172,14 @@ impl<'k> Known<'k> {
 
     /// Whether an address takes part in the dialog.
     fn is_party(&self, ip: IpAddr) -> bool {
-        let named = self
-            .token
-            .iter()
-            .flat_map(|it| [it.caller.addr, it.callee.addr]);
-        let remembered = self
-            .call
-            .iter()
-            .flat_map(|it| [it.caller.hop.remote, it.callee.hop.remote]);
-        named.chain(remembered).any(|party| party.ip() == ip)
+        let is = |party: SocketAddr| party.ip() == ip;
+        self.token
+            .as_ref()
+            .is_some_and(|it| is(it.caller.addr) || is(it.callee.addr))
+            || self
+                .call
+                .as_ref()
+                .is_some_and(|it| is(it.caller.hop.remote) || is(it.callee.hop.remote))
     }
 
     /// The side that the request is for, as memory has it.
@@ -195,7 +194,7 @@ impl<'k> Known<'k> {
 
     /// Where that side spoke from when the call was set up.
     fn peer(&self) -> Option<(Transport, SocketAddr)> {
-        let named = self.token.map(|it| {
+        let named = self.token.as_ref().map(|it| {
             if self.from_caller {
                 it.callee
             } else {
@@ -211,9 +210,11 @@ impl<'k> Known<'k> {
     fn trunk(&self, snapshot: &Snapshot) -> (Option<TrunkId>, Direction) {
         let named = self
             .token
+            .as_ref()
             .and_then(|token| snapshot.trunk_of_hash(token.trunk));
         let direction = self
             .token
+            .as_ref()
             .map(|token| token.direction)
             .or(self.call.as_ref().map(|call| call.direction));
         (
@@ -231,16 +232,15 @@ fn decide(
     turn: &Turn<'_>,
 ) -> Decision {
     let known = Known::of(request, heading, turn.engine);
-    let role = snapshot.routing().role(from.remote.ip());
-    if role.is_unknown() && !known.is_party(from.remote.ip()) {
-        return Decision::Silence;
-    }
     if known.token.is_none() && known.call.is_none() {
         // A Route or Request-URI alone is no dialog of ours.
         return Decision::Reject(Reject::NoSuchTransaction);
     }
     let (named, direction) = known.trunk(snapshot);
-    let trunk = named.or(role.trunks.first().copied()).unwrap_or(TrunkId(0));
+    let trunk = named.unwrap_or_else(|| {
+        let role = snapshot.routing().role(from.remote.ip());
+        role.trunks.first().copied().unwrap_or(TrunkId(0))
+    });
     let side = known.towards();
     let preferred = heading
         .leaves_from
@@ -255,7 +255,7 @@ fn decide(
         call: known.call.is_some().then_some(known.key),
         hop: side.map(|side| side.hop),
     };
-    if let (None, Some(side)) = (heading.next, side) {
+    if let (true, Some(side)) = (heading.next.is_none(), side) {
         // An endpoint that ignores Record-Route addressed us: what it left out goes in.
         // What cannot be read would lead nowhere; the side's own address does.
         if Uri::parse(side.contact).is_ok() {
@@ -279,18 +279,16 @@ fn decide(
     // No open relay: its own trunk, the PBX side, or who takes part. A trunk that is configured no
     // more narrows nothing.
     let may_hear = |ip: IpAddr| {
-        let role = snapshot.routing().role(ip);
-        known.is_party(ip)
-            || role.pbx
-            || named.map_or(!role.is_unknown(), |trunk| role.carries(trunk))
+        known.is_party(ip) || {
+            let role = snapshot.routing().role(ip);
+            role.pbx || named.map_or(!role.is_unknown(), |trunk| role.carries(trunk))
+        }
     };
     match next_hops(heading, &onward, side, preferred, snapshot, turn) {
         Ok(found) if found.is_empty() => Decision::Reject(Reject::Unresolvable),
         Ok(found) => {
-            onward.candidates = found
-                .into_iter()
-                .filter(|it| may_hear(it.addr.ip()))
-                .collect();
+            onward.candidates = found;
+            onward.candidates.retain(|it| may_hear(it.addr.ip()));
             if onward.candidates.is_empty() {
                 return Decision::Reject(Reject::NotARelay);
             }
@@ -314,17 +312,19 @@ fn next_hops(
         let route = onward.routes.first()?;
         NameAddr::parse(route).ok().map(|route| route.uri)
     };
-    let (next, uri) = match heading.next {
-        Some(next) => (next, heading.next_uri),
+    let left_out;
+    let (next, uri) = match &heading.next {
+        Some(next) => (next.text, next.uri.as_ref()),
         None => {
             let next = route().unwrap_or(&onward.request_uri);
-            (next, Uri::parse(next).ok())
+            left_out = Uri::parse(next).ok();
+            (next, left_out.as_ref())
         }
     };
-    if let Some(named) = uri.and_then(|uri| literal(&uri, snapshot, preferred)) {
+    if let Some(named) = uri.and_then(|uri| literal(uri, snapshot, preferred)) {
         return Ok(named.into_iter().collect());
     }
-    match (uri.and_then(|uri| Place::of(&uri)), side) {
+    match (uri.and_then(Place::of), side) {
         (Some(place), _) => turn
             .engine
             .lookup(snapshot, &place, preferred, turn.now)
@@ -360,7 +360,7 @@ fn candidate_at(
 /// Whether a source that nobody configured takes part in the dialog that this request names: by
 /// our signed token, or by the live call's memory.
 pub fn is_party(request: &Message<'_>, from: Hop, engine: &Engine) -> bool {
-    let heading = Heading::read(request, &engine.snapshot, &engine.tokens);
+    let heading = Heading::read(request, &engine.snapshot);
     Known::of(request, &heading, engine).is_party(from.remote.ip())
 }
 
@@ -370,7 +370,7 @@ fn forward_ack(
     from: Hop,
     heading: &Heading<'_>,
     onward: &Onward,
-    loop_print: u64,
+    (transaction, _, loop_print): (u128, Hop, u64),
     snapshot: &Snapshot,
     turn: &mut Turn<'_>,
 ) {
@@ -379,18 +379,10 @@ fn forward_ack(
     };
     let key = ack_key(turn.engine, request);
     turn.engine.forget_unacked(key);
-    let branch = request
-        .top_via()
-        .ok()
-        .and_then(|via| via.branch())
-        .unwrap_or_default();
-    let call_id = request.call_id().unwrap_or_default();
-    let number = request.cseq().map_or(0, |cseq| cseq.number);
-    let seed = turn
-        .engine
-        .branches
-        .print(&[b"stateless", branch, call_id, &number.to_be_bytes()]);
-    let branch = turn.engine.branches.stateless(seed, loop_print);
+    let mut seed = turn.engine.branches.running_print();
+    seed.add_number(transaction as u64);
+    seed.add_number((transaction >> 64) as u64);
+    let branch = turn.engine.branches.stateless(seed.finish(), loop_print);
     let routes: SmallVec<[(&str, &[u8]); 4]> = onward
         .routes
         .iter()
@@ -402,8 +394,7 @@ fn forward_ack(
         strict: heading.strict,
         received: Some(from.remote),
         via: ViaPlan {
-            transport: candidate.transport,
-            sent_by: snapshot.advertise(candidate.listener),
+            face: snapshot.face(candidate.listener),
             branch: branch.as_ref(),
             alias: false,
         },

@@ -57,10 +57,9 @@ pub fn probe(turn: &mut Turn<'_>, ix: PeerIx, timeout: Duration) {
     };
     let slot = turn.engine.locals.insert(local);
     let branch = turn.engine.branch(slot, LOCAL, 0);
-    let sent_by = snapshot.advertise(listener);
+    let face = snapshot.face(listener);
     let via = ViaPlan {
-        transport,
-        sent_by,
+        face,
         branch: branch.as_ref(),
         alias: false,
     };
@@ -71,7 +70,7 @@ pub fn probe(turn: &mut Turn<'_>, ix: PeerIx, timeout: Duration) {
     ]);
     let (tag, call_id) = (
         format!("{:08x}", unique as u32),
-        format!("{unique:016x}@{sent_by}"),
+        format!("{unique:016x}@{}", face.authority),
     );
     let mut bytes = Vec::with_capacity(512);
     forward::options(
@@ -104,7 +103,7 @@ pub fn hang_up(
         OwnRoute::of_value(route, snapshot).is_some()
     });
     let to = dialog_hop(turn, snapshot, hop, &routes, response);
-    let sent_by = snapshot.advertise(to.listener);
+    let face = snapshot.face(to.listener);
     let seed = turn.engine.branches.hash(&[
         b"ack",
         &context.generation.to_be_bytes(),
@@ -114,8 +113,7 @@ pub fn hang_up(
     ]);
     let branch = turn.engine.branches.stateless(seed, 0);
     let via = ViaPlan {
-        transport: to.transport,
-        sent_by,
+        face,
         branch: branch.as_ref(),
         alias: false,
     };
@@ -134,8 +132,7 @@ pub fn hang_up(
     let slot = turn.engine.locals.insert(local);
     let branch = turn.engine.branch(slot, LOCAL, 0);
     let via = ViaPlan {
-        transport: to.transport,
-        sent_by,
+        face,
         branch: branch.as_ref(),
         alias: false,
     };

@@ -26,26 +26,36 @@ impl Quick {
         }
     }
 
-    /// Where one part ends and the next begins counts: `["ab", "c"]` and `["a", "bc"]` differ.
+    /// Where one part ends and the next begins counts: `["ab", "c"]` and `["a", "bc"]` differ. The
+    /// hasher sees to that by itself, it turns its state by each part's length.
+    #[inline]
     pub fn hash(&self, parts: &[&[u8]]) -> u64 {
-        self.one(0, parts)
+        let mut running = self.running();
+        parts.iter().for_each(|part| running.add(part));
+        running.finish()
     }
 
     /// For keys that stand for what they were made of: at 128 bits two different ones do not meet.
+    #[inline]
     pub fn hash128(&self, parts: &[&[u8]]) -> u128 {
-        u128::from(self.one(0, parts)) << 64 | u128::from(self.one(1, parts))
+        // Side by side, so that each part is looked at once.
+        let mut halves = [self.hasher(0), self.hasher(1)];
+        for part in parts {
+            halves.iter_mut().for_each(|half| half.write(part));
+        }
+        let [high, low] = halves.map(|half| half.finish());
+        u128::from(high) << 64 | u128::from(low)
     }
 
     /// As [`hash`](Self::hash), of parts that come one by one.
+    #[inline]
     pub fn running(&self) -> Running<'_> {
-        Running(FoldHasher::with_seed(self.seeds[0], &self.shared))
+        Running(self.hasher(0))
     }
 
     #[inline]
-    fn one(&self, seed: usize, parts: &[&[u8]]) -> u64 {
-        let mut running = Running(FoldHasher::with_seed(self.seeds[seed], &self.shared));
-        parts.iter().for_each(|part| running.add(part));
-        running.finish()
+    fn hasher(&self, seed: usize) -> FoldHasher<'_> {
+        FoldHasher::with_seed(self.seeds[seed], &self.shared)
     }
 }
 
@@ -56,11 +66,18 @@ impl Running<'_> {
     /// The next part.
     #[inline]
     pub fn add(&mut self, part: &[u8]) {
-        self.0.write_u64(part.len() as u64);
         self.0.write(part);
     }
 
+    /// The next part, a number. Use it for the same ones of all that are compared: numbers are
+    /// gathered, and do not tell between which other parts they came.
+    #[inline]
+    pub fn add_number(&mut self, number: u64) {
+        self.0.write_u64(number);
+    }
+
     /// The hash of all of them.
+    #[inline]
     pub fn finish(self) -> u64 {
         self.0.finish()
     }

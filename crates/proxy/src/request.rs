@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use trunkline_sip::{Facts, Header, Message, Method, Name, NameSet, Transport};
+use trunkline_sip::{Facts, Message, Method, Name, Transport};
 
 use crate::{
     Event, Hop,
@@ -137,7 +137,7 @@ impl Contexts {
         }
         let back = reply::back(from, &facts.via);
         if in_dialog {
-            return self.on_in_dialog(request, from, (key, back, print), turn);
+            return self.on_in_dialog(request, from, (key, back, print), &snapshot, turn);
         }
         if method == Method::Options && is_for_us(facts, &snapshot) {
             return self.on_options(request, from, &snapshot, turn);
@@ -233,7 +233,7 @@ fn admit(
     if facts.max_forwards == Some(0) {
         return Err(Reject::TooManyHops);
     }
-    let may_be_ours = |header: Header<'_>| snapshot.may_be_our_via(header.value);
+    let may_be_ours = |header| snapshot.may_be_our_via(&header);
     if request.all(Name::Via).any(may_be_ours) {
         let looped = request.vias().filter_map(Result::ok).any(|via| {
             let ours = via
@@ -248,7 +248,7 @@ fn admit(
             return Err(Reject::Loop);
         }
     }
-    if reply::proxy_require(request).is_empty() {
+    if request.first(Name::ProxyRequire).is_none() || reply::proxy_require(request).is_empty() {
         Ok(())
     } else {
         Err(Reject::BadExtension)
@@ -264,15 +264,12 @@ fn loop_print(engine: &Engine, request: &Message<'_>, facts: &Facts<'_>) -> u64 
     print.add(facts.from_tag.unwrap_or_default());
     print.add(facts.to_tag.unwrap_or_default());
     print.add(facts.call_id);
-    print.add(&facts.cseq.number.to_be_bytes());
-    for header in request.headers_in(DECIDING) {
-        print.add(header.value);
+    print.add_number(u64::from(facts.cseq.number));
+    for name in [Name::Route, Name::ProxyRequire] {
+        request.all(name).for_each(|header| print.add(header.value));
     }
     print.finish() & 0xffff_ffff_ffff
 }
-
-/// The headers that take part in [`loop_print`].
-const DECIDING: NameSet = NameSet::of(&[Name::Route, Name::ProxyRequire]);
 
 /// Names a server transaction (RFC 3261 §17.2.3). An ACK and a CANCEL name that of their INVITE.
 fn server_key(engine: &Engine, facts: &Facts<'_>, uri: &[u8], method: Method<'_>) -> u128 {

@@ -8,11 +8,12 @@ use std::{
 };
 
 use memchr::memmem::Finder;
-use trunkline_sip::{Host, Transport, Uri};
+use trunkline_sip::{Header, Host, Transport, Uri};
 
 use crate::{
     Moment,
     event::{Direction, Peer},
+    forward::Face,
     health::{HealthTable, PeerIx},
     hop::ListenerId,
     retry::Retries,
@@ -83,6 +84,10 @@ pub struct Snapshot {
     targets: HashSet<SocketAddr>,
     /// Configured places by what names them, where they are spoken to from left out.
     places: HashMap<Place, PlaceId>,
+    /// By listener: what we write of it.
+    faces: Vec<Face>,
+    /// That of a listener that is not there.
+    faceless: Face,
     /// The hosts of our Vias, as we write them.
     advertised: Vec<Finder<'static>>,
     /// By trunk: the hash of its name that tokens carry.
@@ -166,6 +171,11 @@ impl Snapshot {
             .iter()
             .map(|listener| Finder::new(listener.advertise.as_bytes()).into_owned())
             .collect();
+        let faces = settings
+            .listeners
+            .iter()
+            .map(|listener| Face::new(listener.transport, &listener.advertise))
+            .collect();
         let tallies = settings
             .trunks
             .iter()
@@ -173,6 +183,8 @@ impl Snapshot {
             .collect();
         Snapshot {
             tallies,
+            faces,
+            faceless: Face::new(Transport::Udp, ""),
             advertised,
             routing,
             pools,
@@ -238,16 +250,29 @@ impl Snapshot {
         self.settings().listeners.get(usize::from(id.0))
     }
 
-    /// What peers see of a listener: "host:port".
-    pub fn advertise(&self, id: ListenerId) -> &str {
-        self.listener(id).map_or("", |listener| &listener.advertise)
+    /// What peers see of a listener.
+    pub fn face(&self, id: ListenerId) -> &Face {
+        self.faces.get(usize::from(id.0)).unwrap_or(&self.faceless)
     }
 
-    /// Whether a Via may be one of ours: what we write into one is there letter by letter.
-    pub fn may_be_our_via(&self, value: &[u8]) -> bool {
-        self.advertised
-            .iter()
-            .any(|name| name.find(value).is_some())
+    /// All listeners beside what peers see of them.
+    pub fn faces(&self) -> impl Iterator<Item = (ListenerId, &Face)> {
+        (0..).map(ListenerId).zip(&self.faces)
+    }
+
+    /// Whether one of ours may be in a Via header: what we write into one is there letter
+    /// by letter.
+    pub fn may_be_our_via(&self, header: &Header<'_>) -> bool {
+        match sent_by_of_only(header) {
+            Some(sent_by) => self
+                .faces
+                .iter()
+                .any(|face| sent_by.starts_with(face.authority.as_bytes())),
+            None => self
+                .advertised
+                .iter()
+                .any(|name| name.find(header.value).is_some()),
+        }
     }
 
     /// Which of our listeners a host and port name, if any.
@@ -270,19 +295,6 @@ impl Snapshot {
             })
         });
         Some(same.map_or(*first, |(_, _, id)| *id))
-    }
-
-    /// Which of our listeners has this authority in what we write ("host:port"), if any: as
-    /// [`own`](Self::own), without reading it.
-    pub fn advertised_as(&self, authority: &[u8], transport: Transport) -> Option<ListenerId> {
-        memchr::memchr(b':', authority)?;
-        let listeners = &self.settings().listeners;
-        let mut named = (0..)
-            .zip(listeners)
-            .filter(|(_, it)| it.advertise.as_bytes() == authority);
-        let (first, _) = named.clone().next()?;
-        let same = named.find(|(_, it)| it.transport == transport);
-        Some(ListenerId(same.map_or(first, |(at, _)| at)))
     }
 
     /// Which of our listeners a URI names, if any (RFC 3261 §16.4); `maddr` counts.
@@ -393,6 +405,15 @@ impl Snapshot {
         let at = self.settings().listeners.iter().position(fits)?;
         Some(ListenerId(at as u16))
     }
+}
+
+/// What follows the protocol in a Via header as nearly all are written: with one value, and one blank
+/// before its host. `None` for any other.
+fn sent_by_of_only<'a>(header: &Header<'a>) -> Option<&'a [u8]> {
+    let rest = header.value.strip_prefix(b"SIP/2.0/")?;
+    let blank = rest.iter().position(|byte| *byte == b' ')?;
+    let sent_by = &rest[blank + 1..];
+    (header.is_single() && *sent_by.first()? > b' ').then_some(sent_by)
 }
 
 /// A place, wherever it is spoken to from.

@@ -11,8 +11,8 @@ use crate::{
     engine::{Alarm, Asker, Ring, Turn, ack_key},
     event::Outcome,
     forward::{self, Reply},
+    heading::record_routes,
     health::{Evidence, PeerIx},
-    own_route::OwnRoute,
     question::Question,
     recovery::Aftermath,
     settings::Exhausted,
@@ -511,13 +511,11 @@ impl Context {
             from_tag,
             to_tag,
         );
-        if engine.calls.get(key).is_some() {
+        if engine.calls.has(key) {
             return;
         }
         let caller_routes: smallvec::SmallVec<[&[u8]; 4]> = request.record_routes().collect();
-        let callee_routes = forward::routes_above(response, |route| {
-            OwnRoute::of_value(route, &self.snapshot).is_some()
-        });
+        let (callee_routes, token) = record_routes(response, &self.snapshot);
         let call = NewCall {
             trunk,
             direction,
@@ -525,6 +523,7 @@ impl Context {
             began: turn.now,
             session: session_of(response),
             call_id,
+            token: token.unwrap_or_default(),
             caller: NewSide {
                 hop: self.from,
                 contact: sip_uri(request.contact()),

@@ -77,13 +77,11 @@ impl Context {
         let branch = engine.branch(slot, number as u8, self.loop_print);
         let token = self.token(engine, number, request);
         let incoming = RecordRoute {
-            transport: self.from.transport,
-            advertise: self.snapshot.advertise(self.from.listener),
+            face: self.snapshot.face(self.from.listener),
             token: token.as_deref(),
         };
         let outgoing = RecordRoute {
-            transport: candidate.transport,
-            advertise: self.snapshot.advertise(candidate.listener),
+            face: self.snapshot.face(candidate.listener),
             token: None,
         };
         let both = [outgoing, incoming];
@@ -135,8 +133,7 @@ impl Context {
             drop_routes: usize::from(self.drop_routes),
             received: Some(self.from.remote),
             via: ViaPlan {
-                transport: candidate.transport,
-                sent_by: self.snapshot.advertise(candidate.listener),
+                face: self.snapshot.face(candidate.listener),
                 branch,
                 alias: false,
             },
@@ -165,7 +162,7 @@ impl Context {
     fn identity(&self, number: usize, target: &DialTarget) -> Option<String> {
         let user = target.caller_id.as_deref()?;
         let listener = self.attempts[number].candidate.listener;
-        let host = self.snapshot.advertise(listener);
+        let host = &self.snapshot.face(listener).authority;
         Some(format!("<sip:{user}@{host}>"))
     }
 

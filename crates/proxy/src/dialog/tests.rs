@@ -37,6 +37,7 @@ fn usual(began: Moment) -> NewCall<'static> {
         began,
         session: None,
         call_id: b"6a1f0f4ad0b1d2e3c4f5a697887950d1@203.0.113.10",
+        token: b"EAAAAAAAdeadbeef",
         caller: NewSide {
             hop: hop(Transport::Udp, "203.0.113.10:5060", None),
             contact: b"sip:+15550100@203.0.113.10:5060;transport=udp",
@@ -87,6 +88,32 @@ fn a_call_is_remembered_whole() {
     assert_eq!(ended.call_id.text().as_bytes(), given.call_id);
     assert_eq!(calls.forget(1), None);
     assert!(calls.is_empty());
+}
+
+#[test]
+fn a_call_knows_its_token_from_that_of_another_pass_of_its_dialog() {
+    let (mut calls, began) = (Calls::new(2), now());
+    calls.remember(1, usual(began), None);
+    let none = NewCall {
+        token: b"",
+        ..usual(began)
+    };
+    calls.remember(2, none, None);
+    for (token, own) in [
+        (&b"EAAAAAAAdeadbeef"[..], true),
+        (b"EAAAAAAAdeadbeeg", false),
+        (b"deadbee", false),
+        (b"", false),
+    ] {
+        let is = |key| calls.get(key).map(|call| call.has_token(token));
+        assert_eq!((is(1), is(2)), (Some(own), Some(false)), "{token:?}");
+    }
+    assert!(calls.update_contact(1, Party::Callee, b"sip:elsewhere.test"));
+    let call = calls.get(1).expect("it is there");
+    assert!(
+        call.has_token(b"EAAAAAAAdeadbeef"),
+        "a refresh changes no token"
+    );
 }
 
 #[test]

@@ -172,7 +172,7 @@ pub fn options(
     out: &mut Vec<u8>,
 ) {
     put_start("OPTIONS", place_uri, via, out);
-    put_all(out, &["From: <sip:ping@", via.sent_by, ">;tag="]);
+    put_all(out, &["From: <sip:ping@", &via.face.authority, ">;tag="]);
     out.extend_from_slice(from_tag);
     out.extend_from_slice(b"\r\nTo: <");
     out.extend_from_slice(place_uri);
@@ -180,9 +180,9 @@ pub fn options(
     out.extend_from_slice(call_id);
     out.extend_from_slice(b"\r\n");
     put_cseq(cseq, "OPTIONS", out);
-    put_all(out, &["Contact: <sip:ping@", via.sent_by]);
-    if via.transport != Transport::Udp {
-        put_all(out, &[";transport=", via.transport.param()]);
+    put_all(out, &["Contact: <sip:ping@", &via.face.authority]);
+    if via.face.transport != Transport::Udp {
+        put_all(out, &[";transport=", via.face.transport.param()]);
     }
     out.extend_from_slice(b">\r\nAccept: application/sdp\r\n");
     put_end(None, out);
@@ -228,8 +228,8 @@ fn put_end(reason: Option<&str>, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::forward::{
-        RequestPlan, request,
-        sample::{PLAN, VIA, VIA_LINE, lines, parse, written},
+        Face, RequestPlan, request,
+        sample::{VIA_LINE, lines, parse, plan, via, written},
     };
 
     const INVITE: &str = "INVITE sip:b@proxy.test SIP/2.0\r\n\
@@ -245,18 +245,20 @@ mod tests {
         Proxy-Require: x\r\n\
         Content-Length: 3\r\n\r\nabc";
 
-    const SENT: Sent<'static> = Sent {
-        request_uri: b"sip:b@edge.test",
-        drop_routes: 1,
-        strict: Strict::None,
-        via: VIA,
-    };
+    fn sent() -> Sent<'static> {
+        Sent {
+            request_uri: b"sip:b@edge.test",
+            drop_routes: 1,
+            strict: Strict::None,
+            via: via(),
+        }
+    }
 
     #[test]
     fn a_cancel_repeats_what_its_attempt_said() {
         let got = written(|out| {
             let reason = Some("SIP;cause=200;text=\"Call completed elsewhere\"");
-            assert!(cancel(&parse(INVITE.as_bytes()), &SENT, reason, out));
+            assert!(cancel(&parse(INVITE.as_bytes()), &sent(), reason, out));
         });
         // RFC 3261 §9.1: one Via, no Proxy-Require, no body; RFC 3326: why.
         let expected = format!(
@@ -282,7 +284,7 @@ mod tests {
                 let response = parse(response.as_bytes());
                 assert!(ack_failure(
                     &parse(INVITE.as_bytes()),
-                    &SENT,
+                    &sent(),
                     &response,
                     out
                 ));
@@ -312,14 +314,14 @@ mod tests {
                         strict,
                         drop_routes,
                         request_uri,
-                        ..PLAN
+                        ..plan()
                     };
                     let message = parse(INVITE.as_bytes());
                     let sent = Sent {
                         request_uri: request_uri.unwrap_or(b"sip:b@proxy.test"),
                         drop_routes,
                         strict,
-                        via: VIA,
+                        via: via(),
                     };
                     let (mut forwarded, mut cancelled) = (Vec::new(), Vec::new());
                     request(&message, &plan, &mut forwarded).expect("it can be forwarded");
@@ -375,14 +377,14 @@ mod tests {
                 format!("{method} {uri} SIP/2.0\r\n{VIA_LINE}Max-Forwards: 70\r\n{sent}")
             };
             let dialog = "f: <sip:a@a.test>;tag=1\r\nt: <sip:b@b.test>;tag=9\r\ni: c\r\n";
-            let got = written(|out| assert!(ack_success(&answer, &VIA, routes, out)));
+            let got = written(|out| assert!(ack_success(&answer, &via(), routes, out)));
             let end = "CSeq: 7 ACK\r\nContent-Length: 0\r\n\r\n";
             assert_eq!(
                 got,
                 lines(format!("{}{dialog}{end}", head("ACK")).as_bytes())
             );
             let reason = Some("SIP;cause=487");
-            let got = written(|out| assert!(bye(&answer, &VIA, routes, reason, out)));
+            let got = written(|out| assert!(bye(&answer, &via(), routes, reason, out)));
             let end = "CSeq: 8 BYE\r\nReason: SIP;cause=487\r\nContent-Length: 0\r\n\r\n";
             assert_eq!(
                 got,
@@ -397,24 +399,30 @@ mod tests {
         let mut out = Vec::new();
         // A fold in a URI is one line in a header and two in a start line.
         let folded = ANSWER.replace("sip:b@10", "sip:b\r\n @10");
-        assert!(!bye(&parse(folded.as_bytes()), &VIA, &[], None, &mut out));
-        assert!(!ack_success(&parse(answer.as_bytes()), &VIA, &[], &mut out));
-        assert!(!bye(&parse(answer.as_bytes()), &VIA, &[], None, &mut out));
+        assert!(!bye(&parse(folded.as_bytes()), &via(), &[], None, &mut out));
+        assert!(!ack_success(
+            &parse(answer.as_bytes()),
+            &via(),
+            &[],
+            &mut out
+        ));
+        assert!(!bye(&parse(answer.as_bytes()), &via(), &[], None, &mut out));
         assert!(!cancel(
             &parse(b"INVITE sip:b SIP/2.0\r\n\r\n"),
-            &SENT,
+            &sent(),
             None,
             &mut out
         ));
-        assert!(!cancel(&parse(ANSWER.as_bytes()), &SENT, None, &mut out));
+        assert!(!cancel(&parse(ANSWER.as_bytes()), &sent(), None, &mut out));
         assert!(out.is_empty());
     }
 
     #[test]
     fn a_probe_is_a_whole_request() {
+        let face = Face::new(Transport::Tcp, "198.51.100.1:5060");
         let via = ViaPlan {
-            transport: Transport::Tcp,
-            ..VIA
+            face: &face,
+            ..via()
         };
         let got = written(|out| options(b"sip:pbx.test", &via, b"f1", b"id@us", 3, out));
         let expected = "OPTIONS sip:pbx.test SIP/2.0\r\n\

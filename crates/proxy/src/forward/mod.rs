@@ -6,6 +6,7 @@
 //! UTF-8. Changes are made in the order in which they stand in the message, so one pass over the
 //! headers is enough and nothing is kept on the way.
 
+mod face;
 mod local;
 mod reply;
 mod request;
@@ -20,6 +21,7 @@ mod random;
 #[cfg(test)]
 mod sample;
 
+pub use face::Face;
 pub use local::{Sent, ack_failure, ack_success, bye, cancel, options};
 pub use reply::{Reply, reason_phrase, reply};
 pub use request::{MaxForwards, RecordRoute, RequestPlan, request};

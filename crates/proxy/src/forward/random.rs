@@ -4,8 +4,9 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use trunkline_sip::{Limits, Message, Name, Transport};
 
 use super::{
-    MaxForwards, RecordRoute, Reply, RequestPlan, Sent, Strict, cancel, reply, request, response,
-    sample::{PLAN, VIA, parse},
+    Face, MaxForwards, RecordRoute, Reply, RequestPlan, Sent, Strict, cancel, reply, request,
+    response,
+    sample::{parse, plan, via},
 };
 
 const VIAS: &[&str] = &[
@@ -145,7 +146,8 @@ proptest! {
         stream in any::<bool>(),
         rewritten in any::<bool>(),
     ) {
-        let record = RecordRoute { transport: Transport::Tcp, advertise: "us:5060", token: Some(b"T") };
+        let face = Face::new(Transport::Tcp, "us:5060");
+        let record = RecordRoute { face: &face, token: Some(b"T") };
         let came = parse(&bytes);
         let plan = RequestPlan {
             request_uri: rewritten.then_some(b"sip:b@edge.test"),
@@ -158,7 +160,7 @@ proptest! {
                 Ok(None) | Err(_) => MaxForwards::Insert70,
             },
             content_length: stream,
-            ..PLAN
+            ..plan()
         };
         let mut out = b"before".to_vec();
         if request(&came, &plan, &mut out).is_err() {
@@ -175,7 +177,7 @@ proptest! {
         // Via grows by one; below the top two, nothing changed.
         let (vias, before) = (values(&leaves, Name::Via), values(&came, Name::Via));
         prop_assert_eq!(vias.len(), before.len() + 1);
-        prop_assert_eq!(leaves.top_via().unwrap().branch(), Some(VIA.branch));
+        prop_assert_eq!(leaves.top_via().unwrap().branch(), Some(via().branch));
         prop_assert_eq!(&vias[2..], &before[1..]);
         let noted = leaves.vias().nth(1).unwrap().unwrap();
         prop_assert_eq!(noted.received(), Some("192.0.2.7".parse().unwrap()));
@@ -222,7 +224,7 @@ proptest! {
             request_uri: plan.request_uri.unwrap_or(b"sip:b@b.test"),
             drop_routes,
             strict,
-            via: VIA,
+            via: via(),
         };
         prop_assert!(cancel(&came, &as_sent, None, &mut cancelled));
         let cancelled = parse(&cancelled);
@@ -259,7 +261,7 @@ proptest! {
         let bytes = damaged(bytes, damage);
         let Ok(came) = Message::parse(&bytes, &Limits::default()) else { return Ok(()) };
         let received = Some("192.0.2.7:5070".parse().unwrap());
-        let plan = RequestPlan { strict, drop_routes, received, content_length: true, ..PLAN };
+        let plan = RequestPlan { strict, drop_routes, received, content_length: true, ..plan() };
         let mut out = Vec::new();
         if request(&came, &plan, &mut out).is_err() {
             prop_assert!(out.is_empty());
@@ -274,7 +276,7 @@ proptest! {
             request_uri: came.request_uri().unwrap_or_default(),
             drop_routes,
             strict,
-            via: VIA,
+            via: via(),
         };
         let mut cancelled = Vec::new();
         if cancel(&came, &sent, None, &mut cancelled) {

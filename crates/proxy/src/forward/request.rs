@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 
-use trunkline_sip::{Fault, Header, Malformed, Message, Name, NameSet, Transport};
+use trunkline_sip::{Fault, Header, Malformed, Message, Name, NameSet};
 
 use super::{
     MAX_FORWARDS,
+    face::Face,
     route::{RouteChange, RouteLines, Strict},
-    splice::{Splice, put_all},
+    splice::Splice,
     via::{ViaPlan, holds, note_source},
 };
 
@@ -52,27 +53,9 @@ pub enum MaxForwards {
 #[derive(Copy, Clone, Debug)]
 pub struct RecordRoute<'p> {
     /// How that side reaches us.
-    pub transport: Transport,
-    /// "host:port" of the listener, as others see it.
-    pub advertise: &'p str,
+    pub face: &'p Face,
     /// What an in-dialog request must tell us.
     pub token: Option<&'p [u8]>,
-}
-
-impl RecordRoute<'_> {
-    /// `double`: there is another one of ours beside it, and both leave together.
-    fn write(&self, double: bool, out: &mut Vec<u8>) {
-        put_all(out, &["Record-Route: <sip:", self.advertise]);
-        if self.transport != Transport::Udp {
-            put_all(out, &[";transport=", self.transport.param()]);
-        }
-        out.extend_from_slice(if double { b";lr;r2" } else { b";lr" });
-        if let Some(token) = self.token {
-            out.extend_from_slice(b";tl=");
-            out.extend_from_slice(token);
-        }
-        out.extend_from_slice(b">\r\n");
-    }
 }
 
 /// Writes a request as it leaves for the next hop. On an error nothing is written.
@@ -232,9 +215,10 @@ impl Additions {
         if std::mem::take(&mut self.record_route) {
             splice.until(at);
             let double = plan.record_route.len() > 1;
-            plan.record_route
-                .iter()
-                .for_each(|value| value.write(double, splice.out()));
+            for value in plan.record_route {
+                let RecordRoute { face, token } = value;
+                face.write_record_route(double, *token, splice.out());
+            }
         }
     }
 }

@@ -188,7 +188,7 @@ impl<'a, 'm> RouteLines<'a, 'm> {
 /// closest first (RFC 3261 §12.1.2). All of them when none is ours.
 pub fn routes_above<'a>(
     response: &Message<'a>,
-    is_ours: impl Fn(&'a [u8]) -> bool,
+    mut is_ours: impl FnMut(&'a [u8]) -> bool,
 ) -> SmallVec<[&'a [u8]; 4]> {
     let mut above: SmallVec<[&'a [u8]; 4]> = response
         .values(Name::RecordRoute)

@@ -1,33 +1,40 @@
 //! What the tests of this folder share.
 
+use std::sync::LazyLock;
+
 use trunkline_sip::{Limits, Message, Transport};
 
-use super::{MaxForwards, RequestPlan, Strict, ViaPlan};
+use super::{Face, MaxForwards, RequestPlan, Strict, ViaPlan};
+
+static FACE: LazyLock<Face> = LazyLock::new(|| Face::new(Transport::Udp, "198.51.100.1:5060"));
 
 /// A Via over UDP.
-pub const VIA: ViaPlan<'static> = ViaPlan {
-    transport: Transport::Udp,
-    sent_by: "198.51.100.1:5060",
-    branch: b"z9hG4bKours",
-    alias: false,
-};
+pub fn via() -> ViaPlan<'static> {
+    ViaPlan {
+        face: &FACE,
+        branch: b"z9hG4bKours",
+        alias: false,
+    }
+}
 
-/// The line that [`VIA`] makes.
+/// The line that [`via`] makes.
 pub const VIA_LINE: &str = "Via: SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bKours\r\n";
 
 /// Nothing but our Via.
-pub const PLAN: RequestPlan<'static> = RequestPlan {
-    request_uri: None,
-    drop_routes: 0,
-    strict: Strict::None,
-    received: None,
-    via: VIA,
-    record_route: &[],
-    max_forwards: MaxForwards::Keep,
-    content_length: false,
-    append: &[],
-    drop: &[],
-};
+pub fn plan() -> RequestPlan<'static> {
+    RequestPlan {
+        request_uri: None,
+        drop_routes: 0,
+        strict: Strict::None,
+        received: None,
+        via: via(),
+        record_route: &[],
+        max_forwards: MaxForwards::Keep,
+        content_length: false,
+        append: &[],
+        drop: &[],
+    }
+}
 
 /// Reads a message that must be well-formed.
 pub fn parse(bytes: &[u8]) -> Message<'_> {

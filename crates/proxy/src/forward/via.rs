@@ -2,17 +2,18 @@
 
 use std::net::SocketAddr;
 
-use trunkline_sip::{Header, Transport, Via};
+use trunkline_sip::{Header, Via};
 
-use super::splice::{Splice, put_all, put_ip};
+use super::{
+    face::Face,
+    splice::{Splice, put_ip},
+};
 
 /// The Via of one attempt.
 #[derive(Copy, Clone, Debug)]
 pub struct ViaPlan<'p> {
-    /// What it is sent over.
-    pub transport: Transport,
-    /// "host:port" of the listener, as others see it.
-    pub sent_by: &'p str,
+    /// The listener that it is sent from.
+    pub face: &'p Face,
     /// The whole branch, cookie included.
     pub branch: &'p [u8],
     /// Offer to take requests over the same connection (RFC 5923 §4).
@@ -22,24 +23,9 @@ pub struct ViaPlan<'p> {
 impl ViaPlan<'_> {
     /// Writes the whole header line.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let ViaPlan {
-            transport,
-            sent_by,
-            branch,
-            alias,
-        } = self;
-        put_all(
-            out,
-            &[
-                "Via: SIP/2.0/",
-                transport.via_name(),
-                " ",
-                sent_by,
-                ";branch=",
-            ],
-        );
-        out.extend_from_slice(branch);
-        out.extend_from_slice(if *alias { b";alias\r\n" } else { b"\r\n" });
+        out.extend_from_slice(&self.face.via);
+        out.extend_from_slice(self.branch);
+        out.extend_from_slice(if self.alias { b";alias\r\n" } else { b"\r\n" });
     }
 }
 

@@ -94,6 +94,14 @@ pub struct Header<'a> {
     pub(crate) may_be_list: bool,
 }
 
+impl Header<'_> {
+    /// Whether it is known to hold no more than one value. In a list header there may be several
+    /// otherwise; a comma decides.
+    pub fn is_single(&self) -> bool {
+        !self.may_be_list
+    }
+}
+
 /// A SIP message, read but not copied.
 #[derive(Clone)]
 pub struct Message<'a> {

@@ -1,7 +1,9 @@
 //! Forwarded requests, byte for byte.
 
+use trunkline_sip::Transport;
+
 use super::*;
-use crate::forward::sample::{PLAN, VIA_LINE, lines, parse, written};
+use crate::forward::sample::{VIA_LINE, lines, parse, plan, written};
 
 fn forwarded(message: &[u8], plan: &RequestPlan<'_>) -> String {
     written(|out| request(&parse(message), plan, out).expect("it can be forwarded"))
@@ -35,7 +37,7 @@ const ODD: &[u8] = b"INVITE sip:b@b.test;x=%41 SIP/2.0\r\n\
 
 #[test]
 fn what_is_not_changed_stays_byte_for_byte() {
-    let got = forwarded(ODD, &PLAN);
+    let got = forwarded(ODD, &plan());
     let start = b"INVITE sip:b@b.test;x=%41 SIP/2.0\r\n".len();
     let expected = [&ODD[..start], VIA_LINE.as_bytes(), &ODD[start..]].concat();
     assert_eq!(got, lines(&expected));
@@ -45,7 +47,7 @@ fn what_is_not_changed_stays_byte_for_byte() {
 fn a_response_takes_away_exactly_what_the_request_added() {
     let there = {
         let mut out = Vec::new();
-        request(&parse(ODD), &PLAN, &mut out).expect("it can be forwarded");
+        request(&parse(ODD), &plan(), &mut out).expect("it can be forwarded");
         out
     };
     let start = there
@@ -70,46 +72,46 @@ fn a_response_takes_away_exactly_what_the_request_added() {
 fn only_what_the_plan_says_changes() {
     let uri = RequestPlan {
         request_uri: Some(b"sip:b@edge.test"),
-        ..PLAN
+        ..plan()
     };
-    let udp = RecordRoute {
-        transport: Transport::Udp,
-        advertise: "198.51.100.1:5060",
-        token: Some(b"TOKEN"),
+    let [udp, tcp, tls] = [
+        (Transport::Udp, "198.51.100.1:5060"),
+        (Transport::Tcp, "[2001:db8::9]:5060"),
+        (Transport::Tls, "198.51.100.1:5060"),
+    ]
+    .map(|(transport, authority)| Face::new(transport, authority));
+    let token = Some(&b"TOKEN"[..]);
+    let with_tls = ViaPlan {
+        face: &tls,
+        alias: true,
+        ..plan().via
     };
-    let tcp = RecordRoute {
-        transport: Transport::Tcp,
-        advertise: "[2001:db8::9]:5060",
-        ..udp
-    };
+    let udp = RecordRoute { face: &udp, token };
+    let tcp = RecordRoute { face: &tcp, token };
     let bare = RecordRoute { token: None, ..udp };
     let one = RequestPlan {
         record_route: &[bare],
-        ..PLAN
+        ..plan()
     };
     let two = RequestPlan {
         record_route: &[tcp, udp],
-        ..PLAN
+        ..plan()
     };
     let hops = RequestPlan {
         max_forwards: MaxForwards::Set(9),
-        ..PLAN
+        ..plan()
     };
     let seventy = RequestPlan {
         max_forwards: MaxForwards::Insert70,
-        ..PLAN
+        ..plan()
     };
     let appended = RequestPlan {
         append: &[("X-A", b"1"), ("X-B", b"\xff")],
-        ..PLAN
+        ..plan()
     };
     let alias = RequestPlan {
-        via: ViaPlan {
-            transport: Transport::Tls,
-            alias: true,
-            ..PLAN.via
-        },
-        ..PLAN
+        via: with_tls,
+        ..plan()
     };
     let all = RequestPlan {
         record_route: &[bare],
@@ -275,7 +277,7 @@ fn the_source_is_noted_as_rfc_3581_says() {
     for (source, came, leaves) in table {
         let plan = RequestPlan {
             received: Some(source.parse().expect("an address")),
-            ..PLAN
+            ..plan()
         };
         let below = "v: SIP/2.0/UDP x;rport\r\n";
         check(
@@ -332,7 +334,7 @@ fn our_own_routes_leave_and_the_others_stay() {
             came,
             &RequestPlan {
                 drop_routes: *drop_routes,
-                ..PLAN
+                ..plan()
             },
             &format!("{invite}{via}{came}"),
             &format!("{invite}{VIA_LINE}{via}{leaves}"),
@@ -449,7 +451,7 @@ fn strict_routers_get_what_they_expect() {
             strict: *strict,
             drop_routes: *drop_routes,
             request_uri: rewritten.map(str::as_bytes),
-            ..PLAN
+            ..plan()
         };
         check(
             &format!("{strict:?} {came:?}"),
@@ -464,12 +466,12 @@ fn strict_routers_get_what_they_expect() {
 fn nothing_is_written_for_what_cannot_be_forwarded() {
     let missing = RequestPlan {
         strict: Strict::TakeLastRoute,
-        ..PLAN
+        ..plan()
     };
     let via = "Via: SIP/2.0/UDP a;branch=z9hG4bKa\r\n";
     let folded = RequestPlan {
         request_uri: Some(b"sip:b\r\n @b.test"),
-        ..PLAN
+        ..plan()
     };
     let table: &[(&RequestPlan<'_>, String, Fault)] = &[
         (
@@ -483,12 +485,12 @@ fn nothing_is_written_for_what_cannot_be_forwarded() {
             Fault::RequestUri,
         ),
         (
-            &PLAN,
+            &plan(),
             format!("SIP/2.0 200 OK\r\n{via}\r\n"),
             Fault::RequestUri,
         ),
         (
-            &PLAN,
+            &plan(),
             "INVITE sip:b SIP/2.0\r\nX: y\r\n\r\n".into(),
             Fault::Missing(Name::Via),
         ),
@@ -516,9 +518,9 @@ fn nothing_is_written_for_what_cannot_be_forwarded() {
 
 #[test]
 fn content_length_is_right_on_a_stream() {
-    let plan = RequestPlan {
+    let stream = RequestPlan {
         content_length: true,
-        ..PLAN
+        ..plan()
     };
     let head = "MESSAGE sip:b SIP/2.0\r\n";
     let via = "Via: SIP/2.0/UDP a;branch=z9hG4bKa\r\n";
@@ -535,13 +537,13 @@ fn content_length_is_right_on_a_stream() {
         ("l :  003 \r\n\r\nabc", "l :  003 \r\n\r\nabc"),
     ];
     for (came, leaves) in table {
-        let got = forwarded(format!("{head}{via}{came}").as_bytes(), &plan);
+        let got = forwarded(format!("{head}{via}{came}").as_bytes(), &stream);
         assert_eq!(
             got,
             lines(format!("{head}{VIA_LINE}{via}{leaves}").as_bytes())
         );
     }
-    let datagram = forwarded(format!("{head}{via}\r\nabc").as_bytes(), &PLAN);
+    let datagram = forwarded(format!("{head}{via}\r\nabc").as_bytes(), &plan());
     assert_eq!(
         datagram,
         lines(format!("{head}{VIA_LINE}{via}\r\nabc").as_bytes())
