@@ -10,7 +10,6 @@ mod alarm;
 mod bind;
 mod brain;
 mod clock;
-mod grid;
 mod icmp;
 mod limits;
 mod mailbox;

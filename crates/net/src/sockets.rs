@@ -78,15 +78,13 @@ impl Sockets {
     }
 
     /// Sleeps until a socket is ready, the bell rings or this time has come (`None`: it never does;
-    /// one that is not after `now`: only looks). Whether the bell rang.
-    pub(crate) fn wait(&mut self, now: Instant, until: Option<Instant>) -> bool {
+    /// a time that is over: only looks). Whether the bell rang.
+    pub(crate) fn wait(&mut self, until: Option<Instant>) -> bool {
         if !self.ready.is_empty() {
             // Those who were told of and had no turn yet come first.
             return false;
         }
-        let rang = self
-            .poller
-            .look(now, until, |ready| self.ready.push_back(ready));
+        let rang = self.poller.look(until, |ready| self.ready.push_back(ready));
         // Behind the others, who have not had a turn.
         let again = |token| Ready {
             token,
@@ -236,9 +234,7 @@ impl Sockets {
 
     /// The next hop that was lost.
     pub(crate) fn next_loss(&mut self) -> Option<Loss> {
-        if !self.streams.lost.is_empty() {
-            self.lost.extend(self.streams.lost.drain(..));
-        }
+        self.lost.extend(self.streams.lost.drain(..));
         self.lost.pop_front()
     }
 

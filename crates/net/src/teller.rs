@@ -40,7 +40,7 @@ impl Teller {
         if self.waiting.len() >= TOGETHER_MAX {
             self.flush();
         } else {
-            self.due.get_or_insert_with(|| now + TOGETHER_FOR);
+            self.due.get_or_insert(now + TOGETHER_FOR);
         }
     }
 

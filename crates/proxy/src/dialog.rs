@@ -50,6 +50,7 @@ fn mark(token: &[u8]) -> u32 {
 /// Names a call whichever side speaks: a keyed hash over Call-ID and both tags.
 ///
 /// The hash must be keyed with a secret, so that nobody can aim at another's call.
+#[inline]
 pub fn key(hash: impl Fn(&[&[u8]]) -> u128, call_id: &[u8], tag_a: &[u8], tag_b: &[u8]) -> u128 {
     let (first, second) = if tag_a <= tag_b {
         (tag_a, tag_b)
@@ -573,9 +574,10 @@ impl<'c> Reader<'c> {
     }
 
     fn hop(&mut self) -> Option<Hop> {
-        let [flags] = self.array()?;
-        let listener = ListenerId(u16::from_be_bytes(self.array()?));
-        let port = u16::from_be_bytes(self.array()?);
+        // All that each has, and an IPv4 address.
+        let [flags, listener @ .., p, q] = self.array::<5>()?;
+        let listener = ListenerId(u16::from_be_bytes(listener));
+        let port = u16::from_be_bytes([p, q]);
         let remote = if flags & HOP_V6 == 0 {
             SocketAddr::new(IpAddr::V4(Ipv4Addr::from(self.array::<4>()?)), port)
         } else {

@@ -1,7 +1,7 @@
 //! What Route headers and the Request-URI say about where a request goes (RFC 3261 §16.4 to 16.6).
 
 use smallvec::SmallVec;
-use trunkline_sip::{Message, Name, NameAddr, Uri};
+use trunkline_sip::{Host, Message, Name, NameAddr, Transport, Uri};
 
 use crate::{
     forward::{Strict, routes_above},
@@ -31,27 +31,47 @@ pub struct Next<'a> {
     /// As written.
     pub text: &'a [u8],
     /// Read; `None` where it cannot be.
-    pub uri: Option<Uri<'a>>,
+    pub uri: Option<Reached<'a>>,
+}
+
+/// A URI and [what it reaches](Uri::reach).
+#[derive(Copy, Clone, Debug)]
+pub struct Reached<'a> {
+    /// The whole.
+    pub uri: Uri<'a>,
+    /// Its host, or the one that `maddr` puts in its place.
+    pub host: Host<'a>,
+    /// The transport that it names.
+    pub transport: Option<Transport>,
+}
+
+impl<'a> Reached<'a> {
+    /// Reads that of a URI.
+    pub fn of(uri: Uri<'a>) -> Self {
+        let (host, transport) = uri.reach();
+        Reached {
+            uri,
+            host,
+            transport,
+        }
+    }
 }
 
 impl<'a> Heading<'a> {
     /// Reads a request's Route headers and Request-URI.
     pub fn read(request: &Message<'a>, snapshot: &Snapshot) -> Self {
         let mut heading = Heading::default();
-        let mut target = request.request_uri().map(|text| Next {
-            text,
-            uri: request.uri(),
-        });
+        let mut target = request.request_uri().zip(Some(request.uri()));
         let values = request.values(Name::Route).map(|value| value.bytes);
         let mut left = usize::MAX;
         // A Record-Route of ours has `lr`; hardly any Request-URI does.
-        let routed = target.and_then(|target| target.uri).filter(Uri::has_lr);
+        let routed = target.and_then(|(_, uri)| uri).filter(Uri::has_lr);
         // §16.4: a strict router put our Record-Route value into the Request-URI, and the target
         // at the end of the Route set.
         if let Some(routed) = routed
             && let Some((before, last)) = values.clone().enumerate().last()
             && let Some(own) = OwnRoute::of(&routed, snapshot)
-            && let Some(last) = next_of(last)
+            && let Some(last) = uri_of(last)
         {
             heading.strict = Strict::TakeLastRoute;
             heading.token = own.token;
@@ -65,10 +85,14 @@ impl<'a> Heading<'a> {
             heading.token = heading.token.or(own.token);
         });
         heading.drop_routes = own;
-        match above.and_then(next_of) {
+        let next = |(text, uri): (_, Option<_>)| Next {
+            text,
+            uri: uri.map(Reached::of),
+        };
+        match above.and_then(uri_of) {
             Some(route) => {
-                heading.next = Some(route);
-                if route.uri.is_some_and(|uri| !uri.has_lr()) {
+                heading.next = Some(next(route));
+                if route.1.is_some_and(|uri| !uri.has_lr()) {
                     heading.strict = if taken_last {
                         Strict::TakeLastThenSwap
                     } else {
@@ -77,8 +101,12 @@ impl<'a> Heading<'a> {
                 }
             }
             None => {
-                let is_ours = |uri: &Uri<'_>| snapshot.own_uri(uri).is_some();
-                heading.next = target.filter(|target| !target.uri.as_ref().is_some_and(is_ours));
+                let is_ours = |to: &Reached<'_>| {
+                    let transport = to.transport.or(Some(Transport::Udp));
+                    snapshot.own(to.host, to.uri.port, transport).is_some()
+                };
+                let target = target.map(next);
+                heading.next = target.filter(|it| !it.uri.as_ref().is_some_and(is_ours));
             }
         }
         heading
@@ -114,13 +142,10 @@ pub fn record_routes<'a>(
     (above, token)
 }
 
-/// The URI of a Route value; `None` for what is none.
-fn next_of(value: &[u8]) -> Option<Next<'_>> {
+/// The URI of a Route value, as written and, where it can be, read; `None` for what is none.
+fn uri_of(value: &[u8]) -> Option<(&[u8], Option<Uri<'_>>)> {
     let text = NameAddr::parse(value).ok()?.uri;
-    Some(Next {
-        text,
-        uri: Uri::parse(text).ok(),
-    })
+    Some((text, Uri::parse(text).ok()))
 }
 
 /// Takes those of ours from the front: one, or two that say that they belong together; else the

@@ -18,7 +18,7 @@ use crate::{
     engine::{Engine, Turn, ack_key},
     event::Direction,
     forward::{self, MaxForwards, RequestPlan, ViaPlan},
-    heading::Heading,
+    heading::{Heading, Reached},
     hop::ListenerId,
     next_hop::literal,
     reject::Reject,
@@ -44,6 +44,21 @@ struct Onward {
     hop: Option<Hop>,
 }
 
+/// What is known of a request inside a dialog before its way is looked for.
+#[derive(Copy, Clone)]
+pub struct Arrival {
+    /// Where it came from.
+    pub from: Hop,
+    /// Where its answers go.
+    pub back: Hop,
+    /// Names its server transaction.
+    pub transaction: u128,
+    /// Names its dialog: [`Engine::dialog`].
+    pub dialog: u128,
+    /// See [`Opening::loop_print`].
+    pub loop_print: u64,
+}
+
 /// What deciding came to.
 enum Decision {
     Go(Onward),
@@ -58,31 +73,27 @@ impl Contexts {
     pub(crate) fn on_in_dialog(
         &mut self,
         request: &Message<'_>,
-        from: Hop,
-        opening: (u128, Hop, u64),
+        arrival: &Arrival,
         snapshot: &Snapshot,
         turn: &mut Turn<'_>,
     ) {
         let heading = Heading::read(request, snapshot);
-        match decide(request, from, &heading, snapshot, turn) {
+        match decide(request, arrival, &heading, snapshot, turn) {
             Decision::Go(onward) if request.method() == Some(Method::Ack) => {
-                forward_ack(request, from, &heading, &onward, opening, snapshot, turn);
+                forward_ack(request, arrival, &heading, &onward, snapshot, turn);
             }
-            Decision::Go(onward) => {
-                self.open_in_dialog(request, from, heading, onward, opening, turn)
-            }
-            Decision::Ask(place) => self.park(request, from, place, turn),
-            Decision::Reject(reject) => turn.reject(request, from, reject, &[]),
+            Decision::Go(onward) => self.open_in_dialog(request, arrival, heading, onward, turn),
+            Decision::Ask(place) => self.park(request, arrival.from, place, turn),
+            Decision::Reject(reject) => turn.reject(request, arrival.from, reject, &[]),
         }
     }
 
     fn open_in_dialog(
         &mut self,
         request: &Message<'_>,
-        from: Hop,
+        arrival: &Arrival,
         heading: Heading<'_>,
         onward: Onward,
-        (key, back, loop_print): (u128, Hop, u64),
         turn: &mut Turn<'_>,
     ) {
         let kind = if request.method() == Some(Method::Invite) {
@@ -118,14 +129,14 @@ impl Contexts {
         self.open(
             request,
             Opening {
-                key,
+                key: arrival.transaction,
                 kind,
-                from,
-                back,
+                from: arrival.from,
+                back: arrival.back,
                 walk,
                 in_dialog,
                 drop_routes,
-                loop_print,
+                loop_print: arrival.loop_print,
             },
             turn,
         );
@@ -134,7 +145,6 @@ impl Contexts {
 
 /// What is known of a dialog: by our token, by the live call's memory, or both.
 struct Known<'k> {
-    key: u128,
     /// `None` also where it would say what memory says.
     token: Option<DialogToken>,
     call: Option<Call<'k>>,
@@ -143,15 +153,9 @@ struct Known<'k> {
 }
 
 impl<'k> Known<'k> {
-    fn of(request: &Message<'_>, heading: &Heading<'_>, engine: &'k Engine) -> Self {
+    fn of(request: &Message<'_>, dialog: u128, heading: &Heading<'_>, engine: &'k Engine) -> Self {
         let from_tag = request.from_tag().unwrap_or_default();
-        let key = dialog::key(
-            |parts| engine.branches.key128(parts),
-            request.call_id().unwrap_or_default(),
-            from_tag,
-            request.to_tag().unwrap_or_default(),
-        );
-        let call = engine.calls.get(key);
+        let call = engine.calls.get(dialog);
         let is_of_call = |text| call.as_ref().is_some_and(|call| call.has_token(text));
         let token = heading
             .token
@@ -163,7 +167,6 @@ impl<'k> Known<'k> {
             (None, None) => true,
         };
         Known {
-            key,
             token,
             call,
             from_caller,
@@ -226,12 +229,13 @@ impl<'k> Known<'k> {
 
 fn decide(
     request: &Message<'_>,
-    from: Hop,
+    arrival: &Arrival,
     heading: &Heading<'_>,
     snapshot: &Snapshot,
     turn: &Turn<'_>,
 ) -> Decision {
-    let known = Known::of(request, heading, turn.engine);
+    let from = arrival.from;
+    let known = Known::of(request, arrival.dialog, heading, turn.engine);
     if known.token.is_none() && known.call.is_none() {
         // A Route or Request-URI alone is no dialog of ours.
         return Decision::Reject(Reject::NoSuchTransaction);
@@ -252,7 +256,7 @@ fn decide(
         routes: Vec::new(),
         trunk,
         direction,
-        call: known.call.is_some().then_some(known.key),
+        call: known.call.is_some().then_some(arrival.dialog),
         hop: side.map(|side| side.hop),
     };
     if let (true, Some(side)) = (heading.next.is_none(), side) {
@@ -317,14 +321,14 @@ fn next_hops(
         Some(next) => (next.text, next.uri.as_ref()),
         None => {
             let next = route().unwrap_or(&onward.request_uri);
-            left_out = Uri::parse(next).ok();
+            left_out = Uri::parse(next).ok().map(Reached::of);
             (next, left_out.as_ref())
         }
     };
     if let Some(named) = uri.and_then(|uri| literal(uri, snapshot, preferred)) {
         return Ok(named.into_iter().collect());
     }
-    match (uri.and_then(Place::of), side) {
+    match (uri.and_then(|next| Place::of(&next.uri)), side) {
         (Some(place), _) => turn
             .engine
             .lookup(snapshot, &place, preferred, turn.now)
@@ -361,28 +365,30 @@ fn candidate_at(
 /// our signed token, or by the live call's memory.
 pub fn is_party(request: &Message<'_>, from: Hop, engine: &Engine) -> bool {
     let heading = Heading::read(request, &engine.snapshot);
-    Known::of(request, &heading, engine).is_party(from.remote.ip())
+    let dialog = engine.dialog_of(request);
+    Known::of(request, dialog, &heading, engine).is_party(from.remote.ip())
 }
 
 /// The ACK to a 2xx: without state, the same branch for the same ACK (RFC 3261 §16.11).
 fn forward_ack(
     request: &Message<'_>,
-    from: Hop,
+    arrival: &Arrival,
     heading: &Heading<'_>,
     onward: &Onward,
-    (transaction, _, loop_print): (u128, Hop, u64),
     snapshot: &Snapshot,
     turn: &mut Turn<'_>,
 ) {
     let Some(candidate) = onward.candidates.first() else {
         return;
     };
-    let key = ack_key(turn.engine, request);
-    turn.engine.forget_unacked(key);
+    let number = request.cseq().map_or(0, |cseq| cseq.number);
+    turn.engine.forget_unacked(ack_key(arrival.dialog, number));
     let mut seed = turn.engine.branches.running_print();
-    seed.add_number(transaction as u64);
-    seed.add_number((transaction >> 64) as u64);
-    let branch = turn.engine.branches.stateless(seed.finish(), loop_print);
+    seed.add_key(arrival.transaction);
+    let branch = turn
+        .engine
+        .branches
+        .stateless(seed.finish(), arrival.loop_print);
     let routes: SmallVec<[(&str, &[u8]); 4]> = onward
         .routes
         .iter()
@@ -392,7 +398,7 @@ fn forward_ack(
         request_uri: (!onward.request_uri.is_empty()).then_some(&onward.request_uri[..]),
         drop_routes: usize::from(heading.drop_routes),
         strict: heading.strict,
-        received: Some(from.remote),
+        received: Some(arrival.from.remote),
         via: ViaPlan {
             face: snapshot.face(candidate.listener),
             branch: branch.as_ref(),

@@ -2,28 +2,28 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use trunkline_sip::{Scheme, Transport, Uri};
+use trunkline_sip::{Scheme, Transport};
 
 use crate::{
-    Moment, engine::Engine, hop::ListenerId, routing::Candidate, settings::Place,
+    Moment, engine::Engine, heading::Reached, hop::ListenerId, routing::Candidate, settings::Place,
     snapshot::Snapshot,
 };
 
 /// The candidate that a URI names by its address; the outer `None` for one that names a host or none
 /// at all, the inner one where no listener of ours speaks with it.
 pub fn literal(
-    uri: &Uri<'_>,
+    next: &Reached<'_>,
     snapshot: &Snapshot,
     preferred: ListenerId,
 ) -> Option<Option<Candidate>> {
-    let secure = match uri.scheme {
+    let secure = match next.uri.scheme {
         Scheme::Sip => false,
         Scheme::Sips => true,
         Scheme::Tel | Scheme::Other => return None,
     };
-    let (host, transport) = uri.reach();
-    let ip = host.ip()?;
-    Some(at(ip, uri.port, transport, secure, preferred, snapshot))
+    let ip = next.host.ip()?;
+    let port = next.uri.port;
+    Some(at(ip, port, next.transport, secure, preferred, snapshot))
 }
 
 /// An address as a candidate.

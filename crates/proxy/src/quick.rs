@@ -76,6 +76,12 @@ impl Running<'_> {
         self.0.write_u64(number);
     }
 
+    /// A part that is a hash already.
+    #[inline]
+    pub fn add_key(&mut self, key: u128) {
+        self.0.write_u128(key);
+    }
+
     /// The hash of all of them.
     #[inline]
     pub fn finish(self) -> u64 {

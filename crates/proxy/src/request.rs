@@ -15,7 +15,7 @@ use crate::{
     engine::{Engine, Turn},
     heading::dropped_routes,
     health::Class,
-    in_dialog::is_party,
+    in_dialog::{Arrival, is_party},
     reject::Reject,
     reply,
     routing::Role,
@@ -116,7 +116,8 @@ impl Contexts {
             return turn.reject(request, from, Reject::Overload, &[]);
         }
         let snapshot = Arc::clone(&turn.engine.snapshot);
-        let print = loop_print(turn.engine, request, facts);
+        let dialog = in_dialog.then(|| turn.engine.dialog_of(request));
+        let print = loop_print(turn.engine, request, facts, dialog);
         if let Err(reject) = admit(request, facts, print, &snapshot, turn.engine) {
             return match reject {
                 _ if !known => turn.tell(Event::Dropped {
@@ -136,8 +137,15 @@ impl Contexts {
             };
         }
         let back = reply::back(from, &facts.via);
-        if in_dialog {
-            return self.on_in_dialog(request, from, (key, back, print), &snapshot, turn);
+        if let Some(dialog) = dialog {
+            let arrival = Arrival {
+                from,
+                back,
+                transaction: key,
+                dialog,
+                loop_print: print,
+            };
+            return self.on_in_dialog(request, &arrival, &snapshot, turn);
         }
         if method == Method::Options && is_for_us(facts, &snapshot) {
             return self.on_options(request, from, &snapshot, turn);
@@ -258,12 +266,21 @@ fn admit(
 /// What decides the routing of a request: the same print twice is a loop, another one a spiral
 /// (RFC 5393 §4.2). The topmost Via is not part of it: it differs each time round, and would hide
 /// every loop that passes another hop.
-fn loop_print(engine: &Engine, request: &Message<'_>, facts: &Facts<'_>) -> u64 {
+fn loop_print(
+    engine: &Engine,
+    request: &Message<'_>,
+    facts: &Facts<'_>,
+    dialog: Option<u128>,
+) -> u64 {
     let mut print = engine.branches.running_print();
+    match dialog {
+        Some(key) => print.add_key(key),
+        None => {
+            print.add(facts.from_tag.unwrap_or_default());
+            print.add(facts.call_id);
+        }
+    }
     print.add(request.request_uri().unwrap_or_default());
-    print.add(facts.from_tag.unwrap_or_default());
-    print.add(facts.to_tag.unwrap_or_default());
-    print.add(facts.call_id);
     print.add_number(u64::from(facts.cseq.number));
     for name in [Name::Route, Name::ProxyRequire] {
         request.all(name).for_each(|header| print.add(header.value));

@@ -8,7 +8,7 @@ use super::{Best, Caller, Context, Kind, Replay, Server};
 use crate::{
     Event,
     dialog::{self, NewCall, NewSide},
-    engine::{Alarm, Asker, Ring, Turn, ack_key},
+    engine::{Alarm, Asker, Engine, Ring, Turn, ack_key},
     event::Outcome,
     forward::{self, Reply},
     heading::record_routes,
@@ -96,13 +96,16 @@ impl Context {
                 self.end_attempt(slot, number, Outcome::Final(code), turn);
                 self.winner = Some(number as u8);
                 let aftermath = self.recovering.as_mut().and_then(|it| it.answered());
-                self.remember(number, response, aftermath, turn);
+                let dialog = self.is_invite().then(|| self.dialog(response, turn.engine));
+                if let Some(dialog) = dialog {
+                    self.remember(number, response, dialog, aftermath, turn);
+                }
                 self.refresh(response, turn);
-                if self.is_invite() {
+                if let Some(dialog) = dialog {
                     // RFC 6026: copies of the INVITE are swallowed from now on.
                     self.replay = Replay::Nothing;
                     self.send_back(response, turn);
-                    let key = ack_key(turn.engine, response);
+                    let key = ack_key(dialog, response.cseq().map_or(0, |cseq| cseq.number));
                     turn.engine.unacked.insert(key);
                     self.unacked = Some(key);
                 } else {
@@ -452,19 +455,24 @@ impl Context {
         }
     }
 
-    /// Remembers the call that this 2xx to an INVITE establishes.
+    /// Names the dialog that a 2xx belongs to.
+    fn dialog(&self, response: &Message<'_>, engine: &Engine) -> u128 {
+        let request = self.kept.in_bytes(&self.request);
+        let to_tag = response.to_tag().unwrap_or_default();
+        engine.dialog(request.call_id(), request.caller_tag(), to_tag)
+    }
+
+    /// Remembers the call that this 2xx to an INVITE establishes. `key`: see [`dialog`](Self::dialog).
     /// `aftermath`: what its end is to be told to.
     fn remember(
         &mut self,
         number: usize,
         response: &Message<'_>,
+        key: u128,
         aftermath: Option<Box<Aftermath>>,
         turn: &mut Turn<'_>,
     ) {
         let attempt = &self.attempts[number];
-        if !self.is_invite() {
-            return;
-        }
         if let Some(key) = self.in_dialog.as_ref().and_then(|dialog| dialog.call) {
             // A re-INVITE refreshes the targets of both sides (RFC 3261 §12.2.1.2).
             self.with_request(|_, request| {
@@ -505,12 +513,6 @@ impl Context {
         let (from_tag, to_tag) = (request.caller_tag(), response.to_tag().unwrap_or_default());
         let call_id = request.call_id();
         let engine = &mut *turn.engine;
-        let key = dialog::key(
-            |parts| engine.branches.key128(parts),
-            call_id,
-            from_tag,
-            to_tag,
-        );
         if engine.calls.has(key) {
             return;
         }

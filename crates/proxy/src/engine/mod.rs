@@ -18,7 +18,7 @@ use trunkline_sip::Message;
 use crate::{
     Clock, Event, Hop, Moment, Outbox, Seed, ShardId, Shared,
     branch::{BranchText, BranchToken, Branches},
-    dialog::Calls,
+    dialog::{self, Calls},
     event::{HealthState, Load},
     health::{Change, Evidence, HealthTable, Lesson, News, PeerIx},
     local::Local,
@@ -221,6 +221,21 @@ impl Engine {
         });
     }
 
+    /// Names a dialog, whichever side speaks: see [`Calls`].
+    #[inline]
+    pub fn dialog(&self, call_id: &[u8], tag_a: &[u8], tag_b: &[u8]) -> u128 {
+        dialog::key(|parts| self.branches.key128(parts), call_id, tag_a, tag_b)
+    }
+
+    /// Names the dialog of a message.
+    pub fn dialog_of(&self, message: &Message<'_>) -> u128 {
+        self.dialog(
+            message.call_id().unwrap_or_default(),
+            message.from_tag().unwrap_or_default(),
+            message.to_tag().unwrap_or_default(),
+        )
+    }
+
     /// An ACK has come, or is not waited for any more.
     pub fn forget_unacked(&mut self, key: u64) {
         self.unacked.remove(&key);
@@ -332,14 +347,10 @@ impl Engine {
     }
 }
 
-/// What an ACK and the 2xx that it answers have in common, whoever's To tag it is.
-pub fn ack_key(engine: &Engine, message: &Message<'_>) -> u64 {
-    engine.branches.key(&[
-        b"ack",
-        message.call_id().unwrap_or_default(),
-        message.from_tag().unwrap_or_default(),
-        &message.cseq().map_or(0, |cseq| cseq.number).to_be_bytes(),
-    ])
+/// What an ACK and the 2xx that it answers have in common: their dialog, by its
+/// [key](Engine::dialog), and the number of the INVITE.
+pub fn ack_key(dialog: u128, cseq: u32) -> u64 {
+    (dialog as u64).wrapping_add(u64::from(cseq))
 }
 
 /// One input being worked on: the time, the shared tables, and where effects go.

@@ -80,7 +80,7 @@ fn hop_by_hop(
     let mut splice = Splice::new(original, out);
     for header in original.all(Name::Route) {
         splice.skip(header.line.0);
-        lines.copy(&mut splice, header.line);
+        lines.copy(&mut splice, &header);
     }
     if let Some(uri) = uri_in_route {
         put_route_uri(uri, out);

@@ -85,13 +85,13 @@ pub fn request(
     // What goes below the Vias, which stay together and on top for who reads no further.
     let below = message.run_end(Name::Via).unwrap_or(uri_at.1);
     let mut via_written = false;
-    let of_interest = if plan.drop.is_empty() {
-        CHANGING
-    } else {
-        NameSet::ALL
+    let of_interest = match (plan.drop.is_empty(), plan.content_length) {
+        (true, false) => CHANGING,
+        (true, true) => CHANGING_TO_STREAM,
+        (false, _) => NameSet::ALL,
     };
     for header in message.headers_in(of_interest) {
-        if header.line.0 >= below {
+        if to_add.waits_on_top() && header.line.0 >= below {
             to_add.write_top(plan, below, &mut splice);
         }
         match header.name {
@@ -108,7 +108,7 @@ pub fn request(
             Name::RecordRoute => to_add.write_record_route(plan, header.line.0, &mut splice),
             Name::Route => {
                 if !routes.is_identity() {
-                    lines.copy(&mut splice, header.line);
+                    lines.copy(&mut splice, &header);
                 }
                 if let Some(uri) = uri_in_route.take_if(|_| Some(header.line) == last_route) {
                     splice.put(b"Route: <");
@@ -136,7 +136,9 @@ pub fn request(
             }
         }
     }
-    to_add.write_top(plan, below, &mut splice);
+    if to_add.waits_on_top() {
+        to_add.write_top(plan, below, &mut splice);
+    }
     if plan.content_length || !plan.append.is_empty() {
         splice.until(message.headers_end());
         for (name, value) in plan.append {
@@ -154,13 +156,11 @@ pub fn request(
 }
 
 /// The headers that forwarding may change.
-const CHANGING: NameSet = NameSet::of(&[
-    Name::Via,
-    Name::RecordRoute,
-    Name::Route,
-    Name::MaxForwards,
-    Name::ContentLength,
-]);
+const CHANGING: NameSet =
+    NameSet::of(&[Name::Via, Name::RecordRoute, Name::Route, Name::MaxForwards]);
+
+/// The same, where the next hop is a stream.
+const CHANGING_TO_STREAM: NameSet = CHANGING.with(Name::ContentLength);
 
 /// The Request-URI and where it stands.
 pub(super) fn original_uri<'a>(message: &Message<'a>) -> Result<(&'a [u8], (u32, u32)), Malformed> {
@@ -196,6 +196,11 @@ impl Additions {
             record_route_on_top,
             max_forwards,
         }
+    }
+
+    /// Whether there is anything for [`write_top`](Self::write_top).
+    fn waits_on_top(&self) -> bool {
+        self.record_route_on_top || self.max_forwards.is_some()
     }
 
     /// What goes below the Vias, which stay together and on top for who reads no further.

@@ -1,9 +1,7 @@
 //! Route sets: our own values leave, strict routers get what they expect.
 
-use std::iter::Peekable;
-
 use smallvec::SmallVec;
-use trunkline_sip::{Fault, Malformed, Message, Name, NameAddr, message::Values};
+use trunkline_sip::{Fault, Header, Malformed, Message, Name, NameAddr};
 
 use super::splice::Splice;
 
@@ -38,6 +36,8 @@ impl Strict {
 
 /// Which Route values of one request stay, and what the Request-URI becomes.
 pub(super) struct RouteChange<'a> {
+    /// The Request-URI passed all checks when the request came in.
+    settled: bool,
     total: usize,
     drop: usize,
     takes_last: bool,
@@ -50,8 +50,10 @@ pub(super) struct RouteChange<'a> {
 impl<'a> RouteChange<'a> {
     /// Fails when a value that becomes a Request-URI is missing or cannot be read.
     pub fn new(message: &Message<'a>, drop: usize, strict: Strict) -> Result<Self, Malformed> {
+        let settled = message.facts().is_some();
         if strict == Strict::None {
             return Ok(RouteChange {
+                settled,
                 total: 0,
                 drop,
                 takes_last: false,
@@ -71,6 +73,7 @@ impl<'a> RouteChange<'a> {
             false => None,
         };
         Ok(RouteChange {
+            settled,
             total,
             drop,
             takes_last: last.is_some(),
@@ -89,7 +92,10 @@ impl<'a> RouteChange<'a> {
     where
         'a: 'u,
     {
-        let target = request_uri(rewritten.or(self.last).unwrap_or(original))?;
+        let target = match rewritten.or(self.last) {
+            None if self.settled => original,
+            new => request_uri(new.unwrap_or(original))?,
+        };
         match self.next {
             Some(next) => Ok((request_uri(next)?, Some(target))),
             None => Ok((target, None)),
@@ -139,27 +145,41 @@ fn nth_uri<'a>(message: &Message<'a>, index: usize) -> Result<&'a [u8], Malforme
 
 /// Goes over the Route headers of a message one by one.
 pub(super) struct RouteLines<'a, 'm> {
+    message: &'m Message<'a>,
     change: &'m RouteChange<'a>,
-    values: Peekable<Values<'a, 'm>>,
     index: usize,
 }
 
 impl<'a, 'm> RouteLines<'a, 'm> {
     pub fn new(message: &'m Message<'a>, change: &'m RouteChange<'a>) -> Self {
         RouteLines {
+            message,
             change,
-            values: message.values(Name::Route).peekable(),
             index: 0,
         }
     }
 
-    /// Copies the next Route header, whose whole line is `line`, less the values that leave. With
-    /// none left, nothing of it is written.
-    pub fn copy(&mut self, splice: &mut Splice<'_, '_>, line: (u32, u32)) {
-        splice.until(line.0);
+    /// Copies the next Route header less the values that leave. With none left, nothing of it is
+    /// written.
+    pub fn copy(&mut self, splice: &mut Splice<'_, '_>, header: &Header<'_>) {
+        splice.until(header.line.0);
+        if !header.is_single() {
+            return self.copy_list(splice, header.line);
+        }
+        if !header.value.is_empty() {
+            if self.change.removes(self.index) {
+                splice.skip(header.line.1);
+            }
+            self.index += 1;
+        }
+        splice.until(header.line.1);
+    }
+
+    fn copy_list(&mut self, splice: &mut Splice<'_, '_>, line: (u32, u32)) {
         let mut first = None;
         let mut kept = false;
-        while let Some(value) = self.values.next_if(|value| value.line == line) {
+        let values = self.message.values(Name::Route);
+        for value in values.filter(|value| value.line == line) {
             let first = *first.get_or_insert(value.at.0);
             let stays = !self.change.removes(self.index);
             self.index += 1;

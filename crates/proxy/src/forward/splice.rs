@@ -30,6 +30,7 @@ impl<'a, 'o> Splice<'a, 'o> {
     }
 
     /// Copies everything before `offset`.
+    #[inline]
     pub fn until(&mut self, offset: u32) {
         let end = offset as usize;
         debug_assert!(self.at <= end, "changes are made in order");
@@ -39,16 +40,19 @@ impl<'a, 'o> Splice<'a, 'o> {
     }
 
     /// Leaves out everything before `offset` that is not copied yet.
+    #[inline]
     pub fn skip(&mut self, offset: u32) {
         self.at = self.at.max(offset as usize);
     }
 
     /// Writes something new.
+    #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
     /// Writes a number in digits.
+    #[inline]
     pub fn put_number(&mut self, number: u64) {
         put_number(self.out, number);
     }
@@ -86,20 +90,19 @@ pub(super) fn put_all(out: &mut Vec<u8>, texts: &[&str]) {
 
 /// Writes a number in digits.
 pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
-    // Ports and counts nearly always.
+    if let Ok(small) = u8::try_from(number) {
+        let (digits, count) = &OCTETS[usize::from(small)];
+        return out.extend_from_slice(&digits[..usize::from(*count)]);
+    }
+    // Ports nearly always.
     if let Ok(small) = u16::try_from(number) {
-        let mut digits = [0; 5];
-        let mut rest = u32::from(small);
-        let mut at = digits.len();
-        while at > 0 {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        return out.extend_from_slice(&digits[at..]);
+        let small = usize::from(small);
+        // A hundred and up, so that all three digits are there.
+        let pair = |value: usize| [digit(value / 10), digit(value)];
+        let ([b, c], [d, e]) = (pair(small / 100 % 100), pair(small % 100));
+        let text = [digit(small / 10_000), b, c, d, e];
+        let start = usize::from(small < 10_000) + usize::from(small < 1000);
+        return out.extend_from_slice(&text[start..]);
     }
     // Writing to a Vec does not fail.
     let _ = write!(out, "{number}");
@@ -167,7 +170,16 @@ mod tests {
             9,
             10,
             70,
+            99,
+            100,
             255,
+            256,
+            999,
+            1000,
+            1001,
+            9999,
+            10_000,
+            12_345,
             65535,
             65536,
             u64::from(u32::MAX),

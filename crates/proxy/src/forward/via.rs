@@ -39,9 +39,9 @@ pub(super) fn holds(header: &Header<'_>, via: &Via<'_>) -> bool {
 /// it asked (RFC 3261 §18.2.1, RFC 3581 §4).
 pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: SocketAddr) {
     let ip = source.ip().to_canonical();
-    if let Some(asked) = usual(via.params.0) {
-        if let Some(rest) = asked {
-            splice.until(via.at.1 - rest);
+    if let Some(asked) = via.rport_to_fill() {
+        if let Some(end) = asked {
+            splice.until(end);
             splice.put(b"=");
             splice.put_number(u64::from(source.port()));
         }
@@ -85,40 +85,6 @@ pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: So
         splice.put(b";received=");
         put_ip(splice.out(), ip);
     }
-}
-
-/// Reads parameters that hold nothing which would need care: neither quotes nor white space nor a
-/// `received`, and an `rport` that waits to be filled in, or none. `Some(Some(n))`: `n` bytes follow
-/// the name of the latter.
-fn usual(params: &[u8]) -> Option<Option<u32>> {
-    // All of them, and no branch at any: sixteen bytes take one step.
-    let careful = params.iter().fold(false, |found, byte| {
-        found | (*byte <= b' ') | (*byte == b'"')
-    });
-    if careful {
-        return None;
-    }
-    let mut asked = None;
-    let mut rest = params;
-    while let Some((b';', param)) = rest.split_first() {
-        let end = memchr::memchr(b';', param).unwrap_or(param.len());
-        let (this, next) = param.split_at(end);
-        // A letter each: most parameters are neither.
-        if matches!(this.first(), Some(b'r' | b'R')) {
-            let is = |name: &[u8]| {
-                this.get(..name.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(name))
-            };
-            if is(b"received") || (is(b"rport") && (this.len() > 5 || asked.is_some())) {
-                return None;
-            }
-            if is(b"rport") {
-                asked = Some(next.len() as u32);
-            }
-        }
-        rest = next;
-    }
-    rest.is_empty().then_some(asked)
 }
 
 /// What addresses and ports are written with.

@@ -35,8 +35,8 @@ struct Noted {
 }
 
 impl Noted {
-    /// One walk from semicolon to semicolon. `None` where quotes or white space make it harder than
-    /// that.
+    /// One walk from semicolon to semicolon. `None` where quotes, white space or the same name twice
+    /// make it harder than that.
     #[inline(always)]
     fn read(params: &[u8]) -> Option<Noted> {
         let mut noted = Noted::default();
@@ -60,7 +60,11 @@ impl Noted {
                 },
                 _ => continue,
             };
-            if let (Some(value), (0, 0)) = (value, *slot) {
+            if let Some(value) = value {
+                // The first of two counts; who wants to change one looks at both.
+                if *slot != (0, 0) {
+                    return None;
+                }
                 *slot = ((start + value) as u16, end as u16);
             }
         }
@@ -162,6 +166,24 @@ impl<'a> Via<'a> {
     pub fn rport(&self) -> Option<Option<u16>> {
         let text = self.param(|noted| noted.rport, "rport");
         text.map(lex::port)
+    }
+
+    /// Where in the message an `rport` ends that waits to be filled in (RFC 3581 §4), the inner `None`
+    /// without `rport`. The outer one: whoever fills it in must look at each parameter, since there is
+    /// a `received`, or more than a plain flag, or nobody has looked yet.
+    #[inline]
+    pub fn rport_to_fill(&self) -> Option<Option<u32>> {
+        let noted = self.noted.as_ref()?;
+        match (noted.rport, noted.received) {
+            ((0, 0), (0, 0)) => Some(None),
+            ((start, end), (0, 0)) if start == end => {
+                let params = self.params.0;
+                let is_flag = params.get(usize::from(end).checked_sub(1)?) != Some(&b'=');
+                let behind = params.len().checked_sub(usize::from(end))?;
+                is_flag.then_some(Some(self.at.1 - behind as u32))
+            }
+            _ => None,
+        }
     }
 
     /// A parameter's value, by the note when there is one.
@@ -308,6 +330,35 @@ mod tests {
         ] {
             let error = Via::parse(value.as_bytes()).expect_err(value);
             assert_eq!(error.fault, Fault::Bad(Name::Via), "{value}");
+        }
+    }
+
+    #[test]
+    fn an_rport_waits_to_be_filled_in_where_nothing_else_needs_care() {
+        // The parameters, and how many bytes stand behind the flag.
+        let table: &[(&str, Option<Option<u32>>)] = &[
+            ("", Some(None)),
+            (";branch=b;x", Some(None)),
+            (";rport", Some(Some(0))),
+            (";rport;branch=b", Some(Some(9))),
+            (";branch=b;RPORT;x=y", Some(Some(4))),
+            (";rport=", None),
+            (";rport=5060", None),
+            (";rport;rport", None),
+            (";rport;received=192.0.2.1", None),
+            (";received;rport", None),
+            ("; rport", None),
+            (";rport ;branch=b", None),
+            (";x=\"y\";rport", None),
+        ];
+        for (params, behind) in table {
+            let value = format!("SIP/2.0/UDP a{params}");
+            let mut via = Via::parse_at(value.as_bytes(), 100).expect(params);
+            assert_eq!(via.rport_to_fill(), None, "nobody has looked: {params}");
+            via.note();
+            let end = 100 + value.len() as u32;
+            let expected = behind.map(|behind| behind.map(|behind| end - behind));
+            assert_eq!(via.rport_to_fill(), expected, "{params}");
         }
     }
 
