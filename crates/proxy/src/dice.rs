@@ -8,8 +8,8 @@
 use std::hash::Hasher;
 
 use siphasher::{
-    sip::SipHasher24,
-    sip128::{Hasher128, SipHasher24 as SipHasher24x128},
+    sip::SipHasher13,
+    sip128::{Hasher128, SipHasher13 as SipHasher13x128},
 };
 
 /// The letters of a tag. Lower case only: some peers compare tags without regard to case.
@@ -25,7 +25,7 @@ pub struct Dice {
 impl Dice {
     /// The dice of the call with this Call-ID. The same key and Call-ID always give the same dice.
     pub fn for_call(key: &[u8; 16], call_id: &[u8]) -> Dice {
-        let mut hasher = SipHasher24x128::new_with_key(key);
+        let mut hasher = SipHasher13x128::new_with_key(key);
         hasher.write(call_id);
         Dice {
             key: hasher.finish128().as_u128().to_le_bytes(),
@@ -35,7 +35,7 @@ impl Dice {
 
     /// The next number, any of the 2^64.
     pub fn next_u64(&mut self) -> u64 {
-        let mut hasher = SipHasher24::new_with_key(&self.key);
+        let mut hasher = SipHasher13::new_with_key(&self.key);
         hasher.write_u64(self.drawn.to_le());
         self.drawn = self.drawn.wrapping_add(1);
         hasher.finish()

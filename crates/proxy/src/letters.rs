@@ -1,7 +1,15 @@
 //! Base64 as tokens and branches are written in it: url-safe, without padding (RFC 4648 §5).
 //!
 //! A call writes and reads a dozen of them, each a few dozen letters long. A library that has to be
-//! right for megabytes spends more on beginning than these take altogether.
+//! right for megabytes spends more on beginning than these take altogether. Sixteen letters at a
+//! time, and what is left one by one.
+
+use wide::{CmpGt, i8x16};
+
+/// Letters that are written and read at a time.
+const RUN: usize = 16;
+/// The bytes that they stand for.
+const RUN_BYTES: usize = 12;
 
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// In [`VALUES`]: no letter of ours. Letters have six bits, so it is seen after all were joined.
@@ -26,6 +34,17 @@ pub const fn letters_of(bytes: usize) -> usize {
 /// Writes bytes as letters to the front of `text`, which has room for [`letters_of`] them; says how
 /// many it wrote.
 pub fn write(bytes: &[u8], text: &mut [u8]) -> usize {
+    let (runs, few) = bytes.as_chunks::<RUN_BYTES>();
+    let mut places = text.as_chunks_mut::<RUN>().0.iter_mut();
+    for (run, place) in runs.iter().zip(&mut places) {
+        *place = letters_of_run(run);
+    }
+    let written = runs.len() * RUN;
+    written + write_few(few, &mut text[written..])
+}
+
+/// One by one.
+fn write_few(bytes: &[u8], text: &mut [u8]) -> usize {
     let (threes, rest) = bytes.as_chunks::<3>();
     let letter = |bits: u32| LETTERS[(bits & 63) as usize];
     for (&[a, b, c], four) in threes.iter().zip(text.as_chunks_mut::<4>().0) {
@@ -53,6 +72,23 @@ pub fn write(bytes: &[u8], text: &mut [u8]) -> usize {
 /// they were. `None` for what [`write`] does not write: other letters, an impossible length, bits
 /// over at the end.
 pub fn read(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
+    let (runs, few) = text.as_chunks::<RUN>();
+    let places = bytes.as_chunks_mut::<RUN_BYTES>().0;
+    if places.len() < runs.len() {
+        return None;
+    }
+    for (run, place) in runs.iter().zip(places) {
+        *place = bytes_of_run(run)?;
+    }
+    let read = runs.len() * RUN_BYTES;
+    if few.is_empty() {
+        return Some(read);
+    }
+    Some(read + read_few(few, bytes.get_mut(read..)?)?)
+}
+
+/// One by one.
+fn read_few(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
     let (fours, rest) = text.as_chunks::<4>();
     let mut seen = 0;
     for (four, three) in fours.iter().zip(bytes.as_chunks_mut::<3>().0) {
@@ -86,6 +122,98 @@ pub fn read(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
         .get_mut(whole..whole + tail.len())?
         .copy_from_slice(tail);
     Some(whole + tail.len())
+}
+
+/// All the letters of a run at once: each value is moved to where its kind of letter begins.
+fn letters_of_run(bytes: &[u8; RUN_BYTES]) -> [u8; RUN] {
+    let mut values = [0; RUN];
+    for (six, eight) in bytes
+        .as_chunks::<6>()
+        .0
+        .iter()
+        .zip(values.as_chunks_mut::<8>().0)
+    {
+        let [a, b, c, d, e, f] = *six;
+        *eight = apart(u64::from_be_bytes([0, 0, a, b, c, d, e, f])).to_be_bytes();
+    }
+    let values = signed(&values);
+    let from = |first: i8, further: u8| {
+        values.cmp_gt(i8x16::splat(first - 1)) & i8x16::splat(further as i8)
+    };
+    // From A on; then a, 0, - and _ stand so much further on, or back, than the kind before them.
+    let letters = values
+        + i8x16::splat(b'A' as i8)
+        + from(26, b'a' - b'A' - 26)
+        + from(52, b'0'.wrapping_sub(b'a' + 26))
+        + from(62, b'-'.wrapping_sub(b'0' + 10))
+        + from(63, b'_' - b'-' - 1);
+    unsigned(letters)
+}
+
+/// The bytes of a run, if all of it are letters.
+fn bytes_of_run(run: &[u8; RUN]) -> Option<[u8; RUN_BYTES]> {
+    let letters = signed(run);
+    let among = |first: u8, last: u8| {
+        letters.cmp_gt(i8x16::splat(first as i8 - 1)) & i8x16::splat(last as i8 + 1).cmp_gt(letters)
+    };
+    let kinds = [
+        (among(b'A', b'Z'), 0, b'A'),
+        (among(b'a', b'z'), 26, b'a'),
+        (among(b'0', b'9'), 52, b'0'),
+        (among(b'-', b'-'), 62, b'-'),
+        (among(b'_', b'_'), 63, b'_'),
+    ];
+    let (mut known, mut values) = (i8x16::ZERO, letters);
+    for (fits, value, letter) in kinds {
+        known |= fits;
+        values += fits & i8x16::splat(value - letter as i8);
+    }
+    if !known.all() {
+        return None;
+    }
+    let values = unsigned(values);
+    let mut bytes = [0; RUN_BYTES];
+    for (eight, six) in values
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .zip(bytes.as_chunks_mut::<6>().0)
+    {
+        let [_, _, joined @ ..] = together(u64::from_be_bytes(*eight)).to_be_bytes();
+        *six = joined;
+    }
+    Some(bytes)
+}
+
+/// The same bits. Loops, since `map` over an array is not always made one move.
+fn signed(bytes: &[u8; RUN]) -> i8x16 {
+    let mut signed = [0; RUN];
+    for (to, from) in signed.iter_mut().zip(bytes) {
+        *to = *from as i8;
+    }
+    signed.into()
+}
+
+fn unsigned(values: i8x16) -> [u8; RUN] {
+    let mut bytes = [0; RUN];
+    for (to, from) in bytes.iter_mut().zip(values.to_array()) {
+        *to = from as u8;
+    }
+    bytes
+}
+
+/// Eight values of six bits, each in a byte, as one of 48 bits.
+fn together(eight: u64) -> u64 {
+    let four = (eight & 0x3f00_3f00_3f00_3f00) >> 2 | eight & 0x003f_003f_003f_003f;
+    let two = (four & 0x0fff_0000_0fff_0000) >> 4 | four & 0x0000_0fff_0000_0fff;
+    (two & 0x00ff_ffff_0000_0000) >> 8 | two & 0x00ff_ffff
+}
+
+/// The other way round.
+fn apart(joined: u64) -> u64 {
+    let two = (joined << 8) & 0x00ff_ffff_0000_0000 | joined & 0x00ff_ffff;
+    let four = (two << 4) & 0x0fff_0000_0fff_0000 | two & 0x0000_0fff_0000_0fff;
+    (four << 2) & 0x3f00_3f00_3f00_3f00 | four & 0x003f_003f_003f_003f
 }
 
 #[cfg(test)]

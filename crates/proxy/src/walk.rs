@@ -18,8 +18,10 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// So many targets are all looked at for each call; of more, some are drawn until one fits.
+/// So many targets are all looked at when one was drawn that does not fit; of more, some are drawn.
 const SCANNED: usize = 8;
+/// Draws among more than [`SCANNED`] before all are looked at.
+const DRAWS: usize = 24;
 
 /// Where a call may go.
 #[derive(Clone, Debug)]
@@ -352,6 +354,14 @@ impl Terrain<'_> {
                 among.push((*candidate, peer));
             }
         }
+        if let [(candidate, peer)] = among[..] {
+            return Some(Step {
+                trunk,
+                addressed,
+                candidate,
+                peer: Some(peer),
+            });
+        }
         let choices: SmallVec<[Choice; 8]> = among
             .iter()
             .map(|(candidate, peer)| Choice {
@@ -449,11 +459,18 @@ fn target_step(
         }
         *current = None;
     }
-    let many = origination.targets.len() > SCANNED;
-    if many && !panic && origination.policy == Policy::Weighted {
-        let drawn = terrain.snapshot.routing().tier(trunk)?.draw(dice, |at| {
-            let open = terrain.open(trunk, at, origination.targets.get(usize::from(at))?)?;
-            (open.class == Class::Usable).then_some(open.share)
+    if !panic && origination.policy == Policy::Weighted {
+        let draws = if origination.targets.len() > SCANNED {
+            DRAWS
+        } else {
+            1
+        };
+        let tier = terrain.snapshot.routing().tier(trunk);
+        let drawn = tier.and_then(|tier| {
+            tier.draw(draws, dice, |at| {
+                let open = terrain.open(trunk, at, origination.targets.get(usize::from(at))?)?;
+                (open.class == Class::Usable).then_some(open.share)
+            })
         });
         if let Some(at) = drawn {
             *current = Some(at);

@@ -8,9 +8,6 @@ use std::collections::BTreeMap;
 
 use crate::{dice::Dice, settings::Target};
 
-/// How often one is drawn that cannot take the call, before all are looked at.
-const DRAWS: usize = 24;
-
 /// A whole share, in thousandths.
 const WHOLE: u64 = 1000;
 
@@ -52,9 +49,14 @@ impl Tier {
     }
 
     /// Draws one in proportion to its weight times the thousandths of it that `share` says it may have;
-    /// `None`: it cannot take the call. Gives up after some draws.
-    pub fn draw(&self, dice: &mut Dice, share: impl Fn(u16) -> Option<u16>) -> Option<u16> {
-        (0..DRAWS).find_map(|_| self.draw_once(dice, &share))
+    /// `None`: it cannot take the call. Gives up after `draws`.
+    pub fn draw(
+        &self,
+        draws: usize,
+        dice: &mut Dice,
+        share: impl Fn(u16) -> Option<u16>,
+    ) -> Option<u16> {
+        (0..draws).find_map(|_| self.draw_once(dice, &share))
     }
 
     fn draw_once(&self, dice: &mut Dice, share: impl Fn(u16) -> Option<u16>) -> Option<u16> {
@@ -137,7 +139,7 @@ mod tests {
             .collect();
         for call in 0..20_000u32 {
             let mut dice = Dice::for_call(&[7; 16], &call.to_be_bytes());
-            if let Some(at) = tier.draw(&mut dice, &share) {
+            if let Some(at) = tier.draw(24, &mut dice, &share) {
                 counts[usize::from(at)].0 += 1;
             }
             if let Some(at) = select::pick(By::Weighted, &choices, &mut dice) {
@@ -180,7 +182,7 @@ mod tests {
     fn where_nobody_can_take_the_call_it_gives_up() {
         let targets = [target(1, 3), target(1, 0)];
         let mut dice = Dice::for_call(&[7; 16], b"a call");
-        assert_eq!(Tier::first(&targets).draw(&mut dice, |_| None), None);
-        assert_eq!(Tier::default().draw(&mut dice, |_| Some(1000)), None);
+        assert_eq!(Tier::first(&targets).draw(24, &mut dice, |_| None), None);
+        assert_eq!(Tier::default().draw(24, &mut dice, |_| Some(1000)), None);
     }
 }
