@@ -234,22 +234,17 @@ fn push_address(out: &mut Vec<u8>, transport: Transport, addr: SocketAddr) {
         let _ = write!(out, ":{addr}");
         return;
     };
-    for (octet, before) in addr.ip().octets().into_iter().zip(*b":...") {
-        out.push(before);
-        push_octet(out, octet);
+    // ":255.255.255.255:" at most, and room for three digits wherever one begins.
+    let (mut text, mut at) = ([b':'; 20], 1);
+    for (octet, after) in addr.ip().octets().into_iter().zip(*b"...:") {
+        let [digits @ .., count] = SHORT[usize::from(octet)];
+        text[at..at + 3].copy_from_slice(&digits);
+        at += usize::from(count);
+        text[at] = after;
+        at += 1;
     }
-    out.push(b':');
+    out.extend_from_slice(&text[..at]);
     push_decimal(out, addr.port().into());
-}
-
-fn push_octet(out: &mut Vec<u8>, octet: u8) {
-    if octet >= 100 {
-        out.push(b'0' + octet / 100);
-    }
-    if octet >= 10 {
-        out.push(b'0' + octet / 10 % 10);
-    }
-    out.push(b'0' + octet % 10);
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -257,18 +252,30 @@ fn milliseconds(duration: Duration) -> u64 {
     whole.saturating_add(duration.subsec_millis().into())
 }
 
-fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+/// The digits of each number below a thousand, and how many they are.
+static SHORT: [[u8; 4]; 1000] = {
+    let mut short = [[0; 4]; 1000];
+    let mut value = 0;
+    while value < 1000 {
+        let [a, b, c] = [value / 100, value / 10 % 10, value % 10];
+        let [a, b, c] = [b'0' + a as u8, b'0' + b as u8, b'0' + c as u8];
+        short[value] = match value {
+            0..=9 => [c, 0, 0, 1],
+            10..=99 => [b, c, 0, 2],
+            _ => [a, b, c, 3],
+        };
+        value += 1;
     }
-    out.extend_from_slice(&digits[at..]);
+    short
+};
+
+fn push_decimal(out: &mut Vec<u8>, value: u64) {
+    if let Some([digits @ .., count]) = SHORT.get(value as usize) {
+        return out.extend_from_slice(&digits[..usize::from(*count)]);
+    }
+    push_decimal(out, value / 1000);
+    let digit = |value| b'0' + (value % 10) as u8;
+    out.extend_from_slice(&[digit(value / 100), digit(value / 10), digit(value)]);
 }
 
 #[cfg(test)]
@@ -277,15 +284,10 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_they_are_read() {
-        for value in [0, 7, 10, 65_535, u64::MAX] {
+        for value in (0..2100).chain([65_535, 1_000_000, 1_002_030, u64::MAX]) {
             let mut out = Vec::new();
             push_decimal(&mut out, value);
             assert_eq!(out, value.to_string().as_bytes());
-        }
-        for octet in 0..=u8::MAX {
-            let mut out = Vec::new();
-            push_octet(&mut out, octet);
-            assert_eq!(out, octet.to_string().as_bytes());
         }
     }
 
@@ -295,6 +297,7 @@ mod tests {
             "192.0.2.1:5060",
             "0.0.0.0:0",
             "255.255.255.255:65535",
+            "10.9.99.100:999",
             "[2001:db8::1]:5060",
         ] {
             let addr: SocketAddr = text.parse().expect("an address");

@@ -38,8 +38,9 @@ const LOOKUP_TIMEOUTS: u32 = 4;
 const LOOKUPS_MAX: usize = 64;
 /// Answers of finished questions that may wait to be counted.
 const FINISHED_MAX: usize = 1024;
-/// Events taken before anything else gets its turn.
-const EVENTS_A_TURN: usize = 256;
+/// Batches of events, each what a shard told within 50 ms at most, taken before anything else gets its
+/// turn.
+const BATCHES_A_TURN: usize = 4;
 /// Events recorded before whoever else waits for this core has it.
 const EVENTS_AT_A_STRETCH: usize = 16;
 
@@ -82,9 +83,6 @@ pub enum ControlError {
     /// TLS for webhooks.
     #[error("cannot set up TLS for webhooks: {0}")]
     Tls(#[from] rustls::Error),
-    /// Metrics.
-    #[error("cannot set up metrics: {0}")]
-    Metrics(#[from] metrics_exporter_prometheus::BuildError),
 }
 
 /// The slow side, started and not yet running.
@@ -167,7 +165,7 @@ impl Control {
         // the configured ones from being refreshed.
         let strangers = Resolver::new(&settings.dns_servers, settings.dns_timeout)?;
         let http = HttpClient::new(resolver.clone())?;
-        let mut metrics = Metrics::new()?;
+        let mut metrics = Metrics::new();
         metrics.name_trunks(&routed);
         let patience = settings.dns_timeout * 2;
         let (keeper, routing) = Keeper::start(routed, resolver, patience, settings.pace).await;
@@ -212,7 +210,7 @@ impl Control {
     pub async fn run<K: Copy + Send + 'static>(
         self,
         mut questions: mpsc::Receiver<(K, Box<Question>)>,
-        mut events: mpsc::Receiver<Event>,
+        mut events: mpsc::Receiver<Vec<Event>>,
         answers: impl Fn(K, Answer) + Send + Sync + 'static,
         snapshots: impl Fn(Arc<Routing>) + Send,
         net: impl Fn() -> NetCounts + Send + Sync + 'static,
@@ -257,7 +255,7 @@ impl Control {
         let mut commands = self.commands;
         // The handles that steer us must not keep us alive.
         drop(self.command);
-        let mut batch = Vec::with_capacity(EVENTS_A_TURN);
+        let mut batches = Vec::with_capacity(BATCHES_A_TURN);
         let (mut asking, mut telling) = (true, true);
         while asking || telling {
             tokio::select! {
@@ -265,9 +263,9 @@ impl Control {
                     Some((key, question)) => desk.question(key, *question),
                     None => asking = false,
                 },
-                count = events.recv_many(&mut batch, EVENTS_A_TURN), if telling => {
+                count = events.recv_many(&mut batches, BATCHES_A_TURN), if telling => {
                     telling = count > 0;
-                    desk.events(&mut batch);
+                    desk.events(batches.drain(..).flatten());
                     desk.call_lines.flush(&mut std::io::stdout().lock());
                 }
                 news = desk.keeper.next() => desk.news(news, &snapshots),
@@ -379,8 +377,8 @@ where
         }
     }
 
-    fn events(&mut self, batch: &mut Vec<Event>) {
-        for (at, event) in batch.drain(..).enumerate() {
+    fn events(&mut self, events: impl Iterator<Item = Event>) {
+        for (at, event) in events.enumerate() {
             self.event(event);
             // A shard may share our core, and its packets should not wait for our books.
             if at % EVENTS_AT_A_STRETCH == EVENTS_AT_A_STRETCH - 1 {

@@ -8,7 +8,7 @@ use crate::{call_line::CallLines, mask, view::trunk_name};
 /// Writes the line for an event, if it has one at the level that is on; that of a call waits in
 /// `calls` for others.
 pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
-    let trunk = |id| trunk_name(Some(settings), id);
+    let trunk = |id| trunk_name(settings, id);
     match event {
         Event::CallSetUp(call) => {
             // Those that wait were wanted.

@@ -62,15 +62,22 @@ pub fn printable(text: &str) -> String {
     shown(text).collect()
 }
 
-/// Whether a text [is shown](printable) as it is, even between quotes: nearly always. Without a branch
-/// at any letter, so that sixteen of them take one step.
+/// Whether a text [is shown](printable) as it is, even between quotes: nearly always.
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
-    let strange = |byte: u8| {
-        let unprintable = byte.wrapping_sub(b' ') > b'~' - b' ';
-        u8::from(unprintable) | u8::from(byte == b'"') | u8::from(byte == b'\\')
-    };
-    bytes.len() <= SHOWN_MAX && bytes.iter().fold(0, |any, byte| any | strange(*byte)) == 0
+    // Without a branch at any letter.
+    let all = |plain, byte: &u8| plain & PLAIN[usize::from(*byte)];
+    bytes.len() <= SHOWN_MAX && bytes.iter().fold(true, all)
 }
+
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = !matches!(byte, b'"' | b'\\');
+        byte += 1;
+    }
+    plain
+};
 
 fn shown(text: &str) -> impl Iterator<Item = char> + '_ {
     let plain = |c: char| {

@@ -31,6 +31,8 @@ pub struct View {
 #[derive(Default)]
 struct Inner {
     routing: Option<Arc<Routing>>,
+    /// The trunks of its settings.
+    trunks: Vec<Arc<str>>,
     places: Vec<PlaceStatus>,
     health: HashMap<Peer, (HealthState, &'static str)>,
     calls: VecDeque<CallKept>,
@@ -43,7 +45,7 @@ struct Inner {
 /// A call as it was told: it is put into words when somebody asks, which is far rarer than a call.
 struct CallKept {
     record: Box<CallRecord>,
-    trunk: Box<str>,
+    trunk: Option<Arc<str>>,
     ended_at: SystemTime,
 }
 
@@ -150,6 +152,8 @@ impl View {
             .map(peer)
             .collect();
         inner.health.retain(|peer, _| now.contains(peer));
+        let trunks = routing.settings().trunks.iter();
+        inner.trunks = trunks.map(|trunk| (&*trunk.name).into()).collect();
         inner.routing = Some(routing);
     }
 
@@ -175,9 +179,8 @@ impl View {
             }
             Event::CallSetUp(record) => {
                 let mut inner = self.lock();
-                let settings = inner.routing.as_ref().map(|routing| &**routing.settings());
                 let kept = CallKept {
-                    trunk: trunk_name(settings, record.trunk).into(),
+                    trunk: inner.trunks.get(usize::from(record.trunk.0)).cloned(),
                     ended_at: SystemTime::now(),
                     record,
                 };
@@ -442,11 +445,13 @@ pub const fn freshness_word(freshness: Freshness) -> &'static str {
     }
 }
 
-/// A trunk's name, or "unknown" for one that a reload took away.
-pub(crate) fn trunk_name(settings: Option<&Settings>, id: TrunkId) -> &str {
-    settings
-        .and_then(|settings| settings.trunks.get(usize::from(id.0)))
-        .map_or("unknown", |trunk| &trunk.name)
+/// The name of a trunk that a reload took away.
+const UNKNOWN: &str = "unknown";
+
+/// A trunk's name.
+pub(crate) fn trunk_name(settings: &Settings, id: TrunkId) -> &str {
+    let trunk = settings.trunks.get(usize::from(id.0));
+    trunk.map_or(UNKNOWN, |trunk| &trunk.name)
 }
 
 fn peer(candidate: &Candidate) -> Peer {
@@ -477,7 +482,7 @@ fn shown(kept: &CallKept) -> CallShown {
         to: mask::number(&call.names.to()),
         source: call.source.to_string(),
         direction: call.direction.word(),
-        trunk: kept.trunk.clone(),
+        trunk: kept.trunk.as_deref().unwrap_or(UNKNOWN).into(),
         status: call.status,
         own: call.own,
         why: call.why,

@@ -26,7 +26,7 @@ struct Running {
     dns: TestDns,
     handle: ControlHandle,
     admin: SocketAddr,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<Vec<Event>>,
     routing: Arc<Routing>,
     _questions: mpsc::Sender<(AskId, Box<trunkline_proxy::Question>)>,
     task: JoinHandle<()>,
@@ -118,18 +118,18 @@ fn peer(candidate: &Candidate) -> Peer {
     }
 }
 
-fn health(routing: &Routing, place: u32, index: usize, is: HealthState) -> Event {
+fn health(routing: &Routing, place: u32, index: usize, is: HealthState) -> Vec<Event> {
     let candidate = &routing.resolved(PlaceId(place)).candidates[index];
-    Event::Health {
+    vec![Event::Health {
         peer: peer(candidate),
         was: HealthState::Up,
         is,
         why: "4 s without an answer",
-    }
+    }]
 }
 
-fn call(number: &str, peer: Peer) -> Event {
-    Event::CallSetUp(Box::new(CallRecord {
+fn call(number: &str, peer: Peer) -> Vec<Event> {
+    vec![Event::CallSetUp(Box::new(CallRecord {
         drill: None,
         names: CallNames::new(
             "abc\r\nX: y@host".as_bytes(),
@@ -158,7 +158,7 @@ fn call(number: &str, peer: Peer) -> Event {
         first_ring: Some(Duration::from_millis(250)),
         took: Duration::from_millis(1500),
         why: "",
-    }))
+    }))]
 }
 
 #[tokio::test]

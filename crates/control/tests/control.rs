@@ -25,7 +25,7 @@ struct Running {
     questions: mpsc::Sender<(AskId, Box<Question>)>,
     answers: mpsc::UnboundedReceiver<(AskId, Answer)>,
     snapshots: mpsc::UnboundedReceiver<Arc<Routing>>,
-    _events: mpsc::Sender<Event>,
+    _events: mpsc::Sender<Vec<Event>>,
 }
 
 async fn running(places: &[Place]) -> Running {

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::clock;
+
 pub(crate) struct Alarm {
     timer: OwnedFd,
     rings_at: Option<Instant>,
@@ -42,12 +44,15 @@ impl Alarm {
     }
 
     /// Makes sure that it rings at `deadline`, which is after `now`. It may ring before that too.
+    ///
+    /// `now` was read after the last wait: an alarm whose time has come since then is still to be
+    /// waited for, and ends the next wait at once.
     pub(crate) fn ring_by(&mut self, now: Instant, deadline: Instant) -> io::Result<()> {
         if self.rings_at.is_some_and(|at| now < at && at <= deadline) {
             return Ok(());
         }
         self.rings_at = None;
-        self.set(deadline.saturating_duration_since(now))?;
+        self.set(deadline.saturating_duration_since(clock::now()))?;
         self.rings_at = Some(deadline);
         Ok(())
     }

@@ -27,7 +27,8 @@ pub struct NetLimits {
     pub connection_queue: usize,
     /// Datagrams waiting in one socket that takes no more; beyond it they are dropped.
     pub datagram_queue: usize,
-    /// Events on their way to the slow side; beyond it they are dropped.
+    /// Events on their way to the slow side; beyond it they are dropped. They go some 250 at a time, or
+    /// fewer every 50 ms.
     pub events: usize,
     /// Questions on their way to the slow side; beyond it they fail at once.
     pub questions: usize,

@@ -45,14 +45,14 @@ impl Inbox {
         &mut self.bytes[..DATAGRAM_BYTES_MAX]
     }
 
-    /// The datagram number `index` of the last read.
-    pub(crate) fn datagram(&self, index: usize) -> (SocketAddr, &[u8]) {
-        let (from, length) = self.read[index];
-        let start = index * DATAGRAM_BYTES_MAX;
-        (from, &self.bytes[start..start + length])
+    /// The first `count` datagrams of the last read.
+    pub(crate) fn datagrams(&self, count: usize) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        let places = self.bytes.chunks_exact(DATAGRAM_BYTES_MAX);
+        let read = self.read.iter().zip(places).take(count);
+        read.map(|((from, length), place)| (*from, &place[..*length]))
     }
 
-    /// Reads some datagrams: how many, and whether the socket had fewer than were asked for. What
+    /// Reads some [datagrams](Self::datagrams): how many, and whether the socket had fewer than were asked for. What
     /// comes from no Internet address is left out.
     pub(crate) fn receive(&mut self, socket: &impl AsFd) -> io::Result<(usize, bool)> {
         let asked = self.asked;
@@ -60,12 +60,13 @@ impl Inbox {
         let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
         let places = self.bytes.chunks_exact_mut(DATAGRAM_BYTES_MAX);
-        for (index, place) in places.take(asked).enumerate() {
-            let part = parts[index].write(libc::iovec {
+        let slots = places.zip(&mut from).zip(&mut parts).zip(&mut headers);
+        for (((place, from), part), slot) in slots.take(asked) {
+            let part = part.write(libc::iovec {
                 iov_base: place.as_mut_ptr().cast(),
                 iov_len: place.len(),
             });
-            headers[index].write(header(from[index].as_mut_ptr(), size_of::<Address>(), part));
+            slot.write(header(from.as_mut_ptr(), size_of::<Address>(), part));
         }
         // SAFETY: the first `asked` headers are initialised, and each points to room of the length
         // beside it that lives until the end of this function. No timeout.
@@ -119,15 +120,16 @@ pub(crate) fn send<'a>(
     let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH];
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
     let mut count = 0;
-    for (index, (address, bytes)) in datagrams.take(BATCH).enumerate() {
-        let (name, length) = address::write(&mut to[index], address);
-        let part = parts[index].write(libc::iovec {
+    let slots = to.iter_mut().zip(&mut parts).zip(&mut headers);
+    for ((address, bytes), ((to, part), slot)) in datagrams.zip(slots) {
+        let (name, length) = address::write(to, address);
+        let part = part.write(libc::iovec {
             // The system only reads from there.
             iov_base: bytes.as_ptr().cast_mut().cast(),
             iov_len: bytes.len(),
         });
-        headers[index].write(header(name, length, part));
-        count = index + 1;
+        slot.write(header(name, length, part));
+        count += 1;
     }
     // SAFETY: the first `count` headers are initialised, and each points to an address and bytes of
     // the lengths beside them that live until the end of this function.
@@ -172,10 +174,8 @@ mod tests {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, true),
                 received => received.expect("the socket is well"),
             };
-            all.extend((0..count).map(|index| {
-                let (from, bytes) = inbox.datagram(index);
-                (from, bytes.to_vec())
-            }));
+            let read = inbox.datagrams(count);
+            all.extend(read.map(|(from, bytes)| (from, bytes.to_vec())));
             if last {
                 return (all, reads);
             }

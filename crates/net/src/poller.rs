@@ -94,10 +94,17 @@ impl Poller {
     }
 
     /// Sleeps until a socket is ready, the bell rings or this time has come (`None`: it never does;
-    /// a time that is over: only looks), and tells of each socket. May wake for nothing. Whether the
-    /// bell rang.
-    pub(crate) fn look(&mut self, until: Option<Instant>, mut tell: impl FnMut(Ready)) -> bool {
-        let patience = until.and_then(|until| self.patience(until));
+    /// one that is not after `now`: only looks), and tells of each socket. May wake for nothing.
+    /// Whether the bell rang.
+    ///
+    /// `now` was read since the last look; it need not be exact.
+    pub(crate) fn look(
+        &mut self,
+        now: Instant,
+        until: Option<Instant>,
+        mut tell: impl FnMut(Ready),
+    ) -> bool {
+        let patience = until.and_then(|until| self.patience(now, until));
         if self.poll.poll(&mut self.events, patience).is_err() {
             // A signal (EINTR); everything else would be a set that is not there.
             return false;
@@ -121,14 +128,13 @@ impl Poller {
     }
 
     /// What the sleep itself must be limited to.
-    fn patience(&mut self, until: Instant) -> Option<Duration> {
-        let now = clock::now();
+    fn patience(&mut self, now: Instant, until: Instant) -> Option<Duration> {
         if until <= now {
             return Some(Duration::ZERO);
         }
         match self.alarm.ring_by(now, until) {
             Ok(()) => None,
-            Err(_) => Some(until - now),
+            Err(_) => Some(until.saturating_duration_since(clock::now())),
         }
     }
 }

@@ -21,6 +21,7 @@ use trunkline_sip::Transport;
 use crate::{
     brain::Brain,
     clock,
+    grid::Grid,
     mailbox::{self, Letter, Mail},
     owner::Owners,
     poller::{Ready, Token},
@@ -37,9 +38,6 @@ const VISITS_PER_TURN: usize = 16;
 const COMMANDS_PER_TURN: usize = 16;
 /// Lost hops, and failed questions, told in one turn.
 const LOSSES_PER_TURN: usize = 256;
-/// How finely the shard's timers are told apart: nothing against T1, and at most so many wakes a
-/// second however many calls there are.
-const ALARM_GRID: Duration = Duration::from_millis(4);
 /// Parcels of other shards opened in one turn.
 const PARCELS_PER_TURN: usize = 16;
 /// A shorter backlog is as good as none.
@@ -85,7 +83,7 @@ impl Wake for Bell {
 pub(crate) struct Ends {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) questions: mpsc::Sender<(AskId, Box<Question>)>,
-    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) events: mpsc::Sender<Vec<Event>>,
     /// Ends the shard's sleep.
     pub(crate) bell: Arc<mio::Waker>,
 }
@@ -113,6 +111,11 @@ pub(crate) struct Shard<B> {
     draining: bool,
     /// When the last turn began.
     turned: Instant,
+    /// When the brain wants to be told of its deadline, as it was at the end of the last turn.
+    due: Option<Instant>,
+    timers: Grid,
+    /// For everything else that is due some time.
+    chores: Grid,
     /// The last turn did not get to the end of what there was to read.
     is_behind: bool,
     /// When a turn last did.
@@ -131,6 +134,7 @@ impl<B: Brain> Shard<B> {
         ends: Ends,
         stats: Arc<NetStats>,
     ) -> Self {
+        let now = clock::now();
         Shard {
             id,
             owners,
@@ -143,25 +147,27 @@ impl<B: Brain> Shard<B> {
             commands: Some(ends.commands),
             questions: ends.questions,
             teller: Teller::new(ends.events, Arc::clone(&stats)),
-            thrift: Thrift::new(clock::now()),
+            thrift: Thrift::new(now),
             stats,
             bell: Waker::from(Arc::new(Bell(ends.bell))),
             called: true,
             draining: false,
             is_behind: false,
-            turned: clock::now(),
-            kept_up: clock::now(),
+            turned: now,
+            due: None,
+            timers: Grid::new(now),
+            chores: Grid::new(now),
+            kept_up: now,
             backlog_told: false,
         }
     }
 
     /// The thread's whole life.
     pub(crate) fn run(mut self) {
-        let start = clock::now();
-        while self.turn(start).is_continue() {
-            let until = self.sleeps_until(start);
+        while self.turn().is_continue() {
+            let until = self.sleeps_until();
             self.thrift.before_sleep(self.turned, until);
-            self.called |= self.sockets.wait(until);
+            self.called |= self.sockets.wait(self.turned, until);
             if !self.mail.is_alone() {
                 self.mail.wake_up();
             }
@@ -170,7 +176,7 @@ impl<B: Brain> Shard<B> {
     }
 
     /// One turn, in order of importance to a call that is being set up.
-    fn turn(&mut self, start: Instant) -> ControlFlow<()> {
+    fn turn(&mut self) -> ControlFlow<()> {
         let now = clock::now();
         self.turned = now;
         self.tell_backlog(now);
@@ -184,11 +190,8 @@ impl<B: Brain> Shard<B> {
         }
 
         // 2. Timers that are due: what they decide is older than any packet still unread.
-        if self
-            .brain
-            .next_deadline()
-            .is_some_and(|deadline| on_grid(start, deadline) <= now)
-        {
+        let is_due = |deadline: Instant| deadline <= now;
+        if self.due.is_some_and(is_due) && self.brain.next_deadline().is_some_and(is_due) {
             self.brain.handle(now, Input::Deadline, &mut self.out);
             self.dispatch(now);
         }
@@ -286,22 +289,22 @@ impl<B: Brain> Shard<B> {
     }
 
     /// Until when the sockets may be waited for; not at all when that is over.
-    fn sleeps_until(&mut self, start: Instant) -> Option<Instant> {
+    fn sleeps_until(&mut self) -> Option<Instant> {
+        let deadline = self.brain.next_deadline();
+        self.due = deadline.map(|deadline| self.timers.point(deadline));
         self.is_behind =
             self.sockets.has_more() || (!self.mail.is_alone() && !self.mail.fall_asleep());
         let must_say = self.backlog_told || !self.unanswered.is_empty();
         if self.is_behind || self.called || must_say {
-            return Some(start);
+            return Some(self.turned);
         }
-        let stuck = self.mail.is_stuck().then(|| clock::now() + STUCK_PAUSE);
-        self.brain
-            .next_deadline()
-            .into_iter()
-            .chain(self.sockets.deadline())
-            .chain(self.teller.deadline())
-            .map(|deadline| on_grid(start, deadline))
-            .chain(stuck)
-            .min()
+        let chore = earliest(self.sockets.deadline(), self.teller.deadline());
+        let chore = chore.map(|deadline| self.chores.point(deadline));
+        let until = earliest(self.due, chore);
+        if self.mail.is_stuck() {
+            return earliest(until, Some(clock::now() + STUCK_PAUSE));
+        }
+        until
     }
 
     fn obey(&mut self, now: Instant, command: Command) -> ControlFlow<()> {
@@ -335,6 +338,9 @@ impl<B: Brain> Shard<B> {
 
     /// What other shards sent.
     fn open_mail(&mut self, now: Instant) {
+        if self.mail.is_alone() {
+            return;
+        }
         for _ in 0..PARCELS_PER_TURN {
             let Some((from, mut parcel)) = self.mail.next() else {
                 return;
@@ -392,16 +398,17 @@ impl<B: Brain> Shard<B> {
 
     /// Carries out everything in the outbox.
     fn dispatch(&mut self, now: Instant) {
-        let mut out = std::mem::take(&mut self.out);
-        self.carry_out(now, &mut out);
-        self.out = out;
-        self.mail.send_off(&self.stats);
+        if !self.out.is_empty() {
+            let mut out = std::mem::take(&mut self.out);
+            self.carry_out(now, &mut out);
+            self.out = out;
+        }
+        if !self.mail.is_alone() {
+            self.mail.send_off(&self.stats);
+        }
     }
 
     fn carry_out(&mut self, now: Instant, out: &mut Outbox) {
-        if out.is_empty() {
-            return;
-        }
         let (effects, arena) = out.split();
         for effect in effects {
             match effect {
@@ -451,32 +458,9 @@ fn nobody_knows(question: &Question) -> Answer {
     }
 }
 
-/// The first point of the grid that is not before `deadline`. Deadlines that lie close together
-/// wake the shard once, and a busy one looks at its timers so often and not after every packet.
-fn on_grid(start: Instant, deadline: Instant) -> Instant {
-    let past = deadline.saturating_duration_since(start).as_nanos() % ALARM_GRID.as_nanos();
-    if past == 0 {
-        return deadline;
-    }
-    deadline + ALARM_GRID.saturating_sub(Duration::from_nanos(past as u64))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_alarm_rings_never_before_a_deadline_and_less_than_a_grid_width_after() {
-        let start = clock::now();
-        for (deadline, expected) in [
-            (0, 0),
-            (1, 4_000),
-            (3_999, 4_000),
-            (4_000, 4_000),
-            (4_001, 8_000),
-        ] {
-            let at = |microseconds| start + Duration::from_micros(microseconds);
-            assert_eq!(on_grid(start, at(deadline)), at(expected), "{deadline}");
-        }
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -78,13 +78,15 @@ impl Sockets {
     }
 
     /// Sleeps until a socket is ready, the bell rings or this time has come (`None`: it never does;
-    /// a time that is over: only looks). Whether the bell rang.
-    pub(crate) fn wait(&mut self, until: Option<Instant>) -> bool {
+    /// one that is not after `now`: only looks). Whether the bell rang.
+    pub(crate) fn wait(&mut self, now: Instant, until: Option<Instant>) -> bool {
         if !self.ready.is_empty() {
             // Those who were told of and had no turn yet come first.
             return false;
         }
-        let rang = self.poller.look(until, |ready| self.ready.push_back(ready));
+        let rang = self
+            .poller
+            .look(now, until, |ready| self.ready.push_back(ready));
         // Behind the others, who have not had a turn.
         let again = |token| Ready {
             token,
@@ -188,7 +190,9 @@ impl Sockets {
 
     /// Writes what was queued on streams since the last time.
     pub(crate) fn flush(&mut self, now: Instant) {
-        self.streams.flush(now);
+        if self.streams.has_unwritten() {
+            self.streams.flush(now);
+        }
     }
 
     /// Whether a message for this hop has a connection here to go by.
@@ -234,7 +238,9 @@ impl Sockets {
 
     /// The next hop that was lost.
     pub(crate) fn next_loss(&mut self) -> Option<Loss> {
-        self.lost.extend(self.streams.lost.drain(..));
+        if !self.streams.lost.is_empty() {
+            self.lost.extend(self.streams.lost.drain(..));
+        }
         self.lost.pop_front()
     }
 

@@ -16,6 +16,7 @@ use crate::{
     shard::{Command, Ends, Shard},
     sockets::Sockets,
     stats::NetStats,
+    teller::TOGETHER_MAX,
 };
 
 /// Commands that may wait for one shard.
@@ -29,8 +30,9 @@ pub struct Handles {
     /// What the shards want to know; answer each with [`Command::Answer`], to the shard that
     /// [`AskId::shard`] names.
     pub questions: mpsc::Receiver<(AskId, Box<Question>)>,
-    /// What happened. Whoever reads too slowly misses some ([`NetStats::events_dropped`]).
-    pub events: mpsc::Receiver<Event>,
+    /// What happened at each shard, in order, some events at a time. Whoever reads too slowly misses some
+    /// ([`NetStats::events_dropped`]).
+    pub events: mpsc::Receiver<Vec<Event>>,
     /// Each shard's counters.
     pub stats: Vec<Arc<NetStats>>,
 }
@@ -80,7 +82,7 @@ pub fn spawn<B: Brain, M: FnOnce(Clock) -> B + Send + 'static>(
     limits: NetLimits,
 ) -> Result<(Handles, Threads), SpawnError> {
     let (question_ends, questions) = mpsc::channel(limits.questions);
-    let (event_ends, events) = mpsc::channel(limits.events);
+    let (event_ends, events) = mpsc::channel(limits.events.div_ceil(TOGETHER_MAX).max(1));
     let limits = limits.share(bound.shards());
     let mut opened = Vec::new();
     for (index, listeners) in bound.shards.into_iter().enumerate() {

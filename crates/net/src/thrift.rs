@@ -39,10 +39,9 @@ impl Thrift {
 
     /// At the end of a turn that began at `now`, when there is nothing to do until `until`.
     pub(crate) fn before_sleep(&mut self, now: Instant, until: Option<Instant>) {
-        let slept = now - self.turn;
-        self.turn = now;
-        let may_sleep = until.is_none_or(|until| until >= now + LULL);
-        if slept < LULL || !may_sleep || now < self.look_at {
+        let last = std::mem::replace(&mut self.turn, now);
+        if now < self.look_at || now < last + LULL || until.is_some_and(|until| until < now + LULL)
+        {
             return;
         }
         self.look_at = now + LOOK_EVERY;

@@ -1,17 +1,15 @@
-//! The text a scrape gets: what the exporter has kept, and what is read only when asked.
+//! The text a scrape gets: what was counted, and what is read only when asked.
 
 use std::{
-    fmt::Write,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use metrics_exporter_prometheus::PrometheusHandle;
 use trunkline_proxy::{event::HealthState, routing::Freshness};
 
 use super::{
     Metrics,
-    table::{self, Kind, Metric},
+    table::{self, Metric},
 };
 use crate::view::View;
 
@@ -45,7 +43,7 @@ pub struct NetCounts {
 /// Everything `/metrics` shows.
 #[derive(Clone)]
 pub struct Scrape {
-    exporter: PrometheusHandle,
+    metrics: Metrics,
     view: Arc<View>,
     net: Arc<dyn Fn() -> NetCounts + Send + Sync>,
     started: u64,
@@ -62,7 +60,7 @@ impl Scrape {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
         Scrape {
-            exporter: metrics.exporter(),
+            metrics: metrics.clone(),
             view,
             net,
             started,
@@ -71,8 +69,8 @@ impl Scrape {
 
     /// The Prometheus text.
     pub fn text(&self) -> String {
-        self.exporter.run_upkeep();
-        let mut out = self.exporter.render();
+        let mut out = String::new();
+        self.metrics.lock().push_text(&mut out);
         self.candidates(&mut out);
         self.places(&mut out);
         let net = (self.net)();
@@ -121,7 +119,7 @@ impl Scrape {
     }
 
     fn candidates(&self, out: &mut String) {
-        head(out, &table::CANDIDATE_STATE);
+        table::CANDIDATE_STATE.push_head(out);
         for (peer, is, listener) in self.view.candidates() {
             let addr = peer.addr.to_string();
             for state in [
@@ -131,12 +129,8 @@ impl Scrape {
                 HealthState::Paused,
             ] {
                 let values = [peer.transport.param(), &addr, &listener, state.word()];
-                line(
-                    out,
-                    &table::CANDIDATE_STATE,
-                    &values,
-                    u64::from(state == is),
-                );
+                let labels = table::CANDIDATE_STATE.labels(&values);
+                table::CANDIDATE_STATE.push_sample(out, "", &labels, u64::from(state == is));
             }
         }
         out.push('\n');
@@ -157,53 +151,18 @@ impl Scrape {
                 counts.iter().filter(|have| **have == freshness).count() as u64,
             )
         });
-        head(out, &table::DNS_PLACES);
+        table::DNS_PLACES.push_head(out);
         for (word, count) in values {
-            line(out, &table::DNS_PLACES, &[word], count);
+            table::DNS_PLACES.push_sample(out, "", &table::DNS_PLACES.labels(&[word]), count);
         }
         out.push('\n');
     }
 }
 
 fn series(out: &mut String, metric: &Metric, values: &[(&[&str], u64)]) {
-    head(out, metric);
+    metric.push_head(out);
     for (labels, value) in values {
-        line(out, metric, labels, *value);
+        metric.push_sample(out, "", &metric.labels(labels), value);
     }
     out.push('\n');
-}
-
-fn head(out: &mut String, metric: &Metric) {
-    let Metric {
-        name, kind, help, ..
-    } = metric;
-    // Writing to a String does not fail.
-    let _ = writeln!(
-        out,
-        "# HELP {name} {help}\n# TYPE {name} {}",
-        Kind::word(*kind)
-    );
-}
-
-fn line(out: &mut String, metric: &Metric, values: &[&str], value: u64) {
-    debug_assert_eq!(
-        metric.labels.len(),
-        values.len(),
-        "{}: a label has no value",
-        metric.name
-    );
-    out.push_str(metric.name);
-    let mut open = '{';
-    for (label, value) in metric.labels.iter().zip(values) {
-        let value = value
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n");
-        let _ = write!(out, "{open}{label}=\"{value}\"");
-        open = ',';
-    }
-    if open == ',' {
-        out.push('}');
-    }
-    let _ = writeln!(out, " {value}");
 }

@@ -229,6 +229,11 @@ impl Streams {
         self.recheck(id);
     }
 
+    /// Whether something was queued since the last time.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
     /// Writes what was queued since the last time.
     pub(crate) fn flush(&mut self, now: Instant) {
         let mut unwritten = std::mem::take(&mut self.unwritten);
