@@ -119,11 +119,13 @@ impl Place {
         let reader = thread::spawn({
             let told = Arc::clone(&told);
             move || {
-                while let Some(event) = events.blocking_recv() {
-                    if matches!(event, Event::Health { .. } | Event::AttemptEnded { .. })
-                        && let Ok(mut told) = told.lock()
-                    {
-                        told.push((start.elapsed(), event));
+                let is_wanted =
+                    |it: &Event| matches!(it, Event::Health { .. } | Event::AttemptEnded { .. });
+                while let Some(batch) = events.blocking_recv() {
+                    let at = start.elapsed();
+                    let wanted = batch.into_iter().filter(is_wanted);
+                    if let Ok(mut told) = told.lock() {
+                        told.extend(wanted.map(|event| (at, event)));
                     }
                 }
             }

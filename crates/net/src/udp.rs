@@ -78,17 +78,15 @@ impl Udp {
         while read < budget {
             match inbox.receive(&self.socket) {
                 Ok((count, last)) => {
-                    let mut bytes_in = 0;
+                    stats.datagrams_in.add(count as u64);
                     for (from, bytes) in inbox.datagrams(count) {
-                        bytes_in += bytes.len() as u64;
+                        stats.bytes_in.add(bytes.len() as u64);
                         if is_keep_alive(bytes) {
                             stats.keep_alives.add(1);
                         } else {
                             take(from, bytes);
                         }
                     }
-                    stats.datagrams_in.add(count as u64);
-                    stats.bytes_in.add(bytes_in);
                     if last && !to_the_end {
                         return false;
                     }
