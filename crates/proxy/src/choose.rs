@@ -38,8 +38,8 @@ pub fn choose_walk(
             let origination = trunk.origination.as_ref().ok_or(Reject::NoRoute)?;
             let hash = match hash_key(origination) {
                 Some(HashKey::CallId) => Some(facts.call_id),
-                Some(HashKey::From) => Some(user_of(facts.from.uri)),
-                Some(HashKey::To) => Some(user_of(facts.to.uri)),
+                Some(HashKey::From) => Some(user_of(facts.from_uri)),
+                Some(HashKey::To) => Some(user_of(facts.to_uri)),
                 None => None,
             };
             Ok(Walk::Origination {

@@ -16,26 +16,55 @@ pub fn is_response(bytes: &[u8]) -> bool {
 
 /// The value of the first Call-ID.
 pub fn call_id(bytes: &[u8]) -> Option<&[u8]> {
-    first(bytes, Name::CallId, |_| true).map(|(value, _)| value)
+    first(bytes, Name::CallId, |_| true)
 }
 
 /// The `branch` of the first Via value.
 pub fn top_branch(bytes: &[u8]) -> Option<&[u8]> {
-    // A line without a value names nobody; the parser passes it by as well.
-    let (value, may_be_list) = first(bytes, Name::Via, |value| !value.is_empty())?;
-    let end = match may_be_list {
-        true => comma(value, 0).unwrap_or(value.len()),
-        false => value.len(),
+    match usual_top_branch(bytes) {
+        None => any_top_branch(bytes),
+        branch => branch,
+    }
+}
+
+/// As nearly all write it: first of all headers, and first of its parameters.
+fn usual_top_branch(bytes: &[u8]) -> Option<&[u8]> {
+    let status = lex::find_line_end(bytes, 0)?;
+    let via = status + b"\r\nVia: ".len();
+    if !bytes.get(status..via)?.eq(b"\r\nVia: ") || *bytes.get(via)? <= b' ' {
+        return None;
+    }
+    // A value that ends before its first semicolon ends the search as well.
+    let params = lex::seek_in_line(bytes, via, b';', b',');
+    let branch = params + b";branch=".len();
+    if !bytes.get(params..branch)?.eq(b";branch=") {
+        return None;
+    }
+    let end = lex::seek_param_end(bytes, branch);
+    let is_over = match bytes.get(end..)? {
+        [b';' | b',', ..] => true,
+        [b'\r', b'\n', next, ..] => !matches!(next, b' ' | b'\t'),
+        _ => false,
     };
+    bytes
+        .get(branch..end)
+        .filter(|branch| is_over && !branch.is_empty())
+}
+
+#[inline(never)]
+fn any_top_branch(bytes: &[u8]) -> Option<&[u8]> {
+    // A line without a value names nobody; the parser passes it by as well.
+    let value = first(bytes, Name::Via, |value| !value.is_empty())?;
+    let end = comma(value, 0).unwrap_or(value.len());
     let params = lex::find(&value[..end], 0, b';')?;
     Params(&value[params..end])
         .get("branch")
         .filter(|branch| !branch.is_empty())
 }
 
-/// The value of the first header of that name that fits, and whether a comma may be in it.
+/// The value of the first header of that name that fits.
 #[inline]
-fn first(bytes: &[u8], name: Name, fits: impl Fn(&[u8]) -> bool) -> Option<(&[u8], bool)> {
+fn first(bytes: &[u8], name: Name, fits: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
     let bytes = &bytes[scan::leading_crlf(bytes)..];
     let mut at = scan::line_end(bytes, 0).ok()? + 2;
     loop {
@@ -44,7 +73,7 @@ fn first(bytes: &[u8], name: Name, fits: impl Fn(&[u8]) -> bool) -> Option<(&[u8
             Scanned::Header(line) => {
                 let value = &bytes[at + line.value.0..at + line.value.1];
                 if line.name == name && fits(value) {
-                    return Some((value, line.commas != 0));
+                    return Some(value);
                 }
                 at += line.end;
             }
@@ -65,6 +94,31 @@ mod tests {
         assert_eq!(top_branch(empty), Some(&b"3"[..]));
         assert_eq!(call_id(text), Some(&b"abc@d"[..]));
         assert_eq!(top_branch(text), Some(&b"z9hG4bK1"[..]));
+    }
+
+    #[test]
+    fn a_branch_is_the_same_wherever_it_stands() {
+        let table = [
+            ("SIP/2.0/UDP a;branch=z9", Some("z9")),
+            ("SIP/2.0/UDP a;branch=z9;rport", Some("z9")),
+            ("SIP/2.0/UDP a;branch=z9,SIP/2.0/UDP b", Some("z9")),
+            ("SIP/2.0/UDP a;branch=z9 ;rport", Some("z9")),
+            ("SIP/2.0/UDP a;branch=z9\r\n ;rport", Some("z9")),
+            ("SIP/2.0/UDP a;branch=z9\r\n\tx", Some("z9\r\n\tx")),
+            ("SIP/2.0/UDP a;Branch=z9", Some("z9")),
+            ("SIP/2.0/UDP a;rport;branch=z9", Some("z9")),
+            ("SIP/2.0/UDP a,SIP/2.0/UDP b;branch=z9", None),
+            ("SIP/2.0/UDP a;branch=", None),
+            ("SIP/2.0/UDP a;branch=;branch=z9", None),
+            ("SIP/2.0/UDP a;branch=\"z;9\"", Some("\"z;9\"")),
+            ("SIP/2.0/UDP a", None),
+        ];
+        for (via, branch) in table {
+            let text = format!("SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: x;branch=no\r\n\r\n");
+            let branch = branch.map(str::as_bytes);
+            assert_eq!(top_branch(text.as_bytes()), branch, "{via}");
+            assert_eq!(any_top_branch(text.as_bytes()), branch, "{via}");
+        }
     }
 
     #[test]

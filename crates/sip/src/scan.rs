@@ -17,8 +17,6 @@ pub(crate) struct Line {
     pub value: (usize, usize),
     /// After the line end of the last fold.
     pub end: usize,
-    /// Not 0 when a comma may be in the value.
-    pub commas: u16,
 }
 
 pub(crate) enum Scanned {
@@ -71,18 +69,14 @@ pub(crate) fn next(bytes: &[u8], at: usize, line_max: usize) -> Result<Scanned, 
     }
 }
 
-/// The header that `rest` starts with, as nearly all are: a colon right behind the name, one blank,
-/// some text that ends in no blank, and no fold.
+/// The header that `rest` starts with, as nearly all are: as [`usual_start`] says, some text that
+/// ends in no blank, and no fold.
 #[inline(always)]
-pub(crate) fn usual(rest: &[u8], line_max: usize) -> Option<Line> {
-    let (name, name_end) = match Name::quick(rest) {
-        Some(known) => known,
-        None => unknown(rest)?,
-    };
-    let (end, commas) = lex::find_line_end_and_commas(rest, name_end + 1)?;
-    let [blank, first] = *rest.get(name_end + 1..)?.first_chunk()?;
+fn usual(rest: &[u8], line_max: usize) -> Option<Line> {
+    let (name, name_end) = usual_start(rest)?;
+    let end = lex::find_line_end(rest, name_end + 3)?;
     let [last, cr, lf, next] = *rest.get(end - 1..)?.first_chunk()?;
-    if (cr, lf) != (b'\r', b'\n') || blank != b' ' || first <= b' ' || last <= b' ' {
+    if (cr, lf) != (b'\r', b'\n') || last <= b' ' {
         return None;
     }
     if matches!(next, b' ' | b'\t') || end + 2 > line_max {
@@ -93,24 +87,148 @@ pub(crate) fn usual(rest: &[u8], line_max: usize) -> Option<Line> {
         name_end,
         value: (name_end + 2, end),
         end: end + 2,
-        commas,
     })
 }
 
-/// As [`Name::quick`], for every name.
+/// The name that a header starts with and where it ends, if a colon comes right behind it, then one
+/// blank, and then something else.
+#[inline(always)]
+pub(crate) fn usual_start(line: &[u8]) -> Option<(Name, usize)> {
+    let start: &[u8; 20] = line.first_chunk()?;
+    let Some((name, len)) = Name::quick(start.first_chunk()?) else {
+        return unknown(line);
+    };
+    let len = len % 16; // as all that are known at a glance
+    (start[len + 1] == b' ' && start[len + 2] > b' ').then_some((name, len))
+}
+
+/// As [`usual_start`], for every name.
 #[inline(never)]
 fn unknown(line: &[u8]) -> Option<(Name, usize)> {
     let len = lex::token_len(line);
-    let is_name = line.get(len) == Some(&b':') && (1..=NAME_MAX).contains(&len);
-    is_name.then(|| (Name::parse(&line[..len]), len))
+    match line.get(len..)?.first_chunk()? {
+        [b':', b' ', b'!'..=0xff] if (1..=NAME_MAX).contains(&len) => {
+            Some((Name::parse(&line[..len]), len))
+        }
+        _ => None,
+    }
+}
+
+/// Lines one after the other, their line ends not included, up to the first that is not just text
+/// and CRLF: one with a control in it, or a fold behind it, or the last before the empty line.
+///
+/// Reads in blocks of 64 bytes: lines are short, and to begin a search anew in each costs more than
+/// to search.
+pub(crate) struct Lines<'a> {
+    bytes: &'a [u8],
+    /// Where the next line starts.
+    start: usize,
+    /// The blocks to come, and how many bytes there are behind them.
+    blocks: std::slice::Iter<'a, [u8; 64]>,
+    behind: usize,
+    /// Where the block in hand starts.
+    block: usize,
+    /// Bytes in it that may end a line, those before which there is no other.
+    ends: u64,
+    /// Whether the last byte of the block before was one.
+    in_run: u64,
+    /// Not 0 if there is a comma in this block, and in any since the line began.
+    commas: u32,
+    commas_in_line: u32,
+}
+
+/// Where a line is.
+pub(crate) struct Extent {
+    pub start: usize,
+    /// Where its CRLF is.
+    pub end: usize,
+    /// Not 0 when a comma may be in it.
+    pub commas: u32,
+}
+
+impl<'a> Lines<'a> {
+    /// The lines from `start` on, as far as they end before `until`.
+    #[inline(always)]
+    pub fn new(bytes: &'a [u8], start: usize, until: usize) -> Lines<'a> {
+        let bytes = bytes.get(..until).unwrap_or(bytes);
+        let rest = match bytes.get(start..) {
+            Some(rest) if rest.first() > Some(&b' ') => rest,
+            _ => &[],
+        };
+        let (blocks, behind) = rest.as_chunks();
+        Lines {
+            bytes,
+            start,
+            blocks: blocks.iter(),
+            behind: behind.len(),
+            block: start.wrapping_sub(64),
+            ends: 0,
+            in_run: 0,
+            commas: 0,
+            commas_in_line: 0,
+        }
+    }
+
+    /// Takes up the next block.
+    #[inline(always)]
+    fn advance(&mut self) -> Option<()> {
+        let (low, commas) = match self.blocks.next() {
+            Some(block) => lex::line_ends_and_commas(block),
+            None => last_block(self.bytes, std::mem::take(&mut self.behind))?,
+        };
+        self.commas = commas;
+        self.commas_in_line |= commas;
+        self.block = self.block.wrapping_add(64);
+        self.ends = low & !(low << 1 | self.in_run);
+        self.in_run = low >> 63;
+        Some(())
+    }
+}
+
+/// As [`lex::line_ends_and_commas`], in the last few bytes. In less than 64 bytes none is found.
+#[inline(never)]
+fn last_block(bytes: &[u8], few: usize) -> Option<(u64, u32)> {
+    let (ends, commas) = lex::line_ends_and_commas(bytes.last_chunk()?);
+    (1..64).contains(&few).then(|| (ends >> (64 - few), commas))
+}
+
+impl Iterator for Lines<'_> {
+    type Item = Extent;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Extent> {
+        while self.ends == 0 {
+            self.advance()?;
+        }
+        let (start, end) = (self.start, self.block + self.ends.trailing_zeros() as usize);
+        self.ends &= self.ends - 1;
+        let [cr, lf, next] = *self.bytes.get(end..)?.first_chunk()?;
+        if u16::from_le_bytes([cr, lf]) != u16::from_le_bytes(*b"\r\n") {
+            return None;
+        }
+        if next <= b' ' {
+            (self.ends, self.blocks, self.behind) = (0, [].iter(), 0);
+            if next != b'\r' {
+                return None;
+            }
+        }
+        self.start = end + 2;
+        let commas = std::mem::replace(&mut self.commas_in_line, self.commas);
+        Some(Extent { start, end, commas })
+    }
 }
 
 /// The header at `at` in whatever form, or the end of the headers.
-#[inline(never)]
 pub(crate) fn odd(bytes: &[u8], at: usize, line_max: usize) -> Result<Scanned, Malformed> {
     if bytes[at..].starts_with(b"\r\n") {
         return Ok(Scanned::Body(at + 2));
     }
+    header(bytes, at, line_max).map(Scanned::Header)
+}
+
+/// The header at `at` in whatever form.
+#[inline(never)]
+pub(crate) fn header(bytes: &[u8], at: usize, line_max: usize) -> Result<Line, Malformed> {
     let (name_end, colon) = name(bytes, at)?;
     let name = Name::parse(&bytes[at..name_end]);
     let mut text_end = line_end(bytes, colon + 1)?;
@@ -122,13 +240,12 @@ pub(crate) fn odd(bytes: &[u8], at: usize, line_max: usize) -> Result<Scanned, M
         return Err(Malformed::new(Fault::LineTooLong, at));
     }
     let value = lex::trim_span(bytes, colon + 1, text_end);
-    Ok(Scanned::Header(Line {
+    Ok(Line {
         name,
         name_end: name_end - at,
         value: (value.0 - at, value.1 - at),
         end: end - at,
-        commas: 1,
-    }))
+    })
 }
 
 /// The end of the name that starts at `at`, and the colon after it.

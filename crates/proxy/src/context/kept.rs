@@ -31,7 +31,7 @@ impl Kept {
         Kept {
             call_id: part(facts.call_id),
             from_tag: facts.from_tag.map(part).unwrap_or_default(),
-            from_uri: part(facts.from.uri),
+            from_uri: part(facts.from_uri),
             called: facts
                 .uri
                 .and_then(|uri| uri.user)

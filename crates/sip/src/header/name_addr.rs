@@ -106,23 +106,68 @@ impl<'a> NameAddr<'a> {
     /// As [`tag`](Self::tag). Fails when the tag would be two values in a header that holds one.
     /// Other bytes that are no token are let through: old devices put base64 there, and it confuses
     /// nobody.
-    #[inline(always)]
     pub(crate) fn single_tag(&self, name: Name) -> Result<Option<&'a [u8]>, Malformed> {
-        // Nearly every tag comes first, and alone.
-        if let Some(tag) = self.params.0.strip_prefix(b";tag=") {
-            match lex::find_tag_end(tag) {
-                None if !tag.is_empty() => return Ok(Some(tag)),
-                Some(end @ 1..) if tag.get(end) == Some(&b';') => return Ok(Some(&tag[..end])),
-                _ => {}
-            }
-        } else if self.params.0.is_empty() {
-            return Ok(None);
-        }
         match self.tag() {
             Some(tag) if lex::find_separator(tag).is_some() => {
                 Err(Malformed::new(Fault::Bad(name), self.at.0 as usize))
             }
             tag => Ok(tag),
+        }
+    }
+}
+
+/// What is asked of From and To.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Party<'a> {
+    pub uri: &'a [u8],
+    pub tag: Option<&'a [u8]>,
+}
+
+impl<'a> Party<'a> {
+    /// What [`NameAddr::read`] and [`NameAddr::single_tag`] say of the value at a place in a message,
+    /// if nothing about it is unusual: a display name or none, `<sip:…>`, and `;tag=` first or
+    /// nothing.
+    #[inline(always)]
+    pub(crate) fn read_usual(bytes: &'a [u8], at: Span) -> Option<Party<'a>> {
+        let (start, end) = (at.0 as usize, at.1 as usize);
+        // No step goes past the end of the line, since what is searched includes that.
+        let open = match bytes.get(start)? {
+            b'<' => start,
+            b'"' => {
+                let quote = lex::seek_in_line(bytes, start + 1, b'"', b'\\');
+                match bytes.get(quote..)?.first_chunk()? {
+                    b"\" <" => quote + 2,
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        };
+        let uri = open + 1;
+        let close = lex::seek_in_line(bytes, uri, b'>', b'>');
+        let [last, b'>', next] = *bytes.get(close - 1..)?.first_chunk()? else {
+            return None;
+        };
+        let uri = bytes.get(uri..close)?;
+        if uri.len() < 5 || !uri.starts_with(b"sip:") || last <= b' ' {
+            return None;
+        }
+        if close + 1 == end {
+            return Some(Party { uri, tag: None });
+        }
+        if next != b';' || !bytes.get(close + 2..)?.starts_with(b"tag=") {
+            return None;
+        }
+        let tag = close + 6;
+        let tag_end = lex::seek_tag_end(bytes, tag);
+        if tag_end != end && bytes.get(tag_end) != Some(&b';') {
+            return None;
+        }
+        match bytes.get(tag..tag_end)? {
+            [] => None,
+            tag => Some(Party {
+                uri,
+                tag: Some(tag),
+            }),
         }
     }
 }
@@ -239,6 +284,20 @@ mod tests {
             let address = format!("<sip:a@b>{params}");
             let address = NameAddr::parse(address.as_bytes()).expect(params);
             let read = address.single_tag(Name::From).ok();
+            // In a message, as a line of it; what looks usual is the same on the short way.
+            for behind in ["\r\n", " \r\nNext: one", "\r\n \"<>;tag=2\r\n\r\n"] {
+                for before in ["", "\"A B\" ", "\"A\\\"B\" ", "\"A\r\n B\" ", "A "] {
+                    let message = format!("{before}<sip:a@b>{params}{behind}");
+                    let end = (message.len() - behind.len()) as u32;
+                    let value = &message.as_bytes()[..end as usize];
+                    let Some(usual) = Party::read_usual(message.as_bytes(), (0, end)) else {
+                        continue;
+                    };
+                    let address = NameAddr::parse(value).expect(params);
+                    assert_eq!(usual.uri, address.uri, "{message}");
+                    assert_eq!(Ok(usual.tag), address.single_tag(Name::From), "{message}");
+                }
+            }
             assert_eq!(read, tag.map(|tag| tag.map(str::as_bytes)), "{params}");
             if let Some(tag) = read {
                 assert_eq!(tag, address.tag(), "{params}");

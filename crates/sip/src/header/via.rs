@@ -35,40 +35,52 @@ struct Noted {
 }
 
 impl Noted {
-    /// One walk from semicolon to semicolon. `None` where quotes, white space or the same name twice
-    /// make it harder than that.
+    /// One walk from semicolon to semicolon, through the parameters that stand between these two
+    /// places in a message. `None` where quotes, commas, white space or the same name twice make it
+    /// harder than that.
     #[inline(always)]
-    fn read(params: &[u8]) -> Option<Noted> {
+    fn read(bytes: &[u8], start: usize, end: usize) -> Option<Noted> {
         let mut noted = Noted::default();
-        if params.len() > usize::from(u16::MAX) {
+        if end - start > usize::from(u16::MAX) {
             return None;
         }
-        let mut at = 0;
-        while at < params.len() {
-            let start = at + 1;
-            let end = lex::find_param_end(params, start).unwrap_or(params.len());
-            if !matches!(params.get(end), None | Some(b';')) {
+        let mut at = start;
+        while at < end {
+            let param = at + 1;
+            at = lex::seek_param_end(bytes, param);
+            let this = bytes.get(param..at)?;
+            if at != end && bytes.get(at) != Some(&b';') {
                 return None;
             }
-            at = end;
-            let this = params.get(start..end)?;
-            let (slot, value) = match this.first() {
-                Some(b'b' | b'B') => (&mut noted.branch, value_of(this, b"branch")),
-                Some(b'r' | b'R') => match value_of(this, b"rport") {
-                    None => (&mut noted.received, value_of(this, b"received")),
-                    rport => (&mut noted.rport, rport),
-                },
-                _ => continue,
-            };
-            if let Some(value) = value {
-                // The first of two counts; who wants to change one looks at both.
-                if *slot != (0, 0) {
-                    return None;
+            let (slot, value) = if this.starts_with(b"branch=") {
+                (&mut noted.branch, 7)
+            } else if this == b"rport" {
+                (&mut noted.rport, 5)
+            } else {
+                match noted.slot(this) {
+                    Some(known) => known,
+                    None => continue,
                 }
-                *slot = ((start + value) as u16, end as u16);
+            };
+            // The first of two counts; who wants to change one looks at both.
+            if *slot != (0, 0) {
+                return None;
             }
+            *slot = ((param + value - start) as u16, (at - start) as u16);
         }
         Some(noted)
+    }
+
+    /// The place for a parameter, and where its value starts.
+    #[inline(never)]
+    fn slot(&mut self, param: &[u8]) -> Option<(&mut (u16, u16), usize)> {
+        if let Some(value) = value_of(param, b"branch") {
+            return Some((&mut self.branch, value));
+        }
+        if let Some(value) = value_of(param, b"rport") {
+            return Some((&mut self.rport, value));
+        }
+        value_of(param, b"received").map(|value| (&mut self.received, value))
     }
 }
 
@@ -98,7 +110,21 @@ impl<'a> Via<'a> {
             .ok_or(Malformed::new(Fault::Bad(Name::Via), base))
     }
 
+    /// The value at a place in a message, if nothing about it is unusual, with a note of the
+    /// parameters that will be asked for.
+    #[inline(always)]
+    pub(crate) fn read_noted(bytes: &'a [u8], at: Span) -> Option<Via<'a>> {
+        let end = at.1 as usize;
+        let via = Via::read(bytes.get(at.0 as usize..end)?, at)?;
+        let noted = Noted::read(bytes, end - via.params.0.len(), end)?;
+        Some(Via {
+            noted: Some(noted),
+            ..via
+        })
+    }
+
     /// Whether [`read`](Self::read) would read it.
+    #[inline(always)]
     pub(crate) fn can_be_read(value: &[u8]) -> bool {
         Via::read(value, (0, 0)).is_some()
     }
@@ -132,11 +158,6 @@ impl<'a> Via<'a> {
             host_raw,
             noted: None,
         })
-    }
-
-    /// Looks once, for all who will ask, for the parameters that they will ask for.
-    pub(crate) fn note(&mut self) {
-        self.noted = Noted::read(self.params.0);
     }
 
     /// The host of `sent-by`.
@@ -205,17 +226,15 @@ impl<'a> Via<'a> {
 /// The transport and what follows the blank behind it, as nearly all write them.
 #[inline]
 fn usual_transport(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    const USUAL: [u32; 3] = [
+        u32::from_le_bytes(*b"UDP "),
+        u32::from_le_bytes(*b"TCP "),
+        u32::from_le_bytes(*b"TLS "),
+    ];
     let rest = value.strip_prefix(b"SIP/2.0/")?;
-    match rest {
-        [b'U', b'D', b'P', b' ', first, ..]
-        | [b'T', b'C', b'P', b' ', first, ..]
-        | [b'T', b'L', b'S', b' ', first, ..]
-            if *first > b' ' =>
-        {
-            Some((&rest[..3], &rest[4..]))
-        }
-        _ => None,
-    }
+    let (transport, host) = rest.split_first_chunk()?;
+    let is_usual = USUAL.contains(&u32::from_le_bytes(*transport)) && *host.first()? > b' ';
+    is_usual.then_some((&transport[..3], host))
 }
 
 /// The transport and what follows the white space behind it.
@@ -353,12 +372,17 @@ mod tests {
         ];
         for (params, behind) in table {
             let value = format!("SIP/2.0/UDP a{params}");
-            let mut via = Via::parse_at(value.as_bytes(), 100).expect(params);
+            let via = Via::parse_at(value.as_bytes(), 100).expect(params);
             assert_eq!(via.rport_to_fill(), None, "nobody has looked: {params}");
-            via.note();
             let end = 100 + value.len() as u32;
+            let message = format!("{:100}{value}\r\n\r\n", "");
+            let via = Via::read_noted(message.as_bytes(), (100, end));
             let expected = behind.map(|behind| behind.map(|behind| end - behind));
-            assert_eq!(via.rport_to_fill(), expected, "{params}");
+            assert_eq!(
+                via.and_then(|via| via.rport_to_fill()),
+                expected,
+                "{params}"
+            );
         }
     }
 

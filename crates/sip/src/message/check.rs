@@ -2,16 +2,16 @@
 
 use super::{Headers, Message, Values};
 use crate::error::{Fault, Malformed};
-use crate::header::{CSeq, NameAddr, Via};
+use crate::header::{CSeq, Party, Via};
 use crate::name::Name;
 use crate::uri::{Scheme, Uri};
 
 /// Headers that must be there, once. In the order in which a lack of them is told.
 const ONCE: [Name; 4] = [Name::CallId, Name::CSeq, Name::From, Name::To];
 
-/// [`ONCE`] as bits.
+/// [`ONCE`] and Max-Forwards as bits.
 const ONCE_BITS: u64 = {
-    let mut bits = 0;
+    let mut bits = Headers::bit(Name::MaxForwards);
     let mut at = 0;
     while at < ONCE.len() {
         bits |= Headers::bit(ONCE[at]);
@@ -27,10 +27,10 @@ pub struct Facts<'a> {
     pub via: Via<'a>,
     /// Call-ID.
     pub call_id: &'a [u8],
-    /// From.
-    pub from: NameAddr<'a>,
-    /// To.
-    pub to: NameAddr<'a>,
+    /// The URI of From.
+    pub from_uri: &'a [u8],
+    /// The URI of To.
+    pub to_uri: &'a [u8],
     /// The tag of From.
     pub from_tag: Option<&'a [u8]>,
     /// The tag of To.
@@ -71,10 +71,7 @@ impl<'a> Message<'a> {
         self.check_counts()?;
         let via = self.check_vias()?;
         let call_id = self.read_call_id()?;
-        let from = self.read_address(Name::From)?;
-        let to = self.read_address(Name::To)?;
-        let from_tag = from.single_tag(Name::From)?;
-        let to_tag = to.single_tag(Name::To)?;
+        let (from, to) = self.read_parties()?;
         let cseq = self.read_cseq()?;
         if self.method().is_some_and(|method| method != cseq.method) {
             let at = self.first(Name::CSeq).map_or(0, |header| header.value_at.0);
@@ -85,21 +82,18 @@ impl<'a> Message<'a> {
         Ok(Facts {
             via,
             call_id,
-            from,
-            to,
-            from_tag,
-            to_tag,
+            from_uri: from.uri,
+            to_uri: to.uri,
+            from_tag: from.tag,
+            to_tag: to.tag,
             cseq,
             max_forwards,
             uri,
         })
     }
 
-    fn check_counts(&self) -> Result<(), Malformed> {
-        if self
-            .headers
-            .are_single(ONCE_BITS, Headers::bit(Name::MaxForwards))
-        {
+    pub(super) fn check_counts(&self) -> Result<(), Malformed> {
+        if self.headers.are_single(ONCE_BITS) && self.headers.has_all(&ONCE) {
             return Ok(());
         }
         let mut seen = [0u8; ONCE.len()];
@@ -133,31 +127,63 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The top Via, and a look at those below: they lead the answer home, and better refused now than
+    /// lost then.
     #[inline(always)]
-    fn check_vias(&self) -> Result<Via<'a>, Malformed> {
-        let mut top = self.read_top_via()?;
-        top.note();
-        // Those below lead the answer home: better refused now than lost then.
+    pub(super) fn check_vias(&self) -> Result<Via<'a>, Malformed> {
         let lines = self.headers.all_named(Name::Via);
-        match lines.split_first() {
-            Some((first, below)) if first.value_at() == top.at => {
-                // The usual message: each has its line for itself.
-                for entry in below.iter().filter(|entry| entry.name == Name::Via) {
-                    match self.only_via_value(entry) {
-                        Some((value, _)) if Via::can_be_read(value) => {}
-                        Some((_, at)) => {
-                            return Err(Malformed::new(Fault::Bad(Name::Via), at.0 as usize));
-                        }
-                        None => Values::of(self, Name::Via, std::slice::from_ref(entry))
-                            .try_for_each(|via| {
-                                Via::parse_at(via.bytes, via.at.0 as usize).map(drop)
-                            })?,
-                    }
-                }
+        // The usual message: each has its line for itself.
+        let Some((first, below)) = lines.split_first() else {
+            return self.check_odd_vias();
+        };
+        let Some(top) = Via::read_noted(self.bytes, first.value_at()) else {
+            return self.check_odd_vias();
+        };
+        for entry in below.iter().filter(|entry| entry.name == Name::Via) {
+            if entry.may_be_list() || !Via::can_be_read(self.part(entry.value_at())) {
+                let entry = std::slice::from_ref(entry);
+                Values::of(self, Name::Via, entry)
+                    .try_for_each(|via| Via::parse_at(via.bytes, via.at.0 as usize).map(drop))?;
             }
-            Some(_) | None => self.vias().skip(1).try_for_each(|via| via.map(drop))?,
         }
         Ok(top)
+    }
+
+    #[inline(never)]
+    pub(super) fn check_odd_vias(&self) -> Result<Via<'a>, Malformed> {
+        let top = self.read_top_via()?;
+        self.vias().skip(1).try_for_each(|via| via.map(drop))?;
+        Ok(top)
+    }
+
+    /// From and To.
+    #[inline(always)]
+    pub(super) fn read_parties(&self) -> Result<(Party<'a>, Party<'a>), Malformed> {
+        if let Some(from) = self.read_usual_party(Name::From)
+            && let Some(to) = self.read_usual_party(Name::To)
+        {
+            return Ok((from, to));
+        }
+        self.read_odd_parties()
+    }
+
+    #[inline(always)]
+    fn read_usual_party(&self, name: Name) -> Option<Party<'a>> {
+        Party::read_usual(self.bytes, self.headers.first(name)?.value_at())
+    }
+
+    #[inline(never)]
+    pub(super) fn read_odd_parties(&self) -> Result<(Party<'a>, Party<'a>), Malformed> {
+        let (from, to) = (self.read_address(Name::From)?, self.read_address(Name::To)?);
+        let from = Party {
+            uri: from.uri,
+            tag: from.single_tag(Name::From)?,
+        };
+        let to = Party {
+            uri: to.uri,
+            tag: to.single_tag(Name::To)?,
+        };
+        Ok((from, to))
     }
 
     fn check_request_uri(&self) -> Result<Option<Uri<'a>>, Malformed> {

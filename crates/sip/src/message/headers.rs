@@ -3,17 +3,20 @@
 
 use super::Limits;
 use crate::Span;
+use crate::error::Malformed;
 use crate::name::Name;
-use crate::scan::{self, Line};
+use crate::scan::{self, Line, Lines};
 
 /// Headers of a message before any is put on the heap.
 const INLINE: usize = 40;
 
-/// The last place that `Headers::first` can tell.
+/// The last place that [`Places`] can tell.
 const FAR: u8 = u8::MAX;
 
-/// One bit for each name must fit.
-const _: () = assert!(Name::COUNT <= 64);
+/// More than there are names, and one bit for each fits.
+const NAMES: usize = 64;
+
+const _: () = assert!(Name::COUNT <= NAMES);
 
 /// Where a header is.
 #[derive(Copy, Clone)]
@@ -26,7 +29,7 @@ pub(super) struct Entry {
     pub name_len: u8,
     pub name: Name,
     /// Not 0 when a comma may be in the value: without one there is nothing to split.
-    commas: u16,
+    commas: u32,
 }
 
 impl Entry {
@@ -55,7 +58,7 @@ impl Entry {
             end: line.end as u16,
             name_len: line.name_end as u8,
             name: line.name,
-            commas: line.commas,
+            commas: 1,
         }
     }
 
@@ -87,11 +90,35 @@ pub(super) struct Headers {
     /// How many there are.
     len: usize,
     heap: Vec<Entry>,
-    /// By name: the place of the first, where `seen` says that there is one; [`FAR`] or any place
-    /// behind is [`FAR`].
-    first: [u8; Name::COUNT],
-    seen: u64,
+    places: Places,
+}
+
+/// By name: the places of the first and of the last, counted from 1; 0 where there is none, and
+/// [`FAR`] for that place and all behind it.
+#[derive(Clone)]
+struct Places {
+    first: [u8; NAMES],
+    last: [u8; NAMES],
+    /// Names that are there twice, as bits.
     repeated: u64,
+}
+
+impl Places {
+    #[inline(always)]
+    fn note(&mut self, name: Name, place: u8) {
+        self.last[Self::of(name)] = place;
+        let first = &mut self.first[Self::of(name)];
+        if *first == 0 {
+            *first = place;
+        } else {
+            self.repeated |= Headers::bit(name);
+        }
+    }
+
+    #[inline]
+    fn of(name: Name) -> usize {
+        name as usize % NAMES
+    }
 }
 
 impl Headers {
@@ -102,51 +129,67 @@ impl Headers {
             inline: [Entry::NONE; INLINE],
             len: 0,
             heap: Vec::new(),
-            first: [0; Name::COUNT],
-            seen: 0,
-            repeated: 0,
+            places: Places {
+                first: [0; NAMES],
+                last: [0; NAMES],
+                repeated: 0,
+            },
         }
     }
 
-    /// Adds the headers from `at` on, as long as there is nothing to say about them, and tells where
-    /// it stopped. Whoever goes on from there finds what it is: the end, or a header that is written
-    /// in another way, or too long, or one too many.
+    /// Adds the headers from `at` on, as long as nothing about their lines is unusual, and tells where
+    /// it stopped. Whoever goes on from there finds what it is: the end, or a line that is folded, or
+    /// too long, or one too many.
+    ///
+    /// Fails with the first fault in these lines.
     #[inline(always)]
-    pub fn read_usual(&mut self, bytes: &[u8], at: usize, limits: &Limits) -> usize {
+    pub fn read_usual(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        limits: &Limits,
+    ) -> Result<usize, Malformed> {
         let line_max = limits.line_max();
         let room = &mut self.inline[..INLINE.min(limits.headers)];
-        let mut rest = bytes.get(at..).unwrap_or_default();
-        // Counted in places of their own: these two are asked at every line.
-        let (mut count, mut seen) = (self.len, self.seen);
-        while let Some(slot) = room.get_mut(count)
-            && let Some(line) = scan::usual(rest, line_max)
-            && let Some(next) = rest.get(line.end..)
+        let room = room.get_mut(self.len..).unwrap_or_default();
+        let most = room.len();
+        // First all lines, then all names: what either needs stays at hand. None is too long.
+        let mut lines = Lines::new(bytes, at, at + line_max);
+        let mut slots = room.iter_mut();
+        while let Some(line) = lines.next()
+            && let Some(slot) = slots.next()
         {
-            *slot = Entry::new(bytes.len() - rest.len(), &line);
-            let bit = Self::bit(line.name);
-            if seen & bit == 0 {
-                self.first[line.name as usize] = count as u8;
-            } else {
-                self.repeated |= bit;
-            }
-            seen |= bit;
-            count += 1;
-            rest = next;
+            slot.start = line.start as u32;
+            slot.value_end = (line.end - line.start) as u16;
+            slot.commas = line.commas;
         }
-        (self.len, self.seen) = (count, seen);
-        bytes.len() - rest.len()
+        let found = most - slots.len();
+        let new = self.inline.get_mut(self.len..self.len + found);
+        let mut end = at;
+        for (place, entry) in (self.len + 1..).zip(new.unwrap_or_default()) {
+            let start = entry.start as usize;
+            let text_end = start + usize::from(entry.value_end);
+            end = text_end + 2;
+            match bytes.get(start..).and_then(scan::usual_start) {
+                Some((name, name_end)) if bytes.get(text_end - 1) > Some(&b' ') => {
+                    entry.value = name_end as u16 + 2;
+                    entry.end = entry.value_end + 2;
+                    entry.name_len = name_end as u8;
+                    entry.name = name;
+                }
+                _ => *entry = Entry::new(start, &scan::header(bytes, start, line_max)?),
+            }
+            self.places.note(entry.name, place as u8);
+        }
+        self.len += found;
+        Ok(end)
     }
 
     /// One more, behind those that are there.
     #[inline]
     pub fn push(&mut self, entry: Entry) {
-        let bit = Self::bit(entry.name);
-        if self.seen & bit == 0 {
-            self.seen |= bit;
-            self.first[entry.name as usize] = self.len.min(usize::from(FAR)) as u8;
-        } else {
-            self.repeated |= bit;
-        }
+        let place = self.len.saturating_add(1).min(usize::from(FAR));
+        self.places.note(entry.name, place as u8);
         match self.inline.get_mut(self.len) {
             Some(slot) => *slot = entry,
             None => self.push_far(entry),
@@ -177,10 +220,8 @@ impl Headers {
     /// The first of that name.
     #[inline]
     pub fn first(&self, name: Name) -> Option<&Entry> {
-        if self.seen & Self::bit(name) == 0 {
-            return None;
-        }
-        match self.inline.get(usize::from(self.first[name as usize])) {
+        let place = usize::from(self.places.first[Places::of(name)]).checked_sub(1)?;
+        match self.inline.get(place) {
             Some(entry) => Some(entry),
             None => self.first_far(name),
         }
@@ -195,24 +236,29 @@ impl Headers {
     /// From the first of that name on, as far as there may be more of them.
     #[inline]
     pub fn all_named(&self, name: Name) -> &[Entry] {
-        let bit = Self::bit(name);
-        if self.seen & bit == 0 {
+        let Some(first) = usize::from(self.places.first[Places::of(name)]).checked_sub(1) else {
             return &[];
-        }
-        let first = usize::from(self.first[name as usize]);
+        };
         let all = self.all();
-        let end = if self.repeated & bit == 0 && first < usize::from(FAR) {
-            first + 1
-        } else {
-            all.len()
+        let end = match self.places.last[Places::of(name)] {
+            FAR => all.len(),
+            last => usize::from(last),
         };
         all.get(first..end).unwrap_or_default()
     }
 
-    /// Whether each of these is there, and none of them or of `at_most_once` twice.
+    /// Whether each of these is there.
     #[inline]
-    pub fn are_single(&self, once: u64, at_most_once: u64) -> bool {
-        self.seen & once == once && self.repeated & (once | at_most_once) == 0
+    pub fn has_all(&self, names: &[Name]) -> bool {
+        names
+            .iter()
+            .all(|&name| self.places.first[Places::of(name)] != 0)
+    }
+
+    /// Whether none of these, as bits, is there twice.
+    #[inline]
+    pub fn are_single(&self, names: u64) -> bool {
+        self.places.repeated & names == 0
     }
 
     #[cfg(test)]

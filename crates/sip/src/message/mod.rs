@@ -9,6 +9,7 @@
 use crate::Span;
 use crate::error::{Fault, Malformed};
 use crate::header::{CSeq, NameAddr, Via, max_forwards};
+use crate::lex;
 use crate::method::Method;
 use crate::name::{Name, NameSet};
 use crate::uri::Uri;
@@ -260,7 +261,9 @@ impl<'a> Message<'a> {
     #[inline(always)]
     fn read_call_id(&self) -> Result<&'a [u8], Malformed> {
         let (value, at) = self.required(Name::CallId)?;
-        if value.is_empty() || crate::lex::has_lws(value) {
+        // A blank would end what is looked for in all of the message before the value ends.
+        let is_plain = lex::seek_or_blank(self.bytes, at.0 as usize, b' ') == at.1 as usize;
+        if value.is_empty() || (!is_plain && lex::has_lws(value)) {
             return Err(Malformed::new(Fault::Bad(Name::CallId), at.0 as usize));
         }
         Ok(value)
@@ -282,17 +285,11 @@ impl<'a> Message<'a> {
 
     /// From. Fails when it is missing or cannot be read.
     pub fn from(&self) -> Result<NameAddr<'a>, Malformed> {
-        if let Some(facts) = &self.facts {
-            return Ok(facts.from);
-        }
         self.read_address(Name::From)
     }
 
     /// To. Fails when it is missing or cannot be read.
     pub fn to(&self) -> Result<NameAddr<'a>, Malformed> {
-        if let Some(facts) = &self.facts {
-            return Ok(facts.to);
-        }
         self.read_address(Name::To)
     }
 
@@ -320,30 +317,11 @@ impl<'a> Message<'a> {
         }
     }
 
-    #[inline(always)]
     fn read_top_via(&self) -> Result<Via<'a>, Malformed> {
-        let only = self.headers.first(Name::Via);
-        let only = only.and_then(|entry| self.only_via(entry));
-        only.or_else(|| self.vias().next())
-            .unwrap_or(Err(Malformed::new(
-                Fault::Missing(Name::Via),
-                self.headers_start as usize,
-            )))
-    }
-
-    /// The Via of a line that holds only this one, read without a look for more; `None` for what
-    /// may be several or none.
-    #[inline(always)]
-    fn only_via(&self, entry: &Entry) -> Option<Result<Via<'a>, Malformed>> {
-        let (value, at) = self.only_via_value(entry)?;
-        Some(Via::read(value, at).ok_or(Malformed::new(Fault::Bad(Name::Via), at.0 as usize)))
-    }
-
-    #[inline]
-    fn only_via_value(&self, entry: &Entry) -> Option<(&'a [u8], Span)> {
-        let at = entry.value_at();
-        let value = self.part(at);
-        (!value.is_empty() && !entry.may_be_list()).then_some((value, at))
+        self.vias().next().unwrap_or(Err(Malformed::new(
+            Fault::Missing(Name::Via),
+            self.headers_start as usize,
+        )))
     }
 
     /// All Via values, top first.
@@ -398,7 +376,6 @@ impl<'a> Message<'a> {
         }
     }
 
-    #[inline(always)]
     fn read_address(&self, name: Name) -> Result<NameAddr<'a>, Malformed> {
         let (value, at) = self.required(name)?;
         NameAddr::read(value, at).ok_or(Malformed::new(Fault::Bad(name), at.0 as usize))

@@ -65,7 +65,7 @@ impl<'a> Message<'a> {
         let line_max = limits.line_max();
         let mut at = self.headers_start as usize;
         let body_start = loop {
-            at = self.headers.read_usual(bytes, at, limits);
+            at = self.headers.read_usual(bytes, at, limits)?;
             match scan::odd(bytes, at, line_max)? {
                 Scanned::Body(body_start) => break body_start,
                 Scanned::Header(_) if self.headers.len() == limits.headers => {
@@ -123,6 +123,7 @@ struct First<'a> {
     end: usize,
 }
 
+#[inline(always)]
 fn start_line(bytes: &[u8], line_max: usize) -> Result<First<'_>, Malformed> {
     let end = scan::line_end(bytes, 0).map_err(|error| match error.fault {
         Fault::HeaderLine => Malformed::new(Fault::StartLine, error.at),

@@ -92,7 +92,6 @@ fn entry(bytes: &[u8], start: usize, extent: &Extent) -> Option<Entry> {
         name_end: name_end - start,
         value: (value.0 - start, value.1 - start),
         end: extent.end - start,
-        commas: 1,
     };
     Some(Entry::new(start, &line))
 }

@@ -1,6 +1,7 @@
 //! The view as a whole: what is where, for messages in all their forms.
 
 use super::*;
+use crate::scan::{self, Scanned};
 
 const INVITE: &str = "INVITE sip:bob@example.com SIP/2.0\r\n\
     Via: SIP/2.0/UDP a.example.com;branch=z9hG4bKa, SIP/2.0/TCP b.example.com;branch=z9hG4bKb\r\n\
@@ -279,6 +280,92 @@ fn limits_are_kept() {
             .fault,
         Fault::LineTooLong
     );
+}
+
+/// The headers, or the fault in them, read line by line as if none was usual.
+fn one_by_one(bytes: &[u8], limits: &Limits) -> Result<Vec<(Name, u8, Span, Span)>, Malformed> {
+    let mut at = bytes.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    let mut headers = Vec::new();
+    loop {
+        match scan::odd(bytes, at, limits.line_max())? {
+            Scanned::Body(_) => return Ok(headers),
+            Scanned::Header(_) if headers.len() == limits.headers => {
+                return Err(Malformed::new(Fault::TooManyHeaders, at));
+            }
+            Scanned::Header(line) => {
+                let entry = Entry::new(at, &line);
+                headers.push((entry.name, entry.name_len, entry.value_at(), entry.line()));
+                at += line.end;
+            }
+        }
+    }
+}
+
+/// A message in which all is usual, and the same with each byte of its headers changed, or taken
+/// out, or another put before it, or nothing behind it.
+fn usual_and_damaged() -> Vec<Vec<u8>> {
+    let text = "OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bKa5f;rport\r\n\
+        v: SIP/2.0/UDP 10.0.0.1;Received=::1\r\nX-Rather-Long-Name: and a value of sixty-four bytes\r\n\
+        From: \"A B\" <sip:a@b;x>;tag=1;y\r\nTo: <sip:a@b>\r\nSubject: of a\r\n fold\r\n\
+        Call-ID: 1@b\r\nAllow: INVITE, ACK\r\nCSeq: 1 OPTIONS\r\n\r\nbody\r\n";
+    let mut texts = vec![text.as_bytes().to_vec()];
+    for at in text.find("Via").unwrap()..text.len() {
+        let (head, tail) = text.as_bytes().split_at(at);
+        texts.extend([head.to_vec(), [head, &tail[1..]].concat()]);
+        for byte in *b"\0\t\r\n :;,\"<>=aZ\x7f\x80\xff" {
+            texts.extend([
+                [head, &[byte], &tail[1..]].concat(),
+                [head, &[byte], tail].concat(),
+            ]);
+        }
+    }
+    texts
+}
+
+#[test]
+fn many_lines_at_once_are_read_as_each_by_itself() {
+    let texts = usual_and_damaged();
+    for (headers, line) in [(256, 8192), (256, 71), (256, 40), (5, 8192)] {
+        let limits = Limits {
+            headers,
+            line,
+            ..Limits::default()
+        };
+        for text in &texts {
+            let read = Message::parse(text, &limits).map(|message| {
+                let entries = message.headers.all().iter();
+                let parts =
+                    |entry: &Entry| (entry.name, entry.name_len, entry.value_at(), entry.line());
+                entries.map(parts).collect()
+            });
+            assert_eq!(read, one_by_one(text, &limits), "{}", text.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn what_looks_usual_is_what_a_closer_look_finds() {
+    let texts = usual_and_damaged();
+    let (mut read, mut refused) = (0, 0);
+    for text in &texts {
+        let Ok(message) = Message::parse(text, &Limits::default()) else {
+            continue;
+        };
+        let parts = |via: Via<'_>| {
+            let branch = via.branch().map(<[u8]>::to_vec);
+            (via.at, via.port, branch, via.rport(), via.received())
+        };
+        let noted = message.check_vias().map(parts);
+        let found = message.check_odd_vias().map(parts);
+        assert_eq!(noted, found, "{message:?}");
+        if message.check_counts().is_ok() {
+            let parties = message.read_parties();
+            assert_eq!(parties, message.read_odd_parties(), "{message:?}");
+            read += usize::from(noted.is_ok() && parties.is_ok());
+            refused += usize::from(noted.is_err() || parties.is_err());
+        }
+    }
+    assert!(read > 1000 && refused > 100, "{read} {refused}");
 }
 
 #[test]

@@ -56,12 +56,17 @@ impl<'a> Iterator for Values<'a, '_> {
             }
             let name = self.name;
             let entry = self.entries.by_ref().find(|entry| entry.name == name)?;
-            let split = Split::new(&self.message.header(entry));
-            if !split.may_be_list && split.next.is_some() {
+            let at = entry.value_at();
+            if at.0 < at.1 && !(entry.may_be_list() && name.is_list()) {
                 // The usual line, with one value.
-                return Some(split.whole());
+                return Some(Value {
+                    bytes: self.message.part(at),
+                    at,
+                    line: entry.line(),
+                    alone: true,
+                });
             }
-            self.current = Some(split);
+            self.current = Some(Split::new(&self.message.header(entry)));
         }
     }
 }
@@ -90,29 +95,15 @@ impl<'a> Split<'a> {
     }
 }
 
-impl<'a> Split<'a> {
-    /// The whole line as one value.
-    #[inline]
-    fn whole(&self) -> Value<'a> {
-        Value {
-            bytes: self.value,
-            at: (self.value_start, self.value_start + self.value.len() as u32),
-            line: self.line,
-            alone: true,
-        }
-    }
-}
-
 impl<'a> Iterator for Split<'a> {
     type Item = Value<'a>;
 
     fn next(&mut self) -> Option<Value<'a>> {
         let from = self.next?;
-        if !self.may_be_list {
-            self.next = None;
-            return Some(self.whole());
-        }
-        let comma = comma(self.value, from);
+        let comma = match self.may_be_list {
+            true => comma(self.value, from),
+            false => None,
+        };
         self.next = comma.map(|at| at + 1);
         let (start, end) = lex::trim_span(self.value, from, comma.unwrap_or(self.value.len()));
         let (at_start, at_end) = super::span(start, end);
@@ -128,11 +119,7 @@ impl<'a> Iterator for Split<'a> {
 /// The next comma from `from` on that separates values. Quotes or a bracket that never close hold
 /// all the rest.
 pub(crate) fn comma(value: &[u8], from: usize) -> Option<usize> {
-    // Nearly every value stands alone. No early end: so the compiler compares sixteen at once.
-    let rest = value.get(from..)?;
-    if !rest.iter().fold(false, |any, &byte| any | (byte == b',')) {
-        return None;
-    }
+    lex::find(value, from, b',')?;
     let mut at = from;
     loop {
         at = lex::find_splitter(value, at)?;

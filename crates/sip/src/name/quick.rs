@@ -28,6 +28,17 @@ struct Words {
     words: [Word; WORDS_MAX],
 }
 
+/// By [`key`]: the first word.
+static FIRST: [&Word; KEYS] = {
+    let mut first = [&WORDS.words[0]; KEYS];
+    let mut key = 0;
+    while key < KEYS {
+        first[key] = &WORDS.words[WORDS.place[key] as usize];
+        key += 1;
+    }
+    first
+};
+
 /// More than there are long and compact names.
 const WORDS_MAX: usize = 64;
 
@@ -124,19 +135,18 @@ impl Name {
     /// The name that these bytes start with and its length, if its colon comes right behind it.
     /// Names longer than fifteen bytes are left to [`Name::parse`], and so is [`Name::Other`].
     #[inline(always)]
-    pub(crate) fn quick(line: &[u8]) -> Option<(Name, usize)> {
-        let bytes = u8x16::new(*line.first_chunk()?);
-        let mut place = WORDS.place[key(*line.first_chunk()?)];
+    pub(crate) fn quick(line: &[u8; 16]) -> Option<(Name, usize)> {
+        let bytes = u8x16::new(*line);
+        let mut word = FIRST[key([line[0], line[1]])];
         loop {
-            let word = &WORDS.words[usize::from(place) % WORDS_MAX];
             let same = (bytes | word.fold).cmp_eq(word.text).move_mask() as u16;
             if !same & word.bits == 0 {
                 return Some((word.name, usize::from(word.len)));
             }
-            place = word.next;
-            if place == 0 {
+            if word.next == 0 {
                 return None;
             }
+            word = &WORDS.words[usize::from(word.next) % WORDS_MAX];
         }
     }
 }
@@ -146,7 +156,7 @@ mod tests {
     use super::*;
 
     fn quick(text: &str) -> Option<(Name, usize)> {
-        Name::quick(format!("{text:<16}").as_bytes())
+        Name::quick(format!("{text:<16}").as_bytes().first_chunk()?)
     }
 
     #[test]

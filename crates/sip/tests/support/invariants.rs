@@ -128,6 +128,20 @@ fn whole(message: &Message<'_>) {
             message.from().ok().and_then(|from| from.tag())
         );
         assert_eq!(facts.to_tag, message.to().ok().and_then(|to| to.tag()));
+        assert_eq!(
+            Some(facts.from_uri),
+            message.from().ok().map(|from| from.uri)
+        );
+        assert_eq!(Some(facts.to_uri), message.to().ok().map(|to| to.uri));
+        // What was noted of the top Via on the way is what it says.
+        let via = facts.via;
+        assert_eq!(Some(via.at), message.top_via().ok().map(|top| top.at));
+        let branch = via.params.get("branch").filter(|branch| !branch.is_empty());
+        assert_eq!(via.branch(), branch);
+        assert_eq!(via.rport().is_some(), via.params.has("rport"));
+        let top = message.top_via().ok();
+        assert_eq!(Some(via.rport()), top.map(|top| top.rport()));
+        assert_eq!(Some(via.received()), top.map(|top| top.received()));
     }
     if message.check().is_ok() {
         assert!(
