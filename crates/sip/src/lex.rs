@@ -188,7 +188,7 @@ pub(crate) fn line_ends_and_commas(block: &[u8; 64]) -> (u64, u32) {
 }
 
 /// How many bytes of a host name or an IPv4 address `bytes` starts with.
-#[inline]
+#[inline(always)]
 pub(crate) fn host_len(bytes: &[u8]) -> usize {
     // Nearly every host on the wire is an address.
     if let Some(first) = bytes.first_chunk::<16>()
@@ -216,6 +216,12 @@ fn any_host_len(bytes: &[u8]) -> usize {
         !(letters | rest)
     };
     search(bytes, 0, others).unwrap_or(bytes.len())
+}
+
+/// As [`find_line_end`], for places in a message.
+#[inline(always)]
+pub(crate) fn seek_line_end(bytes: &[u8], from: usize) -> usize {
+    seek(bytes, from, |bytes| up_to(bytes, b'\r'))
 }
 
 /// The first byte at or after `from` that is no part of one tag: as [`find_separator`], and
@@ -269,9 +275,18 @@ pub(crate) fn find_opener(bytes: &[u8], from: usize) -> Option<usize> {
 /// The first byte that URIs must escape.
 #[inline]
 pub(crate) fn find_escaped(bytes: &[u8]) -> Option<usize> {
-    search(bytes, 0, |bytes| {
-        up_to(bytes, b' ') | eq(bytes, b'<') | eq(bytes, b'>') | eq(bytes, b'"') | eq(bytes, 0x7f)
-    })
+    search(bytes, 0, must_be_escaped)
+}
+
+#[inline(always)]
+fn must_be_escaped(bytes: u8x16) -> u8x16 {
+    up_to(bytes, b' ') | eq(bytes, b'<') | eq(bytes, b'>') | eq(bytes, b'"') | eq(bytes, 0x7f)
+}
+
+/// As [`find_escaped`], in all of a message; controls are among them.
+#[inline(always)]
+pub(crate) fn seek_escaped(bytes: &[u8], from: usize) -> usize {
+    seek(bytes, from, must_be_escaped)
 }
 
 /// The first byte that no Request-URI can hold, since it would end the line or the word.
@@ -408,25 +423,18 @@ pub(crate) fn v4(text: &[u8]) -> Option<Ipv4Addr> {
     for octet in &mut octets {
         let end = dots.trailing_zeros() as usize;
         dots &= dots.wrapping_sub(1);
-        *octet = number_of_up_to_three(bytes.get(start..end)?)?;
+        let digit = |at: usize| u32::from(bytes[(start + at) % 16] ^ b'0');
+        // Without leading zeros, and nothing at all where no dot was left.
+        let number = match (end.wrapping_sub(start), digit(0)) {
+            (1, ones) => ones,
+            (2, tens @ 1..) => tens * 10 + digit(1),
+            (3, hundreds @ 1..) => hundreds * 100 + digit(1) * 10 + digit(2),
+            _ => return None,
+        };
+        *octet = u8::try_from(number).ok()?;
         start = end + 1;
     }
     (dots == 0).then(|| Ipv4Addr::from(octets))
-}
-
-/// One to three digits up to 255, without leading zeros.
-#[inline]
-fn number_of_up_to_three(digits: &[u8]) -> Option<u8> {
-    let value = |digit: u8| u16::from(digit.wrapping_sub(b'0'));
-    match *digits {
-        [ones] => Some(value(ones) as u8),
-        [b'0', ..] => None,
-        [tens, ones] => Some((value(tens) * 10 + value(ones)) as u8),
-        [hundreds, tens, ones] => {
-            u8::try_from(value(hundreds) * 100 + value(tens) * 10 + value(ones)).ok()
-        }
-        _ => None,
-    }
 }
 
 /// A number of decimal digits only; `None` for anything else and for more than `u64` holds.

@@ -51,14 +51,19 @@ impl<'a> Host<'a> {
     }
 
     /// The length of the host that `text` starts with. What may not stand in a host ends it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn prefix_len(text: &[u8]) -> Option<usize> {
         if text.first() == Some(&b'[') {
-            let len = lex::find(text, 0, b']')? + 1;
-            return Host::parse(&text[..len]).map(|_| len);
+            return Self::bracketed_len(text);
         }
         // Four decimal numbers, or a name: both are written with the same bytes.
         Some(lex::host_len(text)).filter(|&len| len > 0)
+    }
+
+    #[inline(never)]
+    fn bracketed_len(text: &[u8]) -> Option<usize> {
+        let len = lex::find(text, 0, b']')? + 1;
+        Host::parse(&text[..len]).map(|_| len)
     }
 
     /// Reads what [`prefix_len`](Self::prefix_len) measured, or nothing at all: an empty name.

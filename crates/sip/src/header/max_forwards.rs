@@ -6,6 +6,7 @@ use crate::name::Name;
 /// Reads a value. More than 255 is 255: it is a limit on hops, and nobody needs more.
 ///
 /// Fails on anything but digits.
+#[inline]
 pub fn parse(value: &[u8]) -> Result<u8, Malformed> {
     if let [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] = value {
         return Ok((tens - b'0') * 10 + (ones - b'0'));

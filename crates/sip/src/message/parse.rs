@@ -38,7 +38,10 @@ impl<'a> Message<'a> {
         if bytes.len() > limits.message_max() {
             return Err(Malformed::new(Fault::TooLarge, limits.message_max()));
         }
-        let first = start_line(bytes, limits.line_max())?;
+        let first = match usual_start_line(bytes) {
+            Some(first) if first.end <= limits.line_max() => first,
+            _ => start_line(bytes, limits.line_max())?,
+        };
         let message = room.insert(Message {
             bytes,
             start: first.start,
@@ -88,6 +91,7 @@ impl<'a> Message<'a> {
     }
 
     /// The body's length, as far as the headers tell.
+    #[inline(always)]
     fn content_length(&self) -> Result<Option<usize>, Malformed> {
         let mut length = None;
         for entry in self.headers.all_named(Name::ContentLength) {
@@ -123,7 +127,47 @@ struct First<'a> {
     end: usize,
 }
 
+/// A start line that there is nothing to say about.
 #[inline(always)]
+fn usual_start_line(bytes: &[u8]) -> Option<First<'_>> {
+    match bytes.split_first_chunk()? {
+        (b"SIP/2.0 ", [h @ b'1'..=b'6', t @ b'0'..=b'9', u @ b'0'..=b'9', b' ', ..]) => {
+            let reason = b"SIP/2.0 200 ".len();
+            let end = lex::seek_line_end(bytes, reason);
+            let digit = |byte: &u8| u16::from(byte - b'0');
+            let start = Start::Response {
+                code: digit(h) * 100 + digit(t) * 10 + digit(u),
+                reason: bytes.get(reason..end)?,
+            };
+            bytes.get(end..)?.starts_with(b"\r\n").then_some(First {
+                start,
+                uri_at: (0, 0),
+                uri_is_plain: false,
+                end: end + 2,
+            })
+        }
+        _ => usual_request_line(bytes),
+    }
+}
+
+/// A method that calls are made of, and a Request-URI in which nothing needs an escape.
+#[inline(always)]
+fn usual_request_line(bytes: &[u8]) -> Option<First<'_>> {
+    let (method, uri_start) = Method::usual(bytes)?;
+    let uri_end = lex::seek_escaped(bytes, uri_start);
+    let uri = bytes
+        .get(uri_start..uri_end)
+        .filter(|uri| !uri.is_empty())?;
+    const BEHIND: &[u8] = b" SIP/2.0\r\n";
+    bytes.get(uri_end..)?.starts_with(BEHIND).then_some(First {
+        start: Start::Request { method, uri },
+        uri_at: span(uri_start, uri_end),
+        uri_is_plain: true,
+        end: uri_end + BEHIND.len(),
+    })
+}
+
+#[inline(never)]
 fn start_line(bytes: &[u8], line_max: usize) -> Result<First<'_>, Malformed> {
     let end = scan::line_end(bytes, 0).map_err(|error| match error.fault {
         Fault::HeaderLine => Malformed::new(Fault::StartLine, error.at),
@@ -133,14 +177,6 @@ fn start_line(bytes: &[u8], line_max: usize) -> Result<First<'_>, Malformed> {
         return Err(Malformed::new(Fault::LineTooLong, 0));
     }
     let line = &bytes[..end];
-    if let Some((start, uri_at)) = usual_request_line(line) {
-        return Ok(First {
-            start,
-            uri_at,
-            uri_is_plain: true,
-            end: end + 2,
-        });
-    }
     let (start, uri_at) = if is_status_line(line) {
         (status_line(line)?, (0, 0))
     } else {
@@ -154,19 +190,6 @@ fn start_line(bytes: &[u8], line_max: usize) -> Result<First<'_>, Malformed> {
     })
 }
 
-/// A request line that there is nothing to say about: a method that calls are made of, and a
-/// Request-URI in which nothing needs an escape.
-#[inline]
-fn usual_request_line(line: &[u8]) -> Option<(Start<'_>, Span)> {
-    let (method, uri_start) = Method::usual(line)?;
-    let uri_end = line.strip_suffix(b" SIP/2.0")?.len();
-    let uri = line.get(uri_start..uri_end).filter(|uri| !uri.is_empty())?;
-    if lex::find_escaped(uri).is_some() {
-        return None;
-    }
-    Some((Start::Request { method, uri }, span(uri_start, uri_end)))
-}
-
 /// No method has a slash, so the first four bytes tell (RFC 3261 §25.1).
 pub(crate) fn is_status_line(bytes: &[u8]) -> bool {
     bytes
@@ -176,21 +199,6 @@ pub(crate) fn is_status_line(bytes: &[u8]) -> bool {
 
 /// `SIP/2.0 200 OK`. The blank before an empty reason phrase may be missing.
 pub(super) fn status_line(line: &[u8]) -> Result<Start<'_>, Malformed> {
-    if let Some((
-        b"SIP/2.0 ",
-        [
-            h @ b'1'..=b'6',
-            t @ b'0'..=b'9',
-            u @ b'0'..=b'9',
-            b' ',
-            reason @ ..,
-        ],
-    )) = line.split_first_chunk()
-    {
-        let digit = |byte: &u8| u16::from(byte - b'0');
-        let code = digit(h) * 100 + digit(t) * 10 + digit(u);
-        return Ok(Start::Response { code, reason });
-    }
     let (version, rest) = line.split_at(memchr::memchr(b' ', line).unwrap_or(line.len()));
     if !version.eq_ignore_ascii_case(b"SIP/2.0") {
         return Err(Malformed::new(Fault::Version, 0));
