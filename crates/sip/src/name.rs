@@ -130,6 +130,7 @@ names! {
     Date "Date" false,
     Subject "Subject" false,
     Warning "Warning" true,
+    Timestamp "Timestamp" false,
 }
 
 impl Name {
@@ -198,6 +199,7 @@ impl Name {
             (7, b's') => Name::Subject,
             (7, b'w') => Name::Warning,
             (8, b'i') => Name::Identity,
+            (9, b't') => Name::Timestamp,
             (8, b'r') => Name::ReferTo,
             (9, b's') => Name::Supported,
             (9, b'd') => Name::Diversion,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use trunkline_sip::{Header, Message, Name, NameSet};
+use trunkline_sip::{Header, Message, Name};
 
 use super::{
     splice::{Splice, put_all, put_header, put_number},
@@ -24,7 +24,8 @@ pub struct Reply<'p> {
     pub extra: &'p [(&'p str, &'p [u8])],
 }
 
-/// Writes a response of our own: the request's Vias, From, To, Call-ID and CSeq as they came.
+/// Writes a response of our own: the request's Vias, From, To, Call-ID and CSeq as they came, in this
+/// order.
 ///
 /// Works on what [`Message::salvage`] could save of a request: what is not there is left out. But
 /// without a readable top Via nobody could be answered; then nothing is written and it says
@@ -42,36 +43,29 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
     put_all(out, &["SIP/2.0 "]);
     put_number(out, u64::from(reply.code));
     put_all(out, &[" ", reply.reason, "\r\n"]);
-    // One each: a request with two of them is answered (400), but not with two of them.
-    let mut seen = NameSet::NONE;
-    for header in request.headers_in(COPIED) {
-        if !is_copied(&header, reply.code) || !(settled || is_whole(request, &header)) {
-            continue;
-        }
-        match header.name {
-            Name::Via if holds(&header, &top_via) => {
+    for via in request.all(Name::Via) {
+        match reply.received {
+            Some(source) if holds(&via, &top_via) => {
                 let mut splice = Splice::new(request, out);
-                splice.skip(header.line.0);
-                if let Some(source) = reply.received {
-                    note_source(&mut splice, &top_via, source);
-                }
-                splice.until(header.value_at.1);
+                splice.skip(via.line.0);
+                note_source(&mut splice, &top_via, source);
+                splice.until(via.value_at.1);
                 splice.put(b"\r\n");
             }
-            Name::Via => put_header(out, request, &header),
-            Name::From | Name::To | Name::CallId | Name::CSeq => {
-                if seen.has(header.name) {
-                    continue;
-                }
-                seen = seen.with(header.name);
-                put_header(out, request, &header);
-                // RFC 3261 §8.2.6.2: a tag that is there stays as it is; a 100 needs none.
-                if header.name == Name::To && reply.code > 100 && request.to_tag().is_none() {
-                    put_tag(out, reply.to_tag);
-                }
-            }
-            _ => put_header(out, request, &header),
+            Some(_) | None => put_header(out, request, &via),
         }
+    }
+    // One each: a request with two of them is answered (400), but not with two of them.
+    for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
+        let is_there = put_first(out, request, settled, name);
+        // RFC 3261 §8.2.6.2: a tag that is there stays as it is; a 100 needs none.
+        if name == Name::To && is_there && reply.code > 100 && request.to_tag().is_none() {
+            put_tag(out, reply.to_tag);
+        }
+    }
+    if reply.code == 100 {
+        // RFC 3261 §8.2.6.1.
+        put_first(out, request, settled, Name::Timestamp);
     }
     for (name, value) in reply.extra {
         put_all(out, &[name, ": "]);
@@ -93,23 +87,15 @@ fn put_tag(out: &mut Vec<u8>, tag: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// What [`is_copied`] may say yes to.
-const COPIED: NameSet = NameSet::of(&[
-    Name::Via,
-    Name::From,
-    Name::To,
-    Name::CallId,
-    Name::CSeq,
-    Name::Other,
-]);
-
-/// RFC 3261 §8.2.6.2, and §8.2.6.1 for Timestamp.
-fn is_copied(header: &Header<'_>, code: u16) -> bool {
-    match header.name {
-        Name::Via | Name::From | Name::To | Name::CallId | Name::CSeq => true,
-        Name::Other => code == 100 && header.raw_name.eq_ignore_ascii_case(b"Timestamp"),
-        _ => false,
-    }
+/// Copies the first header of that name that is fit to be copied, if there is one. `settled`: each is.
+fn put_first(out: &mut Vec<u8>, request: &Message<'_>, settled: bool, name: Name) -> bool {
+    let first = match settled {
+        true => request.first(name),
+        false => request.all(name).find(|header| is_whole(request, header)),
+    };
+    let Some(header) = first else { return false };
+    put_header(out, request, &header);
+    true
 }
 
 /// Whether every line end in a header is a fold. In what was salvaged it may not be so, and what
@@ -241,10 +227,8 @@ mod tests {
             "v: SIP/2.0/UDP 10.0.0.1;rport;branch=z9hG4bKa,\r\n SIP/2.0/UDP z;branch=z9hG4bKz\r\n";
         let noted = "v: SIP/2.0/UDP 10.0.0.1;rport=5070;branch=z9hG4bKa;received=192.0.2.7,\r\n \
                      SIP/2.0/UDP z;branch=z9hG4bKz\r\n";
-        let (from, below) = (
-            "f:\"A\r\n B\" <sip:a@a.test>;tag=1\r\n",
-            "Via: SIP/2.0/UDP y\r\n",
-        );
+        let from = "f:\"A\r\n B\" <sip:a@a.test>;tag=1\r\n";
+        let below = "Via: SIP/2.0/UDP y\r\n";
         let end = "Call-ID: c\r\nCSEQ: 1  INVITE\r\n";
         let empty = "Content-Length: 0\r\n\r\n";
         let received = Some("192.0.2.7:5070".parse().expect("an address"));
@@ -252,14 +236,14 @@ mod tests {
             (
                 TRYING,
                 format!(
-                    "SIP/2.0 100 Trying\r\nTimestamp: 54.1\r\n{vias}{from}{below}\
-                     To:   <sip:b@b.test>\r\n{end}{empty}"
+                    "SIP/2.0 100 Trying\r\n{vias}{below}{from}\
+                     To:   <sip:b@b.test>\r\n{end}Timestamp: 54.1\r\n{empty}"
                 ),
             ),
             (
                 Reply { received, ..BUSY },
                 format!(
-                    "SIP/2.0 486 Busy Here\r\n{noted}{from}{below}\
+                    "SIP/2.0 486 Busy Here\r\n{noted}{below}{from}\
                      To:   <sip:b@b.test>;tag=ours\r\n{end}{empty}"
                 ),
             ),
@@ -269,7 +253,7 @@ mod tests {
                     ..BUSY
                 },
                 format!(
-                    "SIP/2.0 486 Busy Here\r\n{vias}{from}{below}\
+                    "SIP/2.0 486 Busy Here\r\n{vias}{below}{from}\
                      To:   <sip:b@b.test>;tag=ours\r\n{end}\
                      Retry-After: 5\r\nReason: SIP;cause=503\r\n{empty}"
                 ),
@@ -336,6 +320,15 @@ mod tests {
                 format!("SIP/2.0 400 Bad Request\r\n{expected}Content-Length: 0\r\n\r\n");
             assert_eq!(got, lines(expected.as_bytes()));
         }
+    }
+
+    #[test]
+    fn a_tag_goes_into_to_and_nowhere_else() {
+        let text = "BYE sip:b SIP/2.0\r\nVia: SIP/2.0/UDP a\r\nFrom: <sip:a@a.test>;tag=1\r\n\r\n";
+        let got = written(|out| assert!(reply(&parse(text.as_bytes()), &BUSY, out)));
+        let expected = "SIP/2.0 486 Busy Here\r\nVia: SIP/2.0/UDP a\r\nFrom: <sip:a@a.test>;tag=1\r\n\
+                        Content-Length: 0\r\n\r\n";
+        assert_eq!(got, lines(expected.as_bytes()));
     }
 
     #[test]

@@ -152,9 +152,14 @@ const fn octets() -> [([u8; 3], u8); 256] {
 
 /// Writes one header of a message as it stands there, folds included. The line end is ours: that
 /// of a message which is not well-formed may be missing.
+#[inline]
 pub(super) fn put_header(out: &mut Vec<u8>, message: &Message<'_>, header: &Header<'_>) {
-    let line = header.line.0 as usize..header.value_at.1 as usize;
-    out.extend_from_slice(message.bytes().get(line).unwrap_or_default());
+    let bytes = message.bytes();
+    let (start, end) = (header.line.0 as usize, header.value_at.1 as usize);
+    if bytes.get(end..header.line.1 as usize) == Some(b"\r\n") {
+        return out.extend_from_slice(bytes.get(start..end + 2).unwrap_or_default());
+    }
+    out.extend_from_slice(bytes.get(start..end).unwrap_or_default());
     out.extend_from_slice(b"\r\n");
 }
 

@@ -37,12 +37,25 @@ pub fn request_uri(old: &Uri<'_>, to: &RequestAddress, out: &mut SmallVec<[u8; 1
                     .any(|(theirs, _)| name.eq_ignore_ascii_case(theirs));
                 !replaced && !OF_THE_HOP.iter().any(|hop| is(name, hop))
             };
-            put_params(old.params, stays, out);
+            if to.params.is_empty() && !may_be_of_the_hop(old.params) {
+                out.extend_from_slice(old.params.0);
+            } else {
+                put_params(old.params, stays, out);
+            }
         }
         Scheme::Tel if is_number && !new.has("user") => out.extend_from_slice(b";user=phone"),
         Scheme::Tel | Scheme::Other => {}
     }
     out.extend_from_slice(to.params.as_bytes());
+}
+
+/// Whether any parameter begins as one of [`OF_THE_HOP`] does: hardly any does.
+fn may_be_of_the_hop(params: Params<'_>) -> bool {
+    let firsts = params.0.windows(2).filter(|pair| pair[0] == b';');
+    let letters = firsts.map(|pair| pair[1].to_ascii_lowercase());
+    letters
+        .into_iter()
+        .any(|first| matches!(first, b't' | b'm' | b'l'))
 }
 
 fn is(name: &[u8], known: &str) -> bool {
