@@ -22,15 +22,12 @@ impl Alarm {
     /// One that is not set.
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: no pointers are passed.
-        let timer = unsafe {
+        let timer = checked(unsafe {
             libc::timerfd_create(
                 libc::CLOCK_MONOTONIC,
                 libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
             )
-        };
-        if timer < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        })?;
         Ok(Alarm {
             // SAFETY: the system has just opened it for us, and nobody else knows of it.
             timer: unsafe { OwnedFd::from_raw_fd(timer) },
@@ -65,12 +62,16 @@ impl Alarm {
         time.it_value.tv_nsec = from_now.subsec_nanos().max(1).into();
         // SAFETY: the time lives until the call ends, and the old one is not asked for.
         let set = unsafe { libc::timerfd_settime(self.fd(), 0, &raw const time, ptr::null_mut()) };
-        if set == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        checked(set).map(drop)
     }
+}
+
+/// What a system call gave, or why it failed.
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
 }
 
 #[cfg(test)]

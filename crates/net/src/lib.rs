@@ -17,7 +17,6 @@ mod mailbox;
 mod mmsg;
 pub mod owner;
 mod poller;
-mod prompt;
 mod shard;
 mod sockets;
 mod spawn;

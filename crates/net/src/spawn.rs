@@ -12,7 +12,6 @@ use crate::{
     limits::NetLimits,
     mailbox::Mail,
     owner::Owners,
-    prompt,
     shard::{Command, Ends, Shard},
     sockets::Sockets,
     stats::NetStats,
@@ -122,9 +121,6 @@ pub fn spawn<B: Brain, M: FnOnce(Clock) -> B + Send + 'static>(
         let thread = thread::Builder::new()
             .name(format!("shard-{}", id.0))
             .spawn(move || {
-                if let Err(error) = prompt::be_prompt() {
-                    tracing::debug!(%error, "the scheduler was not asked for short turns");
-                }
                 let brain = make(clock::both());
                 Shard::new(id, owners, brain, sockets, mail, ends, stats).run();
             });
