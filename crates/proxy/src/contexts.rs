@@ -63,16 +63,6 @@ impl Contexts {
             context.settled = true;
             self.settled.push_back((slot, turn.now));
         }
-        while let Some((slot, _)) = self.settled.front() {
-            if self.slab.get_mut(*slot).is_some() {
-                break;
-            }
-            self.settled.pop_front();
-        }
-        if self.slab.is_empty() {
-            self.settled.shrink_to(64);
-            turn.engine.release_retired();
-        }
     }
 
     /// Whether there is room for one more request. When `most` are in work, the one that has lingered
@@ -112,6 +102,16 @@ impl Contexts {
         let peers = context.attempts.iter().filter_map(|attempt| attempt.peer);
         peers.for_each(|peer| turn.engine.health.release(peer));
         self.slab.remove(slot);
+        while let Some((slot, _)) = self.settled.front() {
+            if self.slab.get_mut(*slot).is_some() {
+                break;
+            }
+            self.settled.pop_front();
+        }
+        if self.slab.is_empty() {
+            self.settled.shrink_to(64);
+            turn.engine.release_retired();
+        }
     }
 
     /// Keeps a message until DNS has answered for its next hop.

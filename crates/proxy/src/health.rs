@@ -134,7 +134,7 @@ pub struct News {
 }
 
 /// What evidence of our own came to.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, Default, PartialEq, Eq, Debug)]
 pub struct Lesson {
     /// What it changed.
     pub change: Option<Change>,
@@ -341,6 +341,11 @@ impl HealthTable {
 
     /// Takes evidence of our own in; says what it changed, and whether it is news to others.
     pub fn observe(&mut self, now: Moment, ix: PeerIx, evidence: Evidence) -> Lesson {
+        // Nearly always.
+        if evidence == Evidence::Alive && self.entry(ix).machine.is_well() {
+            self.heard(now, ix);
+            return Lesson::default();
+        }
         let before = self.entry(ix).machine;
         let change = self.learn(now, ix, evidence);
         let is_news = self.shards > 1

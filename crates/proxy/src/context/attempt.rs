@@ -243,6 +243,7 @@ impl Context {
             sends: 0,
             cancels: 0,
             cancel_done: false,
+            waits: true,
             heard: false,
             rang: false,
             reaped: false,
@@ -264,6 +265,17 @@ impl Context {
             connection: side.and_then(|side| side.connection),
             ..candidate.hop()
         }
+    }
+
+    /// Whether its candidate turns down is of no interest to the attempt any more.
+    fn wait_no_more(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
+        let attempt = &mut self.attempts[number];
+        if !std::mem::replace(&mut attempt.waits, false) {
+            return;
+        }
+        let (candidate, peer) = (attempt.candidate, attempt.peer);
+        let hop = self.first_hop(&candidate);
+        turn.engine.waiting.detach(peer, hop, slot);
     }
 
     pub(super) fn resend_after(&self, attempt: usize) -> Duration {
@@ -309,16 +321,9 @@ impl Context {
         if from.connection.is_some() && from.transport == attempt.hop.transport {
             attempt.hop.connection = from.connection;
         }
-        let Attempt {
-            client,
-            peer,
-            candidate,
-            ..
-        } = *attempt;
+        let client = attempt.client;
         if code > 100 {
-            turn.engine
-                .waiting
-                .detach(peer, self.first_hop(&candidate), slot);
+            self.wait_no_more(slot, number, turn);
         }
         match client {
             Client::Invite(state) => {
@@ -502,9 +507,7 @@ impl Context {
         // A call that was answered takes another, for as long as it lasts.
         attempt.seat = None;
         let (trunk, candidate, peer) = (attempt.trunk, attempt.candidate, attempt.peer);
-        turn.engine
-            .waiting
-            .detach(peer, self.first_hop(&candidate), slot);
+        self.wait_no_more(slot, number, turn);
         if self.kind == Kind::Call {
             let direction = self.walk.direction();
             turn.tell(Event::AttemptEnded {

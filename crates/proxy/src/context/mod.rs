@@ -141,6 +141,8 @@ pub struct Attempt {
     pub cancels: u8,
     /// The CANCEL has its answer, or needs no more copies.
     pub cancel_done: bool,
+    /// It is in the list of those that wait on its candidate, under the hop it began with.
+    pub waits: bool,
     /// Any response came.
     pub heard: bool,
     /// A provisional above 100 came.

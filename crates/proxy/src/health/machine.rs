@@ -121,6 +121,15 @@ impl Machine {
         }
     }
 
+    /// Whether an answered call says nothing that was not known.
+    pub(super) fn is_well(&self) -> bool {
+        self.phase == Phase::Up
+            && self.answers_calls
+            && (self.failures, self.calls_failed) == (0, 0)
+            && !self.claims
+            && !self.deaf
+    }
+
     fn begin_trial(&mut self, now: Moment) {
         if let Phase::Down(rest) = &mut self.phase
             && rest.is_half_open(now)
