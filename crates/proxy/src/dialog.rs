@@ -551,12 +551,14 @@ fn put_hop(blob: &mut Vec<u8>, hop: &Hop) {
 struct Reader<'c>(&'c [u8]);
 
 impl<'c> Reader<'c> {
+    #[inline]
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*head)
     }
 
+    #[inline]
     fn text(&mut self) -> Option<&'c [u8]> {
         let len = u16::from_be_bytes(self.array()?);
         let (text, rest) = self.0.split_at_checked(usize::from(len))?;
@@ -574,14 +576,17 @@ impl<'c> Reader<'c> {
     }
 
     fn hop(&mut self) -> Option<Hop> {
-        // All that each has, and an IPv4 address.
-        let [flags, listener @ .., p, q] = self.array::<5>()?;
-        let listener = ListenerId(u16::from_be_bytes(listener));
+        // As long as the shortest, and the front of any other.
+        let [flags, l, m, p, q, ip @ ..] = self.array::<9>()?;
+        let listener = ListenerId(u16::from_be_bytes([l, m]));
         let port = u16::from_be_bytes([p, q]);
         let remote = if flags & HOP_V6 == 0 {
-            SocketAddr::new(IpAddr::V4(Ipv4Addr::from(self.array::<4>()?)), port)
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::from(ip)), port)
         } else {
-            let ip = Ipv6Addr::from(self.array::<16>()?);
+            let mut whole = [0; 16];
+            whole[..4].copy_from_slice(&ip);
+            whole[4..].copy_from_slice(&self.array::<12>()?);
+            let ip = Ipv6Addr::from(whole);
             SocketAddrV6::new(ip, port, 0, u32::from_be_bytes(self.array()?)).into()
         };
         let connection = match flags & HOP_CONNECTION {

@@ -326,7 +326,7 @@ fn next_hops(
         }
     };
     if let Some(named) = uri.and_then(|uri| literal(uri, snapshot, preferred)) {
-        return Ok(named.into_iter().collect());
+        return Ok(named.map_or_else(Candidates::new, |named| Candidates::from_buf([named])));
     }
     match (uri.and_then(|next| Place::of(&next.uri)), side) {
         (Some(place), _) => turn

@@ -4,7 +4,7 @@ mod common;
 
 use trunkline_proxy::{Answer, Event, Hop, HopLoss, Input, Question};
 
-use common::{CARRIER, FILE, PBX, World, inside, invite, line, respond, snapshot};
+use common::{CARRIER, FILE, PBX, World, heads, inside, invite, line, respond, snapshot};
 
 #[test]
 fn a_call_out_is_answered_and_its_bye_finds_the_way_by_token_and_by_memory() {
@@ -71,6 +71,44 @@ fn a_call_out_is_answered_and_its_bye_finds_the_way_by_token_and_by_memory() {
         assert_eq!(world.proxy.load().contexts, 0);
         assert!(world.proxy.is_idle());
     }
+}
+
+#[test]
+fn a_call_that_passes_twice_goes_by_the_token_of_each_pass() {
+    // The carrier sends the call back as a proxy does: one dialog, and its Route holds both of our
+    // tokens. Only the one of the way out says that the carrier is spoken to where it was.
+    let file = FILE.replace("name = \"acme\"", "name = \"acme\"\nin_dialog = \"peer\"");
+    let mut world = World::with(&file, |names| names[0].1 = CARRIER);
+    let out = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c1", PBX));
+    assert_eq!(
+        (heads(&out), &*out[1].0),
+        (vec!["100".into(), "INVITE".into()], CARRIER)
+    );
+    let (_, headers) = out[1].1.split_once("\r\n").unwrap();
+    let via = format!("Via: SIP/2.0/UDP {CARRIER};branch=z9hG4bKback\r\n");
+    let back = format!("INVITE sip:+15550199@192.0.2.10 SIP/2.0\r\n{via}{headers}");
+    let home = world.message(CARRIER, &back);
+    assert_eq!(
+        (heads(&home), &*home[1].0),
+        (vec!["100".into(), "INVITE".into()], "10.0.2.1:5060")
+    );
+    let ok = world.message(
+        "10.0.2.1:5060",
+        &respond(&home[1].1, 200, "t1", "10.0.2.1:5060"),
+    );
+    assert_eq!((heads(&ok), &*ok[0].0), (vec!["200".into()], CARRIER));
+    let theirs = format!("{}\r\n", line(&ok[0].1, "Via"));
+    let ok = world.message(CARRIER, &ok[0].1.replacen(&theirs, "", 1));
+    assert_eq!((heads(&ok), &*ok[0].0), (vec!["200".into()], PBX));
+
+    let [first, second] =
+        [&out, &home].map(|sent| line(&sent[1].1, "Record-Route").replace("Record-", ""));
+    assert_ne!(first, second);
+    let routes = format!("{first}\r\n{second}\r\n");
+    let bye = inside("BYE", "sip:b@10.0.2.1:5060", "c1", ";tag=t1", 2, &routes);
+    let bye = world.message(PBX, &bye);
+    assert_eq!((heads(&bye), &*bye[0].0), (vec!["BYE".into()], CARRIER));
+    assert_eq!(line(&bye[0].1, "Route"), second);
 }
 
 #[test]

@@ -112,13 +112,12 @@ pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
 pub(super) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(v4) => {
-            let mut text = [b'.'; 4 * 4];
+            let mut text = [0; 4 * 4];
             let mut len = 0;
             for octet in v4.octets() {
-                let (digits, count) = OCTETS[usize::from(octet)];
-                text[len..len + 3].copy_from_slice(&digits);
-                text[len + usize::from(count)] = b'.';
-                len += usize::from(count) + 1;
+                let (digits, count) = DOTTED[usize::from(octet)];
+                text[len..len + 4].copy_from_slice(&digits);
+                len += usize::from(count);
             }
             out.extend_from_slice(&text[..len - 1]);
         }
@@ -131,6 +130,20 @@ pub(super) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
 
 /// An octet's digits, and how many they are.
 const OCTETS: [([u8; 3], u8); 256] = octets();
+
+/// The same with a dot behind them.
+const DOTTED: [([u8; 4], u8); 256] = {
+    let mut table = [([0; 4], 0); 256];
+    let mut octet = 0;
+    while octet < table.len() {
+        let ([a, b, c], count) = OCTETS[octet];
+        let mut text = [a, b, c, 0];
+        text[count as usize] = b'.';
+        table[octet] = (text, count + 1);
+        octet += 1;
+    }
+    table
+};
 
 const fn digit(value: usize) -> u8 {
     b'0' + (value % 10) as u8
