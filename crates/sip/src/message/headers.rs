@@ -150,8 +150,8 @@ impl Headers {
         limits: &Limits,
     ) -> Result<usize, Malformed> {
         let line_max = limits.line_max();
-        let room = &mut self.inline[..INLINE.min(limits.headers)];
-        let room = room.get_mut(self.len..).unwrap_or_default();
+        let room = self.inline.get_mut(self.len..INLINE.min(limits.headers));
+        let room = room.unwrap_or_default();
         let most = room.len();
         // First all lines, then all names: what either needs stays at hand. None is too long.
         let mut lines = Lines::new(bytes, at, at + line_max);
@@ -164,9 +164,9 @@ impl Headers {
             slot.commas = line.commas;
         }
         let found = most - slots.len();
-        let new = self.inline.get_mut(self.len..self.len + found);
+        let new = room.get_mut(..found).unwrap_or_default();
         let mut end = at;
-        for (place, entry) in (self.len + 1..).zip(new.unwrap_or_default()) {
+        for (place, entry) in (self.len + 1..).zip(new) {
             let start = entry.start as usize;
             let text_end = start + usize::from(entry.value_end);
             end = text_end + 2;

@@ -93,6 +93,19 @@ impl<'a> Message<'a> {
     /// The body's length, as far as the headers tell.
     #[inline(always)]
     fn content_length(&self) -> Result<Option<usize>, Malformed> {
+        let Some(entry) = self.headers.first(Name::ContentLength) else {
+            return Ok(None);
+        };
+        if !self.headers.are_single(Headers::bit(Name::ContentLength)) {
+            return self.content_lengths();
+        }
+        let at = entry.value_at();
+        content_length(self.part(at), at.0 as usize, None).map(Some)
+    }
+
+    /// As [`content_length`](Self::content_length), of several.
+    #[cold]
+    fn content_lengths(&self) -> Result<Option<usize>, Malformed> {
         let mut length = None;
         for entry in self.headers.all_named(Name::ContentLength) {
             if entry.name == Name::ContentLength {
