@@ -258,7 +258,7 @@ fn seek_slowly(bytes: &[u8], from: usize, is: impl Fn(u8x16) -> u8x16) -> usize 
 }
 
 /// The first `wanted`, blank or control at or after `from`.
-#[inline]
+#[inline(always)]
 pub(crate) fn seek_or_blank(bytes: &[u8], from: usize, wanted: u8) -> usize {
     seek(bytes, from, |bytes| up_to(bytes, b' ') | eq(bytes, wanted))
 }

@@ -1,6 +1,6 @@
 //! What must hold before anyone acts on a message (RFC 3261 §8.1.1, §16.3, §20).
 
-use super::{Headers, Message, Values};
+use super::{Headers, Message};
 use crate::error::{Fault, Malformed};
 use crate::header::{CSeq, Party, Via};
 use crate::name::Name;
@@ -43,6 +43,21 @@ pub struct Facts<'a> {
     pub uri: Option<Uri<'a>>,
 }
 
+impl Facts<'_> {
+    /// What stands where nothing was read yet.
+    pub(super) const NONE: Self = Facts {
+        via: Via::NONE,
+        call_id: b"",
+        from_uri: b"",
+        to_uri: b"",
+        from_tag: None,
+        to_tag: None,
+        cseq: CSeq::NONE,
+        max_forwards: None,
+        uri: None,
+    };
+}
+
 impl<'a> Message<'a> {
     /// Checks what the structure alone does not tell: the headers that must be there once, that
     /// every Via can be read, CSeq, addresses, Max-Forwards, and the
@@ -56,18 +71,16 @@ impl<'a> Message<'a> {
     /// As [`check`](Self::check), and keeps what it read: from now on nothing of that is read again,
     /// whoever asks.
     pub fn settle(&mut self) -> Result<(), Malformed> {
-        self.facts = Some(self.read_facts()?);
+        if self.settle_usual().is_none() {
+            self.facts = None;
+            self.facts = Some(self.checked()?);
+        }
         Ok(())
     }
 
     /// As [`check`](Self::check), and hands out what it read.
+    #[inline(never)]
     pub fn checked(&self) -> Result<Facts<'a>, Malformed> {
-        self.read_facts()
-    }
-
-    /// What [`settle`](Self::settle) keeps: all of it read anew, and where it is written.
-    #[inline(always)]
-    fn read_facts(&self) -> Result<Facts<'a>, Malformed> {
         self.check_counts()?;
         let via = self.check_vias()?;
         let call_id = self.read_call_id()?;
@@ -92,8 +105,14 @@ impl<'a> Message<'a> {
         })
     }
 
-    pub(super) fn check_counts(&self) -> Result<(), Malformed> {
-        if self.headers.are_single(ONCE_BITS) && self.headers.has_all(&ONCE) {
+    /// Whether what must be there is, and nothing twice that may not.
+    #[inline]
+    pub(super) fn has_usual_counts(&self) -> bool {
+        self.headers.are_single(ONCE_BITS) && self.headers.has_all(&ONCE)
+    }
+
+    fn check_counts(&self) -> Result<(), Malformed> {
+        if self.has_usual_counts() {
             return Ok(());
         }
         let mut seen = [0u8; ONCE.len()];
@@ -129,51 +148,18 @@ impl<'a> Message<'a> {
 
     /// The top Via, and a look at those below: they lead the answer home, and better refused now than
     /// lost then.
-    #[inline(always)]
-    pub(super) fn check_vias(&self) -> Result<Via<'a>, Malformed> {
-        let lines = self.headers.all_named(Name::Via);
-        // The usual message: each has its line for itself.
-        let Some((first, below)) = lines.split_first() else {
-            return self.check_odd_vias();
+    fn check_vias(&self) -> Result<Via<'a>, Malformed> {
+        let first = self.headers.first(Name::Via);
+        let top = match first.and_then(|entry| Via::read_noted(self.bytes, entry.value_at())) {
+            Some(top) => top,
+            None => self.read_top_via()?,
         };
-        let Some(top) = Via::read_noted(self.bytes, first.value_at()) else {
-            return self.check_odd_vias();
-        };
-        for entry in below.iter().filter(|entry| entry.name == Name::Via) {
-            if entry.may_be_list() || !Via::can_be_read(self.part(entry.value_at())) {
-                let entry = std::slice::from_ref(entry);
-                Values::of(self, Name::Via, entry)
-                    .try_for_each(|via| Via::parse_at(via.bytes, via.at.0 as usize).map(drop))?;
-            }
-        }
-        Ok(top)
-    }
-
-    #[inline(never)]
-    pub(super) fn check_odd_vias(&self) -> Result<Via<'a>, Malformed> {
-        let top = self.read_top_via()?;
         self.vias().skip(1).try_for_each(|via| via.map(drop))?;
         Ok(top)
     }
 
     /// From and To.
-    #[inline(always)]
-    pub(super) fn read_parties(&self) -> Result<(Party<'a>, Party<'a>), Malformed> {
-        if let Some(from) = self.read_usual_party(Name::From)
-            && let Some(to) = self.read_usual_party(Name::To)
-        {
-            return Ok((from, to));
-        }
-        self.read_odd_parties()
-    }
-
-    #[inline(always)]
-    fn read_usual_party(&self, name: Name) -> Option<Party<'a>> {
-        Party::read_usual(self.bytes, self.headers.first(name)?.value_at())
-    }
-
-    #[inline(never)]
-    pub(super) fn read_odd_parties(&self) -> Result<(Party<'a>, Party<'a>), Malformed> {
+    fn read_parties(&self) -> Result<(Party<'a>, Party<'a>), Malformed> {
         let (from, to) = (self.read_address(Name::From)?, self.read_address(Name::To)?);
         let from = Party {
             uri: from.uri,

@@ -3,6 +3,7 @@
 //!
 //! - `parse`: bytes to a view; structure only.
 //! - `check`: what every message must keep before anyone acts on it.
+//! - `usual`: the same for messages about which there is nothing to say.
 //! - `salvage`: as much of a broken message as an answer needs.
 //! - `values`: list headers, value by value.
 
@@ -18,6 +19,7 @@ mod check;
 mod headers;
 mod parse;
 mod salvage;
+mod usual;
 mod values;
 
 pub use check::Facts;
@@ -261,9 +263,7 @@ impl<'a> Message<'a> {
     #[inline(always)]
     fn read_call_id(&self) -> Result<&'a [u8], Malformed> {
         let (value, at) = self.required(Name::CallId)?;
-        // A blank would end what is looked for in all of the message before the value ends.
-        let is_plain = lex::seek_or_blank(self.bytes, at.0 as usize, b' ') == at.1 as usize;
-        if value.is_empty() || (!is_plain && lex::has_lws(value)) {
+        if value.is_empty() || lex::has_lws(value) {
             return Err(Malformed::new(Fault::Bad(Name::CallId), at.0 as usize));
         }
         Ok(value)

@@ -122,6 +122,12 @@ fn whole(message: &Message<'_>) {
         );
         uri(address.uri);
     }
+    // Where all is usual the way is a short one, and leads to the same place.
+    let mut settled = message.clone();
+    let outcome = settled.settle();
+    let facts = settled.facts().map(|facts| format!("{facts:?}"));
+    let checked = message.checked().map(|facts| format!("{facts:?}"));
+    assert_eq!(outcome.map(|()| facts.unwrap_or_default()), checked);
     if let Ok(facts) = message.checked() {
         assert_eq!(
             facts.from_tag,

@@ -1,0 +1,65 @@
+//! [`Message::settle`] for messages in which all is as usual: each part is read once, and written
+//! where it stays. Whatever takes a closer look is left to [`Message::checked`], faults too.
+
+use super::{Facts, Headers, Message, Start};
+use crate::Span;
+use crate::header::{CSeq, Party, Via, max_forwards};
+use crate::lex;
+use crate::name::Name;
+use crate::uri::{Scheme, Uri};
+
+impl<'a> Message<'a> {
+    /// What [`Message::checked`] would say, kept; `None` where something is unusual, and then what is
+    /// kept means nothing.
+    pub(super) fn settle_usual(&mut self) -> Option<()> {
+        if !self.has_usual_counts() {
+            return None;
+        }
+        let (bytes, headers) = (self.bytes, &self.headers);
+        let facts = self.facts.insert(Facts::NONE);
+
+        let (top, below) = headers.all_named(Name::Via).split_first()?;
+        facts.via = Via::read_noted(bytes, top.value_at())?;
+        for entry in below.iter().filter(|entry| entry.name == Name::Via) {
+            if entry.may_be_list() || !Via::can_be_read(part(bytes, entry.value_at())?) {
+                return None;
+            }
+        }
+
+        let at = place(headers, Name::CallId)?;
+        // A blank would end what is looked for in all of the message before the value ends.
+        if at.0 == at.1 || lex::seek_or_blank(bytes, at.0 as usize, b' ') != at.1 as usize {
+            return None;
+        }
+        facts.call_id = part(bytes, at)?;
+
+        let from = Party::read_usual(bytes, place(headers, Name::From)?)?;
+        (facts.from_uri, facts.from_tag) = (from.uri, from.tag);
+        let to = Party::read_usual(bytes, place(headers, Name::To)?)?;
+        (facts.to_uri, facts.to_tag) = (to.uri, to.tag);
+
+        facts.cseq = CSeq::read(part(bytes, place(headers, Name::CSeq)?)?)?;
+        if let Some(at) = place(headers, Name::MaxForwards) {
+            facts.max_forwards = Some(max_forwards::parse(part(bytes, at)?).ok()?);
+        }
+        if let Start::Request { method, uri } = self.start {
+            let uri = Uri::parse_plain(uri, self.uri_is_plain).ok()?;
+            if method != facts.cseq.method || uri.scheme == Scheme::Other {
+                return None;
+            }
+            facts.uri = Some(uri);
+        }
+        Some(())
+    }
+}
+
+/// Where the value of the first header of that name is.
+#[inline(always)]
+fn place(headers: &Headers, name: Name) -> Option<Span> {
+    headers.first(name).map(|entry| entry.value_at())
+}
+
+#[inline(always)]
+fn part(bytes: &[u8], at: Span) -> Option<&[u8]> {
+    bytes.get(at.0 as usize..at.1 as usize)
+}
