@@ -294,7 +294,8 @@ impl std::fmt::Debug for WireText {
 /// What a call is called, and between whom it is: in one run of bytes, as they came.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct CallNames {
-    run: Box<[u8]>,
+    /// Most fit, so that a call's record is one piece of memory and not two.
+    run: SmallVec<[u8; 96]>,
     /// Where Call-ID and caller end.
     ends: [u16; 2],
 }
@@ -303,7 +304,7 @@ impl CallNames {
     /// Call-ID, the user part of From, the called number. Together at most 64 KiB, as every message
     /// is; what is longer is cut.
     pub fn new(call_id: &[u8], from: &[u8], to: &[u8]) -> Self {
-        let mut run = Vec::with_capacity(call_id.len() + from.len() + to.len());
+        let mut run = SmallVec::with_capacity(call_id.len() + from.len() + to.len());
         let mut ends = [0; 2];
         for (at, text) in [call_id, from, to].into_iter().enumerate() {
             let room = usize::from(u16::MAX) - run.len();
@@ -312,10 +313,7 @@ impl CallNames {
                 *end = run.len() as u16;
             }
         }
-        CallNames {
-            run: run.into(),
-            ends,
-        }
+        CallNames { run, ends }
     }
 
     /// Call-ID, caller and called number as they came: of any bytes.
