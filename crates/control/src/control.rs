@@ -83,6 +83,9 @@ pub enum ControlError {
     /// TLS for webhooks.
     #[error("cannot set up TLS for webhooks: {0}")]
     Tls(#[from] rustls::Error),
+    /// Metrics.
+    #[error("cannot set up metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
 }
 
 /// The slow side, started and not yet running.
@@ -165,7 +168,7 @@ impl Control {
         // the configured ones from being refreshed.
         let strangers = Resolver::new(&settings.dns_servers, settings.dns_timeout)?;
         let http = HttpClient::new(resolver.clone())?;
-        let mut metrics = Metrics::new();
+        let mut metrics = Metrics::new()?;
         metrics.name_trunks(&routed);
         let patience = settings.dns_timeout * 2;
         let (keeper, routing) = Keeper::start(routed, resolver, patience, settings.pace).await;

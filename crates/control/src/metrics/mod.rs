@@ -1,70 +1,432 @@
 //! What happened, counted: [`Event`]s become counters, gauges and histograms.
 //!
-//! The text of a scrape is written when somebody asks; what is counted for every call must cost next to
-//! nothing. Series of things that come and go (candidates) are written from the
-//! [`View`](crate::View) instead, because a counter is never forgotten.
+//! One exhaustive match, so that a new event asks here what it should count. Handles are kept: a
+//! counter that is looked up by name costs ten times one that is at hand. Series of things that
+//! come and go (candidates) are written at scrape time from the [`View`](crate::View), because the exporter
+//! never forgets a series.
 
-mod counted;
-mod family;
-mod histogram;
 mod scrape;
 mod table;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+use std::{collections::HashMap, hash::Hash, time::Duration};
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use trunkline_proxy::{
+    Event, Settings,
+    event::{CallRecord, Direction, HealthState, Load},
+    question::{Answer, HttpFailure},
+    settings::TrunkId,
 };
 
-use trunkline_proxy::{Event, Settings, question::Answer};
-
-use self::counted::Counted;
 use crate::{dr::rehearsal::Report, resolve::LookupResult};
 pub use scrape::{NetCounts, Scrape};
 pub use table::{Kind, METRICS, Metric, markdown_table};
 
-/// The counters of one process. Fed by the control task alone, and read by whoever scrapes.
-#[derive(Clone)]
-pub struct Metrics(Arc<Mutex<Counted>>);
+/// Buckets of every histogram, seconds: around a UDP round trip, 4 s (`response_timeout`), 28 s
+/// (`setup_budget`) and 32 s (the caller's own Timer B).
+const BUCKETS: [f64; 13] = [
+    0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 28.0, 32.0,
+];
+/// After so many samples the exporter sorts them into buckets, so that they do not pile up while
+/// nobody scrapes.
+const SAMPLES_MAX: u32 = 4096;
+
+const METADATA: Metadata<'static> =
+    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// The counters of one process. Fed by the control task alone.
+pub struct Metrics {
+    registry: Registry,
+    trunks: Vec<Box<str>>,
+    calls_started: Family<(Direction, TrunkId)>,
+    calls: Family<(Direction, TrunkId, &'static str)>,
+    calls_ended: Family<(Direction, TrunkId, &'static str)>,
+    call_seconds: Family<(Direction, TrunkId)>,
+    attempts: Family<(Direction, TrunkId, &'static str)>,
+    retries_withheld: Family<(Direction, TrunkId)>,
+    late_answers: Family<(TrunkId, bool)>,
+    rejected: Family<(u16, &'static str)>,
+    dropped: Family<&'static str>,
+    health_changes: Family<HealthState>,
+    probes: Family<&'static str>,
+    recovery: Family<(TrunkId, &'static str)>,
+    dns_lookups: Family<&'static str>,
+    webhooks: Family<&'static str>,
+    retransmissions: Counter,
+    oversized: Counter,
+    parked: Counter,
+    setup: [Histogram; 2],
+    ring: [Histogram; 2],
+    attempt: [Histogram; 2],
+    webhook: Histogram,
+    load: [Gauge; 4],
+    /// What each shard told last.
+    loads: Vec<Load>,
+    samples: u32,
+}
+
+struct Registry {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+}
+
+/// The counters of one name, by the values of their labels.
+struct Family<K> {
+    metric: Metric,
+    kept: HashMap<K, Counter, foldhash::fast::RandomState>,
+}
+
+impl<K: Eq + Hash> Family<K> {
+    fn new(metric: Metric) -> Self {
+        Family {
+            metric,
+            kept: HashMap::default(),
+        }
+    }
+
+    fn add(&mut self, registry: &Registry, key: K, values: &[&str], by: u64) {
+        let counter = match self.kept.entry(key) {
+            std::collections::hash_map::Entry::Occupied(kept) => kept.into_mut(),
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert(registry.counter(&self.metric, values))
+            }
+        };
+        counter.increment(by);
+    }
+}
+
+impl Registry {
+    fn counter(&self, metric: &Metric, values: &[&str]) -> Counter {
+        self.recorder
+            .register_counter(&key(metric, values), &METADATA)
+    }
+
+    fn gauge(&self, metric: &Metric, values: &[&str]) -> Gauge {
+        self.recorder
+            .register_gauge(&key(metric, values), &METADATA)
+    }
+
+    fn histogram(&self, metric: &Metric, values: &[&str]) -> Histogram {
+        self.recorder
+            .register_histogram(&key(metric, values), &METADATA)
+    }
+}
+
+fn key(metric: &Metric, values: &[&str]) -> Key {
+    debug_assert_eq!(
+        metric.labels.len(),
+        values.len(),
+        "{}: a label has no value",
+        metric.name
+    );
+    let labels: Vec<Label> = metric
+        .labels
+        .iter()
+        .zip(values)
+        .map(|(label, value)| Label::new(*label, (*value).to_owned()))
+        .collect();
+    Key::from_parts(metric.name, labels)
+}
 
 impl Metrics {
     /// All at zero.
-    pub fn new() -> Self {
-        Metrics(Arc::new(Mutex::new(Counted::new())))
+    ///
+    /// # Errors
+    /// When the exporter refuses the buckets, which only a changed build can cause.
+    pub fn new() -> Result<Self, BuildError> {
+        let mut builder = PrometheusBuilder::new();
+        for metric in METRICS
+            .iter()
+            .filter(|metric| metric.kind == Kind::Histogram)
+        {
+            builder =
+                builder.set_buckets_for_metric(Matcher::Full(metric.name.into()), &BUCKETS)?;
+        }
+        let recorder = builder.build_recorder();
+        for metric in METRICS {
+            let (name, help) = (metric.name.into(), metric.help.into());
+            match metric.kind {
+                Kind::Counter => recorder.describe_counter(name, None, help),
+                Kind::Gauge => recorder.describe_gauge(name, None, help),
+                Kind::Histogram => recorder.describe_histogram(name, None, help),
+            }
+        }
+        let registry = Registry {
+            handle: recorder.handle(),
+            recorder,
+        };
+        let both = |metric: &Metric| {
+            [Direction::Termination, Direction::Origination]
+                .map(|direction| registry.histogram(metric, &[direction.word()]))
+        };
+        let mut metrics = Metrics {
+            trunks: Vec::new(),
+            calls_started: Family::new(table::CALLS_STARTED),
+            calls: Family::new(table::CALLS),
+            calls_ended: Family::new(table::CALLS_ENDED),
+            call_seconds: Family::new(table::CALL_SECONDS),
+            attempts: Family::new(table::ATTEMPTS),
+            retries_withheld: Family::new(table::RETRIES_WITHHELD),
+            late_answers: Family::new(table::LATE_ANSWERS),
+            rejected: Family::new(table::REJECTED),
+            dropped: Family::new(table::DROPPED),
+            health_changes: Family::new(table::HEALTH_CHANGES),
+            probes: Family::new(table::PROBES),
+            recovery: Family::new(table::RECOVERY),
+            dns_lookups: Family::new(table::DNS_LOOKUPS),
+            webhooks: Family::new(table::WEBHOOKS),
+            retransmissions: registry.counter(&table::RETRANSMISSIONS, &[]),
+            oversized: registry.counter(&table::OVERSIZED, &[]),
+            parked: registry.counter(&table::PARKED, &[]),
+            setup: both(&table::CALL_SETUP),
+            ring: both(&table::CALL_RING),
+            attempt: both(&table::ATTEMPT_DURATION),
+            webhook: registry.histogram(&table::WEBHOOK_DURATION, &[]),
+            load: [
+                table::CONTEXTS,
+                table::CALLS_IN_SETUP,
+                table::CALLS_ACTIVE,
+                table::TIMERS,
+            ]
+            .map(|metric| registry.gauge(&metric, &[])),
+            loads: Vec::new(),
+            registry,
+            samples: 0,
+        };
+        metrics.show_zeros();
+        Ok(metrics)
+    }
+
+    /// A rate needs a zero before the first one: what is known beforehand is there from the start.
+    fn show_zeros(&mut self) {
+        for result in LookupResult::ALL {
+            self.dns_lookups
+                .add(&self.registry, result.word(), &[result.word()], 0);
+        }
+        for result in ["alive", "failing", "silent"] {
+            self.probes.add(&self.registry, result, &[result], 0);
+        }
+        for failure in [
+            HttpFailure::Connect,
+            HttpFailure::Tls,
+            HttpFailure::Timeout,
+            HttpFailure::Broken,
+            HttpFailure::TooLarge,
+            HttpFailure::Busy,
+        ] {
+            self.webhooks
+                .add(&self.registry, failure.word(), &[failure.word()], 0);
+        }
     }
 
     /// Trunks are named as in these settings from now on.
     pub fn name_trunks(&mut self, settings: &Settings) {
-        self.lock().name_trunks(settings);
+        let names: Vec<Box<str>> = settings
+            .trunks
+            .iter()
+            .map(|trunk| trunk.name.clone())
+            .collect();
+        if names == self.trunks {
+            return;
+        }
+        self.trunks = names;
+        // Kept by the trunk's place in the file, which may have another name now.
+        self.calls_started.kept.clear();
+        self.calls.kept.clear();
+        self.calls_ended.kept.clear();
+        self.call_seconds.kept.clear();
+        self.attempts.kept.clear();
+        self.retries_withheld.kept.clear();
+        self.late_answers.kept.clear();
+        self.recovery.kept.clear();
+    }
+
+    /// What the scrape endpoint needs.
+    fn exporter(&self) -> PrometheusHandle {
+        self.registry.handle.clone()
     }
 
     /// Counts an event.
     pub fn record(&mut self, event: &Event) {
-        self.lock().record(event);
+        let registry = &self.registry;
+        let trunk = |id: TrunkId| trunk_name(&self.trunks, id);
+        match event {
+            Event::Rejected { status, why, .. } => {
+                self.rejected
+                    .add(registry, (*status, why), &[&status.to_string(), why], 1);
+            }
+            Event::Dropped { why, .. } => self.dropped.add(registry, why, &[why], 1),
+            Event::CallStarted {
+                direction,
+                trunk: id,
+            } => {
+                let values = [direction.word(), trunk(*id)];
+                self.calls_started
+                    .add(registry, (*direction, *id), &values, 1);
+            }
+            Event::AttemptEnded {
+                direction,
+                trunk: id,
+                outcome,
+                took,
+                ..
+            } => {
+                let word = outcome.word();
+                let values = [direction.word(), trunk(*id), word];
+                self.attempts
+                    .add(registry, (*direction, *id, word), &values, 1);
+                self.attempt[slot(*direction)].record(*took);
+                self.sampled();
+            }
+            Event::CallSetUp(call) => {
+                let word = call_outcome(call);
+                let values = [call.direction.word(), trunk(call.trunk), word];
+                self.calls
+                    .add(registry, (call.direction, call.trunk, word), &values, 1);
+                self.setup[slot(call.direction)].record(call.took);
+                if let Some(ring) = call.first_ring {
+                    self.ring[slot(call.direction)].record(ring);
+                }
+                self.sampled();
+            }
+            Event::CallEnded {
+                direction,
+                trunk: id,
+                lasted,
+                why,
+                ..
+            } => {
+                let (way, name) = (direction.word(), trunk(*id));
+                self.calls_ended
+                    .add(registry, (*direction, *id, why), &[way, name, why], 1);
+                let key = (*direction, *id);
+                self.call_seconds
+                    .add(registry, key, &[way, name], lasted.as_secs());
+            }
+            Event::RetryWithheld {
+                direction,
+                trunk: id,
+                ..
+            } => {
+                let values = [direction.word(), trunk(*id)];
+                self.retries_withheld
+                    .add(registry, (*direction, *id), &values, 1);
+            }
+            Event::LateAnswer {
+                trunk: id, used, ..
+            } => {
+                let values = [trunk(*id), if *used { "yes" } else { "no" }];
+                self.late_answers.add(registry, (*id, *used), &values, 1);
+            }
+            Event::Health { is, .. } => self.health_changes.add(registry, *is, &[is.word()], 1),
+            Event::Probe { status, .. } => {
+                let result = match status {
+                    None => "silent",
+                    Some(408 | 503) => "failing",
+                    Some(_) => "alive",
+                };
+                self.probes.add(registry, result, &[result], 1);
+            }
+            Event::Recovery {
+                trunk: id, step, ..
+            } => {
+                self.recovery
+                    .add(registry, (*id, step), &[trunk(*id), step], 1);
+            }
+            Event::Retransmitted => self.retransmissions.increment(1),
+            Event::OversizedDatagram => self.oversized.increment(1),
+            Event::Parked => self.parked.increment(1),
+            Event::Load { shard, load } => {
+                let at = usize::from(shard.0);
+                if self.loads.len() <= at {
+                    self.loads.resize(at + 1, Load::default());
+                }
+                self.loads[at] = *load;
+                let all: Load = self.loads.iter().sum();
+                let values = [
+                    all.contexts,
+                    all.calls_in_setup,
+                    all.calls_active,
+                    all.timers,
+                ];
+                for (gauge, value) in self.load.iter().zip(values) {
+                    gauge.set(f64::from(value));
+                }
+            }
+        }
     }
 
     /// Counts a lookup of a place.
     pub fn record_lookup(&mut self, result: LookupResult) {
-        self.lock().record_lookup(result);
+        self.dns_lookups
+            .add(&self.registry, result.word(), &[result.word()], 1);
     }
 
     /// Shows what a scheduled test of a webhook found.
     pub fn record_check(&mut self, report: &Report) {
-        self.lock().record_check(report);
+        let trunk = &*report.trunk;
+        self.registry
+            .gauge(&table::RECOVERY_CHECK, &[trunk])
+            .set(f64::from(u8::from(report.is_fine())));
+        for webhook in &report.webhooks {
+            if let Some(expires) = webhook.certificate_expires {
+                self.registry
+                    .gauge(&table::CERTIFICATE_EXPIRY, &[trunk, webhook.role])
+                    .set(expires as f64);
+            }
+        }
     }
 
     /// Counts a webhook exchange.
     pub fn record_webhook(&mut self, answer: &Answer, took: Duration) {
-        self.lock().record_webhook(answer, took);
+        let result = match answer {
+            Answer::Http { status, .. } => match status / 100 {
+                1 => "1xx",
+                2 => "2xx",
+                3 => "3xx",
+                4 => "4xx",
+                _ => "5xx",
+            },
+            Answer::HttpFailed(failure) => failure.word(),
+            // Answers to other questions are no exchanges.
+            Answer::Resolved { .. } | Answer::ResolveFailed => return,
+        };
+        self.webhooks.add(&self.registry, result, &[result], 1);
+        self.webhook.record(took);
+        self.sampled();
     }
 
-    /// Figures that a panicking thread left behind are still worth reading.
-    fn lock(&self) -> MutexGuard<'_, Counted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sampled(&mut self) {
+        self.samples += 1;
+        if self.samples >= SAMPLES_MAX {
+            self.samples = 0;
+            self.registry.handle.run_upkeep();
+        }
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
+fn trunk_name(trunks: &[Box<str>], id: TrunkId) -> &str {
+    trunks.get(usize::from(id.0)).map_or("unknown", |name| name)
+}
+
+fn slot(direction: Direction) -> usize {
+    match direction {
+        Direction::Termination => 0,
+        Direction::Origination => 1,
+    }
+}
+
+fn call_outcome(call: &CallRecord) -> &'static str {
+    match call.status {
+        200..=299 => "answered",
+        487 => "cancelled",
+        _ if call.own => "failed",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        500..=599 => "5xx",
+        _ => "6xx",
     }
 }

@@ -1,15 +1,17 @@
-//! The text a scrape gets: what was counted, and what is read only when asked.
+//! The text a scrape gets: what the exporter has kept, and what is read only when asked.
 
 use std::{
+    fmt::Write,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use trunkline_proxy::{event::HealthState, routing::Freshness};
 
 use super::{
     Metrics,
-    table::{self, Metric},
+    table::{self, Kind, Metric},
 };
 use crate::view::View;
 
@@ -43,7 +45,7 @@ pub struct NetCounts {
 /// Everything `/metrics` shows.
 #[derive(Clone)]
 pub struct Scrape {
-    metrics: Metrics,
+    exporter: PrometheusHandle,
     view: Arc<View>,
     net: Arc<dyn Fn() -> NetCounts + Send + Sync>,
     started: u64,
@@ -60,7 +62,7 @@ impl Scrape {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
         Scrape {
-            metrics: metrics.clone(),
+            exporter: metrics.exporter(),
             view,
             net,
             started,
@@ -69,8 +71,8 @@ impl Scrape {
 
     /// The Prometheus text.
     pub fn text(&self) -> String {
-        let mut out = String::new();
-        self.metrics.lock().push_text(&mut out);
+        self.exporter.run_upkeep();
+        let mut out = self.exporter.render();
         self.candidates(&mut out);
         self.places(&mut out);
         let net = (self.net)();
@@ -119,7 +121,7 @@ impl Scrape {
     }
 
     fn candidates(&self, out: &mut String) {
-        table::CANDIDATE_STATE.push_head(out);
+        head(out, &table::CANDIDATE_STATE);
         for (peer, is, listener) in self.view.candidates() {
             let addr = peer.addr.to_string();
             for state in [
@@ -129,8 +131,12 @@ impl Scrape {
                 HealthState::Paused,
             ] {
                 let values = [peer.transport.param(), &addr, &listener, state.word()];
-                let labels = table::CANDIDATE_STATE.labels(&values);
-                table::CANDIDATE_STATE.push_sample(out, "", &labels, u64::from(state == is));
+                line(
+                    out,
+                    &table::CANDIDATE_STATE,
+                    &values,
+                    u64::from(state == is),
+                );
             }
         }
         out.push('\n');
@@ -151,18 +157,53 @@ impl Scrape {
                 counts.iter().filter(|have| **have == freshness).count() as u64,
             )
         });
-        table::DNS_PLACES.push_head(out);
+        head(out, &table::DNS_PLACES);
         for (word, count) in values {
-            table::DNS_PLACES.push_sample(out, "", &table::DNS_PLACES.labels(&[word]), count);
+            line(out, &table::DNS_PLACES, &[word], count);
         }
         out.push('\n');
     }
 }
 
 fn series(out: &mut String, metric: &Metric, values: &[(&[&str], u64)]) {
-    metric.push_head(out);
+    head(out, metric);
     for (labels, value) in values {
-        metric.push_sample(out, "", &metric.labels(labels), value);
+        line(out, metric, labels, *value);
     }
     out.push('\n');
+}
+
+fn head(out: &mut String, metric: &Metric) {
+    let Metric {
+        name, kind, help, ..
+    } = metric;
+    // Writing to a String does not fail.
+    let _ = writeln!(
+        out,
+        "# HELP {name} {help}\n# TYPE {name} {}",
+        Kind::word(*kind)
+    );
+}
+
+fn line(out: &mut String, metric: &Metric, values: &[&str], value: u64) {
+    debug_assert_eq!(
+        metric.labels.len(),
+        values.len(),
+        "{}: a label has no value",
+        metric.name
+    );
+    out.push_str(metric.name);
+    let mut open = '{';
+    for (label, value) in metric.labels.iter().zip(values) {
+        let value = value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
+        let _ = write!(out, "{open}{label}=\"{value}\"");
+        open = ',';
+    }
+    if open == ',' {
+        out.push('}');
+    }
+    let _ = writeln!(out, " {value}");
 }

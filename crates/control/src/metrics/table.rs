@@ -1,7 +1,4 @@
-//! Every metric there is: the one list that code, tests and the operator's page agree on. And how one
-//! is written in the text of a scrape.
-
-use std::fmt::{Display, Write};
+//! Every metric there is: the one list that code, tests and the operator's page agree on.
 
 /// What a metric is.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -36,58 +33,6 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// What it counts, for a person.
     pub help: &'static str,
-}
-
-impl Metric {
-    /// What stands before its samples.
-    pub(super) fn push_head(&self, out: &mut String) {
-        let (name, help, kind) = (self.name, self.help, self.kind.word());
-        // Writing to a String does not fail.
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    /// One sample, of labels as [`labels`](Self::labels) gives them.
-    pub(super) fn push_sample(
-        &self,
-        out: &mut String,
-        part: &str,
-        labels: &str,
-        value: impl Display,
-    ) {
-        let _ = writeln!(out, "{}{part}{labels} {value}", self.name);
-    }
-
-    /// Its labels with these values; empty when it has none.
-    pub(super) fn labels(&self, values: &[&str]) -> String {
-        debug_assert_eq!(
-            self.labels.len(),
-            values.len(),
-            "{}: a label has no value",
-            self.name
-        );
-        written(self.labels.iter().zip(values))
-    }
-
-    /// The same with one that is not in the table, behind the others.
-    pub(super) fn labels_with(&self, values: &[&str], label: &str, value: &str) -> String {
-        written(self.labels.iter().zip(values).chain([(&label, &value)]))
-    }
-}
-
-fn written<'a>(labels: impl Iterator<Item = (&'a &'a str, &'a &'a str)>) -> String {
-    let mut out = String::new();
-    for (label, value) in labels {
-        let value = value
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n");
-        let before = if out.is_empty() { '{' } else { ',' };
-        let _ = write!(out, "{before}{label}=\"{value}\"");
-    }
-    if !out.is_empty() {
-        out.push('}');
-    }
-    out
 }
 
 macro_rules! metrics {
