@@ -55,6 +55,8 @@ ladders! {
         refused_connection_moves_on_at_once
         retry_after_pauses_a_candidate
         ringing_too_long_is_cancelled
+        an_answer_timeout_below_response_timeout_holds
+        a_response_timeout_below_timer_a_holds
         setup_budget_ends_a_call
         silent_first_address
         termination_failover_codes

@@ -150,9 +150,9 @@ pub struct Attempt {
     /// Its 2xx was ended by ACK and BYE.
     pub reaped: bool,
     pub began: Moment,
-    /// When nobody waits for its first response any longer.
+    /// When its silence has lasted too long.
     pub silent_at: Moment,
-    /// Timer C: armed once, moved here.
+    /// Timer C: moved here by each provisional, and armed when somebody still rings.
     pub answer_at: Moment,
     /// End of an abandoned attempt's remembrance: armed once, moved here.
     pub linger_at: Moment,
