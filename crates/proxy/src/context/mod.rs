@@ -343,6 +343,13 @@ impl Context {
         self.caller == Caller::Waiting
     }
 
+    /// That attempt, if its final response may still come.
+    fn pending(&self, number: usize) -> Option<&Attempt> {
+        self.attempts
+            .get(number)
+            .filter(|attempt| attempt.is_pending())
+    }
+
     fn is_invite(&self) -> bool {
         matches!(self.kind, Kind::Call | Kind::ReInvite)
     }

@@ -59,11 +59,7 @@ impl Context {
 
     /// Only a 100 for so long: for `progress_timeout`, or since its candidate turned down.
     fn on_progress(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
-        let Some(attempt) = self
-            .attempts
-            .get(number)
-            .filter(|attempt| attempt.is_pending() && !attempt.rang)
-        else {
+        let Some(attempt) = self.pending(number).filter(|attempt| !attempt.rang) else {
             return;
         };
         let waited = turn.now.saturating_duration_since(attempt.began);
@@ -82,11 +78,7 @@ impl Context {
 
     /// Timer C (RFC 3261 §16.8): CANCEL downstream, 408 upstream.
     fn on_answer_timeout(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
-        let Some(attempt) = self
-            .attempts
-            .get(number)
-            .filter(|attempt| attempt.is_pending())
-        else {
+        let Some(attempt) = self.pending(number) else {
             return;
         };
         if attempt.answer_at > turn.now {

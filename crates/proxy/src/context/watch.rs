@@ -82,9 +82,8 @@ impl Context {
     /// The first Timer A or E of an attempt: whoever still waits is watched over from now on.
     pub(super) fn watch_on(&self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
         let waits = self
-            .attempts
-            .get(number)
-            .is_some_and(|it| it.is_pending() && it.silent_at > it.began + T1);
+            .pending(number)
+            .is_some_and(|it| it.silent_at > it.began + T1);
         if waits {
             self.watch_silence(slot, number, T1, turn);
         }
@@ -116,11 +115,7 @@ impl Context {
     /// Silence for `response_timeout`, or till the end of `setup_budget`: no response at all; a 100
     /// is one.
     pub(super) fn on_try(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
-        let Some(attempt) = self
-            .attempts
-            .get(number)
-            .filter(|attempt| attempt.is_pending())
-        else {
+        let Some(attempt) = self.pending(number) else {
             return;
         };
         let waits = match attempt.client {
