@@ -61,21 +61,30 @@ impl<'a> Heading<'a> {
     /// Reads a request's Route headers and Request-URI.
     pub fn read(request: &Message<'a>, snapshot: &Snapshot) -> Self {
         let mut heading = Heading::default();
-        let mut target = request.request_uri().zip(Some(request.uri()));
+        let unsettled;
+        let uri = match request.facts() {
+            Some(facts) => facts.uri.as_ref(),
+            None => {
+                unsettled = request.uri();
+                unsettled.as_ref()
+            }
+        };
+        // The target, where that is not the Request-URI.
+        let mut moved = None;
         let values = request.values(Name::Route).map(|value| value.bytes);
         let mut left = usize::MAX;
         // A Record-Route of ours has `lr`; hardly any Request-URI does.
-        let routed = target.and_then(|(_, uri)| uri).filter(Uri::has_lr);
+        let routed = uri.filter(|uri| uri.has_lr());
         // §16.4: a strict router put our Record-Route value into the Request-URI, and the target
         // at the end of the Route set.
         if let Some(routed) = routed
             && let Some((before, last)) = values.clone().enumerate().last()
-            && let Some(own) = OwnRoute::of(&routed, snapshot)
+            && let Some(own) = OwnRoute::of(routed, snapshot)
             && let Some(last) = uri_of(last)
         {
             heading.strict = Strict::TakeLastRoute;
             heading.token = own.token;
-            target = Some(last);
+            moved = Some(last);
             left = before;
         }
         let taken_last = heading.strict == Strict::TakeLastRoute;
@@ -105,8 +114,14 @@ impl<'a> Heading<'a> {
                     let transport = to.transport.or(Some(Transport::Udp));
                     snapshot.own(to.host, to.uri.port, transport).is_some()
                 };
-                let target = target.map(next);
-                heading.next = target.filter(|it| !it.uri.as_ref().is_some_and(is_ours));
+                let target = match (moved, request.request_uri()) {
+                    (Some(moved), _) => Some(next(moved)),
+                    (None, Some(text)) => Some(next((text, uri.copied()))),
+                    (None, None) => None,
+                };
+                if target.is_some_and(|it| !it.uri.as_ref().is_some_and(is_ours)) {
+                    heading.next = target;
+                }
             }
         }
         heading

@@ -17,7 +17,7 @@ use crate::{
     dialog::{self, Call, Calls, Side},
     engine::{Engine, Turn, ack_key},
     event::Direction,
-    forward::{self, MaxForwards, RequestPlan, ViaPlan},
+    forward::{self, MaxForwards, NewUri, RequestPlan, ViaPlan},
     heading::{Heading, Reached},
     hop::ListenerId,
     next_hop::literal,
@@ -268,11 +268,10 @@ fn decide(
         onward.routes = side.routes().map(Box::from).collect();
     }
     let towards_carrier = (direction == Direction::Termination) == known.from_caller;
-    if let (true, true, Some(peer)) = (
-        towards_carrier,
-        keeps_to_peer(snapshot, trunk),
-        known.peer(),
-    ) {
+    if towards_carrier
+        && keeps_to_peer(snapshot, trunk)
+        && let Some(peer) = known.peer()
+    {
         // `in_dialog = "peer"`: a Contact behind NAT cannot be reached; the address can.
         onward.routes.clear();
         onward
@@ -395,7 +394,10 @@ fn forward_ack(
         .map(|route| ("Route", &route[..]))
         .collect();
     let plan = RequestPlan {
-        request_uri: (!onward.request_uri.is_empty()).then_some(&onward.request_uri[..]),
+        request_uri: match &onward.request_uri[..] {
+            [] => NewUri::Kept,
+            uri => NewUri::Is(uri),
+        },
         drop_routes: usize::from(heading.drop_routes),
         strict: heading.strict,
         received: Some(arrival.from.remote),

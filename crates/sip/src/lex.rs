@@ -474,10 +474,15 @@ pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
 #[inline]
 pub(crate) fn digits(bytes: &[u8]) -> (usize, u32) {
     if let Some((four, rest)) = bytes.split_first_chunk()
-        && rest.first().is_none_or(|next| !next.is_ascii_digit())
         && let Some(number) = four_digits(*four)
     {
-        return (4, number);
+        match rest {
+            [fifth @ b'0'..=b'9', rest @ ..] if !starts_with_digit(rest) => {
+                return (5, number * 10 + u32::from(fifth - b'0'));
+            }
+            rest if !starts_with_digit(rest) => return (4, number),
+            _ => {}
+        }
     }
     let (mut len, mut sum) = (0, 0u32);
     while let Some(&byte) = bytes.get(len) {
@@ -491,7 +496,12 @@ pub(crate) fn digits(bytes: &[u8]) -> (usize, u32) {
     (len, sum)
 }
 
-/// The number that four digits are, as most ports are written.
+#[inline(always)]
+fn starts_with_digit(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(u8::is_ascii_digit)
+}
+
+/// The number that four digits are, as most ports begin.
 #[inline]
 fn four_digits(digits: [u8; 4]) -> Option<u32> {
     const EACH: u32 = 0x0101_0101;

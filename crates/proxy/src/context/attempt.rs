@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use smallvec::SmallVec;
 use trunkline_sip::Message;
 
 use super::{ATTEMPTS_MAX, Attempt, Client, Context, Kind, Line};
@@ -174,7 +175,8 @@ impl Context {
         if self.recovering.is_some() && self.target_has_spoken() {
             return None;
         }
-        let tried = self.tried();
+        let mut tried = SmallVec::new();
+        self.list_tried(&mut tried);
         let terrain = Terrain {
             snapshot: &self.snapshot,
             health: &engine.health,

@@ -358,15 +358,14 @@ impl Context {
         matches!(self.walk, Walk::Fixed { .. })
     }
 
-    fn tried(&self) -> SmallVec<[Tried; 8]> {
-        self.attempts[self.walk_from..]
-            .iter()
-            .map(|attempt| Tried {
-                trunk: attempt.trunk,
-                addressed: attempt.addressed,
-                addr: attempt.candidate.addr,
-                dead: attempt.is_dead(),
-            })
-            .collect()
+    /// Puts what the current walk has tried into an empty list: one of that length is not moved.
+    fn list_tried(&self, list: &mut SmallVec<[Tried; 8]>) {
+        let attempts = self.attempts[self.walk_from..].iter();
+        list.extend(attempts.map(|attempt| Tried {
+            trunk: attempt.trunk,
+            addressed: attempt.addressed,
+            addr: attempt.candidate.addr,
+            dead: attempt.is_dead(),
+        }));
     }
 }

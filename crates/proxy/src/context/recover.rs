@@ -9,6 +9,7 @@ use crate::{
     Event,
     engine::{Alarm, Asker, Ring, Turn},
     event::{Direction, Outcome},
+    forward::{UriText, request_uri},
     question::{Answer, Question},
     recovery::{Aftermath, CallFacts, DialTarget, RecoveryCall, Step, sid},
     routing::Candidate,
@@ -321,9 +322,9 @@ impl Context {
             return Arc::default();
         };
         let written = format!("sip:{number}@{}", address.authority);
-        let mut uri = smallvec::SmallVec::<[u8; 128]>::new();
+        let mut uri = UriText::new();
         if let Ok(dialled) = Uri::parse(written.as_bytes()) {
-            crate::forward::request_uri(&dialled, address, &mut uri);
+            request_uri(&dialled, address, |text| uri.extend_from_slice(text));
         }
         uri[..].into()
     }

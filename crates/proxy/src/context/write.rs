@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use trunkline_sip::Message;
+use trunkline_sip::{Malformed, Message};
 
 use super::{Context, TokenBytes};
 use crate::{
     Event, UDP_SAFE_BYTES,
     engine::{Alarm, Engine, Ring, Turn},
-    forward::{self, RecordRoute, RequestPlan, Sent, Strict, ViaPlan},
+    forward::{self, NewUri, RecordRoute, RequestPlan, Sent, Strict, UriText, ViaPlan},
     in_dialog::max_forwards,
     recovery::DialTarget,
     table::Slot,
@@ -23,9 +23,6 @@ use crate::{
 const ASSERTED: &str = "P-Asserted-Identity";
 /// Headers that would name another caller beside it: many who read these read them first.
 const IDENTITIES: [&str; 3] = [ASSERTED, "P-Preferred-Identity", "Remote-Party-ID"];
-
-/// A Request-URI while it is being made.
-type UriText = SmallVec<[u8; 128]>;
 
 impl Context {
     /// Sends the attempt's request, for the first time or again: the same bytes.
@@ -72,8 +69,6 @@ impl Context {
     ) {
         let attempt = &self.attempts[number];
         let candidate = &attempt.candidate;
-        let mut uri = UriText::new();
-        self.request_uri(number, request, &mut uri);
         let branch = engine.branch(slot, number as u8, self.loop_print);
         let token = self.token(engine, number, request);
         let incoming = RecordRoute {
@@ -85,51 +80,70 @@ impl Context {
             token: None,
         };
         let both = [outgoing, incoming];
+        let mut plan = self.plan(number, request, branch.as_ref());
         // RFC 5658: where the two sides differ, each finds its own side of us at the top.
-        let records: &[RecordRoute<'_>] = match token {
+        plan.record_route = match token {
             None => &[],
             Some(_) if candidate.listener == self.from.listener => &both[1..],
             Some(_) => &both,
         };
-        let plan = RequestPlan {
-            record_route: records,
-            ..self.plan(number, request, &uri, branch.as_ref())
+        // The request passed its checks when it came in; one that fails here was never forwarded.
+        let _ = match self.adds_lines() {
+            false => forward::request(request, &plan, out),
+            true => self.write_with_lines(number, request, plan, out),
         };
+    }
+
+    /// Whether the request may get lines that others do not.
+    fn adds_lines(&self) -> bool {
+        let dialog = self.in_dialog.as_ref();
+        self.recovering.is_some() || dialog.is_some_and(|dialog| !dialog.routes.is_empty())
+    }
+
+    /// Writes the request with the Routes that an endpoint left out, and with what a webhook had us
+    /// add.
+    #[cold]
+    fn write_with_lines(
+        &self,
+        number: usize,
+        request: &Message<'_>,
+        plan: RequestPlan<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
         let dialled = self.dialled(number);
         let identity = dialled.and_then(|target| self.identity(number, target));
-        let mut routes: SmallVec<[(&str, &[u8]); 2]> = self
+        let mut lines: SmallVec<[(&str, &[u8]); 2]> = self
             .in_dialog
             .iter()
             .flat_map(|dialog| &dialog.routes)
             .map(|route| ("Route", &route[..]))
             .collect();
-        routes.extend(
+        lines.extend(
             dialled
                 .iter()
                 .flat_map(|target| &target.headers)
                 .map(|(name, value)| (name.as_str(), value.as_bytes())),
         );
-        routes.extend(identity.iter().map(|value| (ASSERTED, value.as_bytes())));
+        lines.extend(identity.iter().map(|value| (ASSERTED, value.as_bytes())));
         let plan = RequestPlan {
-            append: &routes,
+            append: &lines,
             drop: if identity.is_some() { &IDENTITIES } else { &[] },
             ..plan
         };
-        // The request passed its checks when it came in; one that fails here was never forwarded.
-        let _ = forward::request(request, &plan, out);
+        forward::request(request, &plan, out)
     }
 
     /// What every message of the attempt has in common.
+    #[inline]
     fn plan<'p>(
         &'p self,
         number: usize,
         request: &Message<'_>,
-        uri: &'p [u8],
         branch: &'p [u8],
     ) -> RequestPlan<'p> {
         let candidate = &self.attempts[number].candidate;
         RequestPlan {
-            request_uri: (!uri.is_empty()).then_some(uri),
+            request_uri: self.request_uri(number),
             drop_routes: usize::from(self.drop_routes),
             received: Some(self.from.remote),
             via: ViaPlan {
@@ -166,18 +180,14 @@ impl Context {
         Some(format!("<sip:{user}@{host}>"))
     }
 
-    /// The attempt's Request-URI; stays empty where it is the request's own.
-    fn request_uri(&self, number: usize, request: &Message<'_>, uri: &mut UriText) {
+    /// The attempt's Request-URI.
+    fn request_uri(&self, number: usize) -> NewUri<'_> {
         let attempt = &self.attempts[number];
-        let address = request_address(&self.snapshot, attempt.trunk, attempt.addressed);
-        match address.filter(|_| attempt.request_uri.is_empty()) {
-            Some(address) => {
-                if let Some(old) = request.uri() {
-                    forward::request_uri(&old, address, uri);
-                }
-            }
-            None => uri.extend_from_slice(&attempt.request_uri),
+        if !attempt.request_uri.is_empty() {
+            return NewUri::Is(&attempt.request_uri);
         }
+        let address = request_address(&self.snapshot, attempt.trunk, attempt.addressed);
+        address.map_or(NewUri::Kept, NewUri::To)
     }
 
     /// The dialog token of the attempt's Record-Route; `None` for requests that make no dialog.
@@ -233,12 +243,12 @@ impl Context {
         request: &Message<'_>,
         write: impl FnOnce(&Sent<'_>),
     ) {
-        let mut uri = UriText::new();
-        self.request_uri(number, request, &mut uri);
         let branch = engine.branch(slot, number as u8, self.loop_print);
-        let plan = self.plan(number, request, &uri, branch.as_ref());
+        let plan = self.plan(number, request, branch.as_ref());
+        let mut room = UriText::new();
         let request_uri = plan
             .request_uri
+            .text(request, &mut room)
             .or(request.request_uri())
             .unwrap_or_default();
         write(&Sent {

@@ -4,7 +4,7 @@
 //! They are written from the request as it came in, which is kept anyway, and from what the
 //! attempt changed in it; nothing is stored twice.
 
-use trunkline_sip::{Fault, Header, Malformed, Message, Name, NameAddr, Transport, Uri};
+use trunkline_sip::{Fault, Header, Malformed, Message, Name, NameAddr, NameSet, Transport, Uri};
 
 use super::{
     MAX_FORWARDS,
@@ -78,7 +78,7 @@ fn hop_by_hop(
     put_start(method, uri_sent, &sent.via, out);
     let mut lines = RouteLines::new(original, &routes);
     let mut splice = Splice::new(original, out);
-    for header in original.all(Name::Route) {
+    for header in original.places_in(NameSet::of(&[Name::Route])) {
         splice.skip(header.line.0);
         lines.copy(&mut splice, &header);
     }
@@ -228,7 +228,7 @@ fn put_end(reason: Option<&str>, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::forward::{
-        Face, RequestPlan, request,
+        Face, NewUri, RequestPlan, request,
         sample::{VIA_LINE, lines, parse, plan, via, written},
     };
 
@@ -313,7 +313,7 @@ mod tests {
                     let plan = RequestPlan {
                         strict,
                         drop_routes,
-                        request_uri,
+                        request_uri: request_uri.map_or(NewUri::Kept, NewUri::Is),
                         ..plan()
                     };
                     let message = parse(INVITE.as_bytes());

@@ -24,10 +24,10 @@ mod sample;
 pub use face::Face;
 pub use local::{Sent, ack_failure, ack_success, bye, cancel, options};
 pub use reply::{Reply, reason_phrase, reply};
-pub use request::{MaxForwards, RecordRoute, RequestPlan, request};
+pub use request::{MaxForwards, NewUri, RecordRoute, RequestPlan, request};
 pub use response::response;
 pub use route::{RouteSlice, Strict, routes_above};
-pub use uri::request_uri;
+pub use uri::{UriText, request_uri};
 pub use via::ViaPlan;
 
 /// The methods that pass through us, as an Allow header lists them.

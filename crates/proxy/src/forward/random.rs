@@ -4,8 +4,8 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use trunkline_sip::{Limits, Message, Name, Transport};
 
 use super::{
-    Face, MaxForwards, RecordRoute, Reply, RequestPlan, Sent, Strict, cancel, reply, request,
-    response,
+    Face, MaxForwards, NewUri, RecordRoute, Reply, RequestPlan, Sent, Strict, cancel, reply,
+    request, response,
     sample::{parse, plan, via},
 };
 
@@ -150,7 +150,7 @@ proptest! {
         let record = RecordRoute { face: &face, token: Some(b"T") };
         let came = parse(&bytes);
         let plan = RequestPlan {
-            request_uri: rewritten.then_some(b"sip:b@edge.test"),
+            request_uri: if rewritten { NewUri::Is(b"sip:b@edge.test") } else { NewUri::Kept },
             strict,
             drop_routes,
             received: Some("192.0.2.7:5070".parse().unwrap()),
@@ -221,7 +221,7 @@ proptest! {
         // The CANCEL of the attempt goes the same way.
         let mut cancelled = Vec::new();
         let as_sent = Sent {
-            request_uri: plan.request_uri.unwrap_or(b"sip:b@b.test"),
+            request_uri: match plan.request_uri { NewUri::Is(uri) => uri, _ => b"sip:b@b.test" },
             drop_routes,
             strict,
             via: via(),

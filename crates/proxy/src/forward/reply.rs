@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use trunkline_sip::{Header, Message, Name};
+use trunkline_sip::{Header, Message, Name, Via};
 
 use super::{
     splice::{Splice, put_all, put_header, put_number},
@@ -43,24 +43,20 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
     put_all(out, &["SIP/2.0 "]);
     put_number(out, u64::from(reply.code));
     put_all(out, &[" ", reply.reason, "\r\n"]);
-    for via in request.all(Name::Via) {
-        match reply.received {
-            Some(source) if holds(&via, &top_via) => {
-                let mut splice = Splice::new(request, out);
-                splice.skip(via.line.0);
-                note_source(&mut splice, &top_via, source);
-                splice.until(via.value_at.1);
-                splice.put(b"\r\n");
+    put_vias(out, request, &top_via, reply.received, settled);
+    // RFC 3261 §8.2.6.2: a tag that is there stays as it is; a 100 needs none.
+    let needs_tag = reply.code > 100 && request.to_tag().is_none();
+    let as_they_stand = request.run_of(&NAMING).filter(|_| settled && !needs_tag);
+    if let Some((start, end)) = as_they_stand {
+        let lines = request.bytes().get(start as usize..end as usize);
+        out.extend_from_slice(lines.unwrap_or_default());
+    } else {
+        // One each: a request with two of them is answered (400), but not with two of them.
+        for name in NAMING {
+            let is_there = put_first(out, request, settled, name);
+            if name == Name::To && is_there && needs_tag {
+                put_tag(out, reply.to_tag);
             }
-            Some(_) | None => put_header(out, request, &via),
-        }
-    }
-    // One each: a request with two of them is answered (400), but not with two of them.
-    for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
-        let is_there = put_first(out, request, settled, name);
-        // RFC 3261 §8.2.6.2: a tag that is there stays as it is; a 100 needs none.
-        if name == Name::To && is_there && reply.code > 100 && request.to_tag().is_none() {
-            put_tag(out, reply.to_tag);
         }
     }
     if reply.code == 100 {
@@ -74,6 +70,39 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
     }
     out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
     true
+}
+
+/// What names a request beside its Vias, in the order in which it nearly always stands.
+const NAMING: [Name; 4] = [Name::From, Name::To, Name::CallId, Name::CSeq];
+
+/// The Vias as they came, with their source noted.
+fn put_vias(
+    out: &mut Vec<u8>,
+    request: &Message<'_>,
+    top_via: &Via<'_>,
+    received: Option<SocketAddr>,
+    settled: bool,
+) {
+    if let Some((start, end)) = request.run_of_all(Name::Via).filter(|_| settled) {
+        let mut splice = Splice::new(request, out);
+        splice.skip(start);
+        if let Some(source) = received {
+            note_source(&mut splice, top_via, source);
+        }
+        return splice.until(end);
+    }
+    for via in request.all(Name::Via) {
+        match received {
+            Some(source) if holds(via.line, top_via) => {
+                let mut splice = Splice::new(request, out);
+                splice.skip(via.line.0);
+                note_source(&mut splice, top_via, source);
+                splice.until(via.value_at.1);
+                splice.put(b"\r\n");
+            }
+            Some(_) | None => put_header(out, request, &via),
+        }
+    }
 }
 
 /// Puts a tag at the end of the line that was just written.

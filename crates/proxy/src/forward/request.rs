@@ -2,21 +2,23 @@
 
 use std::net::SocketAddr;
 
-use trunkline_sip::{Fault, Header, Malformed, Message, Name, NameSet};
+use trunkline_sip::{Fault, Malformed, Message, Name, NameSet, Place, Span};
 
 use super::{
     MAX_FORWARDS,
     face::Face,
     route::{RouteChange, RouteLines, Strict},
     splice::Splice,
+    uri::{UriText, request_uri},
     via::{ViaPlan, holds, note_source},
 };
+use crate::settings::RequestAddress;
 
 /// Everything that changes in a request when it is forwarded.
 #[derive(Copy, Clone, Debug)]
 pub struct RequestPlan<'p> {
-    /// The new Request-URI; `None` keeps it, or takes what `strict` says.
-    pub request_uri: Option<&'p [u8]>,
+    /// What becomes of the Request-URI.
+    pub request_uri: NewUri<'p>,
     /// How many Route values at the top are ours and leave (RFC 3261 §16.4).
     pub drop_routes: usize,
     /// What strict routers make necessary.
@@ -36,6 +38,17 @@ pub struct RequestPlan<'p> {
     pub append: &'p [(&'p str, &'p [u8])],
     /// Headers that go, by their names as they are written in full.
     pub drop: &'p [&'p str],
+}
+
+/// What becomes of the Request-URI (RFC 3261 §16.6 step 2).
+#[derive(Copy, Clone, Debug)]
+pub enum NewUri<'p> {
+    /// It stays, or is what `strict` says.
+    Kept,
+    /// It is this one.
+    Is(&'p [u8]),
+    /// It leads here, see [`request_uri`](super::request_uri()).
+    To(&'p RequestAddress),
 }
 
 /// What becomes of Max-Forwards (RFC 3261 §16.6 step 3).
@@ -67,7 +80,17 @@ pub fn request(
     let (uri, uri_at) = original_uri(message)?;
     let top_via = message.top_via()?;
     let routes = RouteChange::new(message, plan.drop_routes, plan.strict)?;
-    let (uri_sent, mut uri_in_route) = routes.uris(uri, plan.request_uri)?;
+    // Checked when it came, and nothing of it moves into a Route: written where it goes.
+    let checked = message.facts().and_then(|facts| facts.uri.as_ref());
+    let to = match plan.request_uri {
+        NewUri::To(address) if plan.strict == Strict::None => checked.zip(Some(address)),
+        _ => None,
+    };
+    let mut made = UriText::new();
+    let (uri_sent, mut uri_in_route) = match to {
+        Some(_) => (uri, None),
+        None => routes.uris(uri, plan.request_uri.text(message, &mut made))?,
+    };
 
     let last_route = match uri_in_route {
         Some(_) => message.all(Name::Route).last().map(|header| header.line),
@@ -75,7 +98,11 @@ pub fn request(
     };
     let mut lines = RouteLines::new(message, &routes);
     let mut splice = Splice::new(message, out);
-    if uri_sent != uri {
+    if let Some((old, address)) = to {
+        splice.until(uri_at.0);
+        request_uri(old, address, |text| splice.put(text));
+        splice.skip(uri_at.1);
+    } else if uri_sent != uri {
         splice.until(uri_at.0);
         splice.put(uri_sent);
         splice.skip(uri_at.1);
@@ -90,7 +117,7 @@ pub fn request(
         (true, true) => CHANGING_TO_STREAM,
         (false, _) => NameSet::ALL,
     };
-    for header in message.headers_in(of_interest) {
+    for header in message.places_in(of_interest) {
         if to_add.waits_on_top() && header.line.0 >= below {
             to_add.write_top(plan, below, &mut splice);
         }
@@ -101,7 +128,7 @@ pub fn request(
                     plan.via.write(splice.out());
                     via_written = true;
                 }
-                if let Some(source) = plan.received.filter(|_| holds(&header, &top_via)) {
+                if let Some(source) = plan.received.filter(|_| holds(header.line, &top_via)) {
                     note_source(&mut splice, &top_via, source);
                 }
             }
@@ -124,16 +151,10 @@ pub fn request(
                 }
             }
             Name::ContentLength if plan.content_length => {
-                right_length(&mut splice, &header, message.body().len());
+                right_length(&mut splice, header.value_at, message.body().len());
             }
             _ if plan.drop.is_empty() => {}
-            _ => {
-                let named = |name: &&str| header.raw_name.eq_ignore_ascii_case(name.as_bytes());
-                if plan.drop.iter().any(named) {
-                    splice.until(header.line.0);
-                    splice.skip(header.line.1);
-                }
-            }
+            _ => drop_named(&mut splice, message, &header, plan.drop),
         }
     }
     if to_add.waits_on_top() {
@@ -153,6 +174,27 @@ pub fn request(
     }
     splice.finish();
     Ok(())
+}
+
+impl<'p> NewUri<'p> {
+    /// Its text, made in `room` where there is none; `None` for the request's own, and where that
+    /// cannot be read.
+    #[inline(never)]
+    pub fn text<'t>(self, message: &Message<'_>, room: &'t mut UriText) -> Option<&'t [u8]>
+    where
+        'p: 't,
+    {
+        match self {
+            NewUri::Kept => None,
+            NewUri::Is(text) => Some(text),
+            NewUri::To(address) => {
+                request_uri(&message.uri()?, address, |text| {
+                    room.extend_from_slice(text)
+                });
+                Some(room)
+            }
+        }
+    }
 }
 
 /// The headers that forwarding may change.
@@ -228,15 +270,26 @@ impl Additions {
     }
 }
 
+/// Leaves a header out if it has one of these names.
+#[cold]
+fn drop_named(splice: &mut Splice<'_, '_>, message: &Message<'_>, at: &Place, names: &[&str]) {
+    let Some(header) = message.at(at) else { return };
+    let is = |name: &&str| header.raw_name.eq_ignore_ascii_case(name.as_bytes());
+    if names.iter().any(is) {
+        splice.until(header.line.0);
+        splice.skip(header.line.1);
+    }
+}
+
 /// Makes a Content-Length right; one that is right already stays as it is written.
-pub(super) fn right_length(splice: &mut Splice<'_, '_>, header: &Header<'_>, body: usize) {
-    let written = std::str::from_utf8(header.value)
+pub(super) fn right_length(splice: &mut Splice<'_, '_>, (start, end): Span, body: usize) {
+    let written = std::str::from_utf8(splice.original((start, end)))
         .ok()
         .and_then(|text| text.parse().ok());
     if written != Some(body) {
-        splice.until(header.value_at.0);
+        splice.until(start);
         splice.put_number(body as u64);
-        splice.skip(header.value_at.1);
+        splice.skip(end);
     }
 }
 

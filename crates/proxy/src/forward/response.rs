@@ -23,7 +23,7 @@ pub fn response(message: &Message<'_>, stream: bool, out: &mut Vec<u8>) -> Resul
             via_left(&mut splice);
         }
         match length {
-            Some(length) => right_length(&mut splice, &length, message.body().len()),
+            Some(length) => right_length(&mut splice, length.value_at, message.body().len()),
             None => {
                 splice.until(message.headers_end());
                 missing_length(&mut splice, message);

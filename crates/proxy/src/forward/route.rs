@@ -1,7 +1,7 @@
 //! Route sets: our own values leave, strict routers get what they expect.
 
 use smallvec::SmallVec;
-use trunkline_sip::{Fault, Header, Malformed, Message, Name, NameAddr};
+use trunkline_sip::{Fault, Malformed, Message, Name, NameAddr, Place};
 
 use super::splice::Splice;
 
@@ -161,12 +161,12 @@ impl<'a, 'm> RouteLines<'a, 'm> {
 
     /// Copies the next Route header less the values that leave. With none left, nothing of it is
     /// written.
-    pub fn copy(&mut self, splice: &mut Splice<'_, '_>, header: &Header<'_>) {
+    pub fn copy(&mut self, splice: &mut Splice<'_, '_>, header: &Place) {
         splice.until(header.line.0);
-        if !header.is_single() {
+        if !header.is_single {
             return self.copy_list(splice, header.line);
         }
-        if !header.value.is_empty() {
+        if header.value_at.0 < header.value_at.1 {
             if self.change.removes(self.index) {
                 splice.skip(header.line.1);
             }

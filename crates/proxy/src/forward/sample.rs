@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use trunkline_sip::{Limits, Message, Transport};
 
-use super::{Face, MaxForwards, RequestPlan, Strict, ViaPlan};
+use super::{Face, MaxForwards, NewUri, RequestPlan, Strict, ViaPlan};
 
 static FACE: LazyLock<Face> = LazyLock::new(|| Face::new(Transport::Udp, "198.51.100.1:5060"));
 
@@ -23,7 +23,7 @@ pub const VIA_LINE: &str = "Via: SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bKour
 /// Nothing but our Via.
 pub fn plan() -> RequestPlan<'static> {
     RequestPlan {
-        request_uri: None,
+        request_uri: NewUri::Kept,
         drop_routes: 0,
         strict: Strict::None,
         received: None,

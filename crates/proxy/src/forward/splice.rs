@@ -91,8 +91,8 @@ pub(super) fn put_all(out: &mut Vec<u8>, texts: &[&str]) {
 /// Writes a number in digits.
 pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
     if let Ok(small) = u8::try_from(number) {
-        let (digits, count) = &OCTETS[usize::from(small)];
-        return out.extend_from_slice(&digits[..usize::from(*count)]);
+        let (digits, count) = OCTETS[usize::from(small)];
+        return put_some(out, digits, usize::from(count));
     }
     // Ports nearly always.
     if let Ok(small) = u16::try_from(number) {
@@ -100,12 +100,22 @@ pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
         // A hundred and up, so that all three digits are there.
         let pair = |value: usize| [digit(value / 10), digit(value)];
         let ([b, c], [d, e]) = (pair(small / 100 % 100), pair(small % 100));
-        let text = [digit(small / 10_000), b, c, d, e];
-        let start = usize::from(small < 10_000) + usize::from(small < 1000);
-        return out.extend_from_slice(&text[start..]);
+        return match small {
+            0..1000 => put_some(out, [c, d, e], 3),
+            1000..10_000 => put_some(out, [b, c, d, e], 4),
+            _ => put_some(out, [digit(small / 10_000), b, c, d, e], 5),
+        };
     }
     // Writing to a Vec does not fail.
     let _ = write!(out, "{number}");
+}
+
+/// Writes the first `len` of a few bytes: all of them, which takes no loop, and then back.
+#[inline(always)]
+fn put_some<const N: usize>(out: &mut Vec<u8>, text: [u8; N], len: usize) {
+    let start = out.len();
+    out.extend_from_slice(&text);
+    out.truncate(start + len);
 }
 
 /// Writes an address as a Via has it: IPv6 without brackets (RFC 5118 §4.5).
@@ -119,7 +129,7 @@ pub(super) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
                 text[len..len + 4].copy_from_slice(&digits);
                 len += usize::from(count);
             }
-            out.extend_from_slice(&text[..len - 1]);
+            put_some(out, text, len - 1);
         }
         // Its short form is not worth writing twice, and writing to a Vec does not fail.
         IpAddr::V6(v6) => {

@@ -12,22 +12,25 @@ const OF_THE_HOP: [&str; 4] = ["transport", "maddr", "ttl", "lr"];
 /// RFC 4694): they move into the user part (RFC 3261 §19.1.6). Others mean nothing to a carrier.
 const OF_THE_NUMBER: [&str; 6] = ["phone-context", "ext", "isub", "npdi", "rn", "cic"];
 
-/// Appends the Request-URI for `to`: the user part is kept unless `to` has one, the host becomes
+/// A Request-URI while it is being made.
+pub type UriText = SmallVec<[u8; 128]>;
+
+/// Writes the Request-URI for `to`: the user part is kept unless `to` has one, the host becomes
 /// `to`'s, parameters stay but for those of the last hop, headers (`?...`) leave.
 /// `tel:+15550100` becomes `sip:+15550100@host;user=phone`.
-pub fn request_uri(old: &Uri<'_>, to: &RequestAddress, out: &mut SmallVec<[u8; 128]>) {
-    out.extend_from_slice(to.scheme.as_bytes());
-    out.push(b':');
+pub fn request_uri(old: &Uri<'_>, to: &RequestAddress, mut put: impl FnMut(&[u8])) {
+    put(to.scheme.as_bytes());
+    put(b":");
     let is_number = old.scheme == Scheme::Tel && to.user.is_none();
     if let Some(user) = to.user.as_deref().map(str::as_bytes).or(old.user) {
-        out.extend_from_slice(user);
+        put(user);
         if is_number {
             let known = |name: &[u8]| OF_THE_NUMBER.iter().any(|known| is(name, known));
-            put_params(old.params, known, out);
+            put_params(old.params, known, &mut put);
         }
-        out.push(b'@');
+        put(b"@");
     }
-    out.extend_from_slice(to.authority.as_bytes());
+    put(to.authority.as_bytes());
     let new = Params(to.params.as_bytes());
     match old.scheme {
         Scheme::Sip | Scheme::Sips => {
@@ -38,15 +41,15 @@ pub fn request_uri(old: &Uri<'_>, to: &RequestAddress, out: &mut SmallVec<[u8; 1
                 !replaced && !OF_THE_HOP.iter().any(|hop| is(name, hop))
             };
             if to.params.is_empty() && !may_be_of_the_hop(old.params) {
-                out.extend_from_slice(old.params.0);
+                put(old.params.0);
             } else {
-                put_params(old.params, stays, out);
+                put_params(old.params, stays, &mut put);
             }
         }
-        Scheme::Tel if is_number && !new.has("user") => out.extend_from_slice(b";user=phone"),
+        Scheme::Tel if is_number && !new.has("user") => put(b";user=phone"),
         Scheme::Tel | Scheme::Other => {}
     }
-    out.extend_from_slice(to.params.as_bytes());
+    put(to.params.as_bytes());
 }
 
 /// Whether any parameter begins as one of [`OF_THE_HOP`] does: hardly any does.
@@ -62,13 +65,14 @@ fn is(name: &[u8], known: &str) -> bool {
     name.eq_ignore_ascii_case(known.as_bytes())
 }
 
-fn put_params(params: Params<'_>, stays: impl Fn(&[u8]) -> bool, out: &mut SmallVec<[u8; 128]>) {
+#[inline(never)]
+fn put_params(params: Params<'_>, stays: impl Fn(&[u8]) -> bool, put: &mut impl FnMut(&[u8])) {
     for (name, value) in params.iter().filter(|(name, _)| stays(name)) {
-        out.push(b';');
-        out.extend_from_slice(name);
+        put(b";");
+        put(name);
         if let Some(value) = value {
-            out.push(b'=');
-            out.extend_from_slice(value);
+            put(b"=");
+            put(value);
         }
     }
 }
@@ -143,9 +147,10 @@ mod tests {
             ("tel:+1555", ["op", "pbx.test", ""], "sip:op@pbx.test"),
         ];
         for (came, [user, authority, params], expected) in table {
-            let mut out = SmallVec::new();
+            let mut out = UriText::new();
             let old = Uri::parse(came.as_bytes()).expect(came);
-            request_uri(&old, &address(user, authority, params), &mut out);
+            let address = address(user, authority, params);
+            request_uri(&old, &address, |text| out.extend_from_slice(text));
             assert_eq!(String::from_utf8_lossy(&out), *expected, "{came}");
             assert!(Uri::parse(&out).is_ok());
         }

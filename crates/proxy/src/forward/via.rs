@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use trunkline_sip::{Header, Via};
+use trunkline_sip::{Span, Via};
 
 use super::{
     face::Face,
@@ -29,9 +29,9 @@ impl ViaPlan<'_> {
     }
 }
 
-/// Whether a value stands in a header. The top one is not always in the first: that may be empty.
-pub(super) fn holds(header: &Header<'_>, via: &Via<'_>) -> bool {
-    (header.line.0..header.line.1).contains(&via.at.0)
+/// Whether a value stands in the line of a header. The top one is not always in the first: that may be empty.
+pub(super) fn holds(line: Span, via: &Via<'_>) -> bool {
+    (line.0..line.1).contains(&via.at.0)
 }
 
 /// Copies up to the end of the top Via value and notes in it where the request really came from:

@@ -122,21 +122,19 @@ impl<'a> Via<'a> {
 
     /// The value at a place in a message, if nothing about it is unusual, with a note of the
     /// parameters that will be asked for.
-    #[inline(always)]
     pub(crate) fn read_noted(bytes: &'a [u8], at: Span) -> Option<Via<'a>> {
-        let end = at.1 as usize;
-        let via = Via::read(bytes.get(at.0 as usize..end)?, at)?;
-        let noted = Noted::read(bytes, end - via.params.0.len(), end)?;
-        Some(Via {
-            noted: Some(noted),
-            ..via
-        })
+        let mut via = Via::read(bytes.get(at.0 as usize..at.1 as usize)?, at)?;
+        via.note(bytes)?;
+        Some(via)
     }
 
-    /// Whether [`read`](Self::read) would read it.
+    /// Notes where the parameters are that will be asked for, in the message that it was read from;
+    /// `None` where something about them is unusual.
     #[inline(always)]
-    pub(crate) fn can_be_read(value: &[u8]) -> bool {
-        Via::read(value, (0, 0)).is_some()
+    pub(crate) fn note(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.at.1 as usize;
+        self.noted = Some(Noted::read(bytes, end - self.params.0.len(), end)?);
+        Some(())
     }
 
     /// As [`parse_at`](Self::parse_at), for a value without white space at either end.

@@ -76,6 +76,12 @@ impl Entry {
         self.commas != 0
     }
 
+    /// Whether nothing but the line's end follows the value.
+    #[inline]
+    fn is_trim(&self) -> bool {
+        self.value_end + 2 == self.end
+    }
+
     #[inline]
     pub fn line(&self) -> Span {
         (self.start, self.start + u32::from(self.end))
@@ -247,6 +253,30 @@ impl Headers {
         all.get(first..end).unwrap_or_default()
     }
 
+    /// Where these stand, if each follows the one before and nothing but the line's end follows its
+    /// value.
+    pub fn run_of(&self, names: &[Name]) -> Option<Span> {
+        let from_there = self.all_from(*names.first()?)?;
+        let run = from_there.get(..names.len())?;
+        let fits = |(entry, name): (&Entry, &Name)| entry.name == *name && entry.is_trim();
+        run.iter().zip(names).all(fits).then(|| around(run))?
+    }
+
+    /// Where all of that name stand, if no other is between them and nothing but the line's end
+    /// follows any of their values.
+    pub fn run_of_all(&self, name: Name) -> Option<Span> {
+        let run = self.all_named(name);
+        let fits = |entry: &Entry| entry.name == name && entry.is_trim();
+        run.iter().all(fits).then(|| around(run))?
+    }
+
+    /// All headers from the first of that name on.
+    #[inline]
+    fn all_from(&self, name: Name) -> Option<&[Entry]> {
+        let first = usize::from(self.places.first[Places::of(name)]).checked_sub(1)?;
+        self.all().get(first..)
+    }
+
     /// Whether each of these is there.
     #[inline]
     pub fn has_all(&self, names: &[Name]) -> bool {
@@ -271,4 +301,10 @@ impl Headers {
     pub const fn bit(name: Name) -> u64 {
         1 << name as u64
     }
+}
+
+/// From the first line of them to the last.
+fn around(run: &[Entry]) -> Option<Span> {
+    let (first, last) = (run.first()?, run.last()?);
+    Some((first.start, last.line().1))
 }

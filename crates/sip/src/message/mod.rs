@@ -97,6 +97,19 @@ pub struct Header<'a> {
     pub(crate) may_be_list: bool,
 }
 
+/// Where one header of a message is; [`Message::at`] has the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Which one it is, compact forms folded in.
+    pub name: Name,
+    /// As [`Header::line`].
+    pub line: Span,
+    /// As [`Header::value_at`].
+    pub value_at: Span,
+    /// As [`Header::is_single`].
+    pub is_single: bool,
+}
+
 impl Header<'_> {
     /// Whether it is known to hold no more than one value. In a list header there may be several
     /// otherwise; a comma decides.
@@ -204,12 +217,38 @@ impl<'a> Message<'a> {
             .map(|entry| self.header(entry))
     }
 
+    /// Where the headers of these names stand, in order.
+    #[inline]
+    pub fn places_in(&self, names: NameSet) -> impl Iterator<Item = Place> + '_ {
+        let entries = self.headers.all().iter();
+        entries
+            .filter(move |entry| names.has(entry.name))
+            .map(|entry| Place {
+                name: entry.name,
+                line: entry.line(),
+                value_at: entry.value_at(),
+                is_single: !(entry.may_be_list() && entry.name.is_list()),
+            })
+    }
+
     /// Where the first header of that name ends, and those of the same name that follow it without
     /// another between.
     pub fn run_end(&self, name: Name) -> Option<u32> {
         let run = self.headers.all_named(name);
         let len = run.iter().take_while(|entry| entry.name == name).count();
         run.get(len.checked_sub(1)?).map(|entry| entry.line().1)
+    }
+
+    /// Where the first headers of these names stand, if each follows the one before in this order, and
+    /// nothing but the line's end follows its value. `None` too where it is not known.
+    pub fn run_of(&self, names: &[Name]) -> Option<Span> {
+        self.headers.run_of(names)
+    }
+
+    /// Where all headers of that name stand, if no other is between them and nothing but the line's
+    /// end follows any of their values. `None` too where it is not known.
+    pub fn run_of_all(&self, name: Name) -> Option<Span> {
+        self.headers.run_of_all(name)
     }
 
     /// The first header of that name.
@@ -415,6 +454,11 @@ impl<'a> Message<'a> {
     /// Where the headers end: the offset of the empty line.
     pub fn headers_end(&self) -> u32 {
         self.headers_end
+    }
+
+    /// The header at a place.
+    pub fn at(&self, place: &Place) -> Option<Header<'a>> {
+        self.header_at(place.line.0)
     }
 
     /// The header whose line starts at `start`.

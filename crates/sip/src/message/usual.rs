@@ -18,12 +18,24 @@ impl<'a> Message<'a> {
         let (bytes, headers) = (self.bytes, &self.headers);
         let facts = self.facts.insert(Facts::NONE);
 
-        let (top, below) = headers.all_named(Name::Via).split_first()?;
-        facts.via = Via::read_noted(bytes, top.value_at())?;
-        for entry in below.iter().filter(|entry| entry.name == Name::Via) {
-            if entry.may_be_list() || !Via::can_be_read(part(bytes, entry.value_at())?) {
+        // The top one, and a look at those below; one loop, so that the code for it is there once.
+        let mut is_top = true;
+        for entry in headers.all_named(Name::Via) {
+            if entry.name != Name::Via {
+                continue;
+            }
+            let at = entry.value_at();
+            let via = Via::read(part(bytes, at)?, at)?;
+            if is_top {
+                facts.via = via;
+                facts.via.note(bytes)?;
+            } else if entry.may_be_list() {
                 return None;
             }
+            is_top = false;
+        }
+        if is_top {
+            return None;
         }
 
         let at = place(headers, Name::CallId)?;
@@ -33,10 +45,14 @@ impl<'a> Message<'a> {
         }
         facts.call_id = part(bytes, at)?;
 
-        let from = Party::read_usual(bytes, place(headers, Name::From)?)?;
-        (facts.from_uri, facts.from_tag) = (from.uri, from.tag);
-        let to = Party::read_usual(bytes, place(headers, Name::To)?)?;
-        (facts.to_uri, facts.to_tag) = (to.uri, to.tag);
+        for name in [Name::From, Name::To] {
+            let party = Party::read_usual(bytes, place(headers, name)?)?;
+            let (uri, tag) = match name {
+                Name::From => (&mut facts.from_uri, &mut facts.from_tag),
+                _ => (&mut facts.to_uri, &mut facts.to_tag),
+            };
+            (*uri, *tag) = (party.uri, party.tag);
+        }
 
         facts.cseq = CSeq::read(part(bytes, place(headers, Name::CSeq)?)?)?;
         if let Some(at) = place(headers, Name::MaxForwards) {
