@@ -15,7 +15,10 @@ use std::{
 use trunkline_sip::Transport;
 
 use self::{outbound::Outbound, roles::Sources};
-pub use self::{roles::Role, tiers::Tier};
+pub use self::{
+    roles::Role,
+    tiers::{Tier, target_id},
+};
 
 use crate::{
     drill::Drill,
@@ -103,7 +106,7 @@ impl Routing {
         let sources = Sources::new(&settings, &places);
         let outbound = Outbound::new(&settings);
         let targets = |trunk: &Trunk| match &trunk.origination {
-            Some(origination) => Tier::first(&origination.targets),
+            Some(origination) => Tier::first(&origination.targets, origination.policy),
             None => Tier::default(),
         };
         let tiers = settings.trunks.iter().map(targets).collect();

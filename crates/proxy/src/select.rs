@@ -4,10 +4,6 @@
 //! tried), and a call that fails asks again with what is left. That is how a failed target's
 //! share goes to its peers in proportion, and why there is no list to keep in step.
 
-use std::hash::Hasher;
-
-use siphasher::sip::SipHasher24;
-
 use crate::dice::Dice;
 
 /// One that may be tried.
@@ -104,11 +100,15 @@ impl<'a> Best<'a> {
 
     fn by_hash(&self, key: u64) -> Option<usize> {
         let weightless = self.choices().all(|(_, choice)| choice.weight == 0);
-        self.choices()
-            .filter(|(_, choice)| weightless || choice.weight > 0)
-            .map(|(index, choice)| (index, score(key, choice)))
-            .reduce(|a, b| if b.1 < a.1 { b } else { a })
-            .map(|(index, _)| index)
+        let taking_part = || {
+            let choices = self.choices();
+            choices.filter(|(_, choice)| weightless || choice.weight > 0)
+        };
+        let at = first_by_hash(
+            key,
+            taking_part().map(|(_, choice)| (choice.id, choice.weight)),
+        )?;
+        taking_part().nth(at).map(|(index, _)| index)
     }
 }
 
@@ -137,15 +137,37 @@ impl Load {
     }
 }
 
-/// How long this choice takes for this key; the shortest wins. An exponential draw at the rate of
-/// its weight, so that it wins in proportion to it, whoever else takes part. The draw comes from
-/// a strong hash, for a weak one skews the shares.
-fn score(key: u64, choice: &Choice) -> f64 {
-    let mut hasher = SipHasher24::new_with_keys(key, choice.id);
-    hasher.write_u8(0);
-    // 53 bits fill a double; a half more keeps the logarithm's argument above 0 and below 1.
-    let uniform = ((hasher.finish() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-    -uniform.ln() / f64::from(choice.weight.max(1))
+/// Which of these comes first for this key: weighted rendezvous among names with their weights. Each
+/// takes an exponential time at the rate of its weight, so that it wins in proportion to that, whoever
+/// else takes part.
+pub fn first_by_hash(key: u64, choices: impl Iterator<Item = (u64, u32)>) -> Option<usize> {
+    let mut first: Option<(usize, f64)> = None;
+    for (at, (id, weight)) in choices.enumerate() {
+        let (chance, rate) = (chance(key, id), f64::from(weight.max(1)));
+        // -ln x is never below 1 - x: most are too late without a logarithm.
+        if first.is_some_and(|(_, time)| 1.0 - chance > time * rate) {
+            continue;
+        }
+        let time = -chance.ln() / rate;
+        if first.is_none_or(|(_, first)| time < first) {
+            first = Some((at, time));
+        }
+    }
+    first.map(|(at, _)| at)
+}
+
+/// A number above 0 and below 1 for this key and name, mixed as MurmurHash3 mixes at its end, and twice:
+/// names that are alike would skew the shares.
+fn chance(key: u64, id: u64) -> f64 {
+    // 53 bits fill a double; a half more keeps it inside.
+    ((mixed(key ^ mixed(id)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
+
+/// Every bit of it depends on every bit of `number`.
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let number = (number ^ (number >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    number ^ (number >> 33)
 }
 
 #[cfg(test)]

@@ -194,7 +194,7 @@ pub struct Origination {
 pub enum Policy {
     /// By weight, RFC 2782.
     Weighted,
-    /// Fewest active calls for its weight.
+    /// Fewest active calls for its weight; of very many targets, the best of some drawn by weight.
     LeastCalls,
     /// By a hash of this part of the request.
     Hash(HashKey),

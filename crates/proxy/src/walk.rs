@@ -3,6 +3,8 @@
 //! A walk is a pure function of snapshot, health, chance and what was tried: it keeps no list of
 //! its own, so what is learned while the call waits counts for its next step.
 
+mod target;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
@@ -17,11 +19,6 @@ use crate::{
     settings::{Attempts, HashKey, InDialog, Origination, Policy, RequestAddress, Target, TrunkId},
     snapshot::Snapshot,
 };
-
-/// So many targets are all looked at when one was drawn that does not fit; of more, some are drawn.
-const SCANNED: usize = 8;
-/// Draws among more than [`SCANNED`] before all are looked at.
-const DRAWS: usize = 24;
 
 /// Where a call may go.
 #[derive(Clone, Debug)]
@@ -138,7 +135,7 @@ impl Walk {
                 trunk,
                 hash,
                 current,
-            } => target_step(terrain, dice, *trunk, *hash, current, panic),
+            } => target::step(terrain, dice, *trunk, *hash, current, panic),
             Walk::Fixed {
                 trunk, candidates, ..
             } => {
@@ -304,31 +301,6 @@ impl Terrain<'_> {
                 .is_none_or(|retries| retries.has(self.time, attempts.retry_budget.into()))
     }
 
-    /// A target as this call finds it; `None` when it is full, or all its addresses were tried.
-    fn open(&self, trunk: TrunkId, at: u16, target: &Target) -> Option<Open> {
-        let addressed = Addressed::Target(at);
-        let candidates = self.snapshot.pool(target.place);
-        let (class, share) = candidates
-            .filter(|(candidate, _)| !self.was_tried(trunk, addressed, candidate.addr))
-            .map(|(_, peer)| {
-                (
-                    self.health.class(peer, self.now),
-                    self.health.slow_start_share(peer, self.now),
-                )
-            })
-            .min_by_key(|(class, share)| (*class, std::cmp::Reverse(*share)))?;
-        let tally = self.snapshot.tally(trunk, at);
-        let active = tally.map_or(0, |tally| tally.calls());
-        let full = target.max_calls != 0 && active >= target.max_calls;
-        let paced = tally.is_none_or(|tally| tally.has_pace(self.time, target.max_cps));
-        let drained = tally.is_some_and(|tally| tally.is_drained());
-        (!full && !drained && paced).then_some(Open {
-            class,
-            share,
-            active,
-        })
-    }
-
     /// The best untried candidate of one name: usable before suspect before (in a panic) down;
     /// inside a class by SRV priority, then weight, then chance (BEHAVIOUR 4).
     fn best_of(
@@ -385,16 +357,6 @@ impl Terrain<'_> {
     }
 }
 
-/// A target that may be asked.
-struct Open {
-    /// Of its best address.
-    class: Class,
-    /// What that address may have of its share, in thousandths.
-    share: u16,
-    /// Calls it has now.
-    active: u32,
-}
-
 fn edges<'t>(
     terrain: &'t Terrain<'_>,
     trunk: TrunkId,
@@ -433,113 +395,7 @@ fn edge_step(terrain: &Terrain<'_>, dice: &mut Dice, trunk: TrunkId, panic: bool
         .find_map(|(at, place)| terrain.best_of(dice, trunk, Addressed::Edge(at), place, worst))
 }
 
-fn target_step(
-    terrain: &Terrain<'_>,
-    dice: &mut Dice,
-    trunk: TrunkId,
-    hash: u64,
-    current: &mut Option<u16>,
-    panic: bool,
-) -> Option<Step> {
-    let worst = if panic { Class::Down } else { Class::Suspect };
-    let origination = terrain
-        .snapshot
-        .settings()
-        .trunks
-        .get(usize::from(trunk.0))?
-        .origination
-        .as_ref()?;
-    if !terrain.may_retry(trunk, Direction::Origination, &origination.attempts) {
-        return None;
-    }
-    if let Some(at) = *current {
-        let place = origination.targets.get(usize::from(at))?.place;
-        if let Some(step) = terrain.best_of(dice, trunk, Addressed::Target(at), place, worst) {
-            return Some(step);
-        }
-        *current = None;
-    }
-    if !panic && origination.policy == Policy::Weighted {
-        let draws = if origination.targets.len() > SCANNED {
-            DRAWS
-        } else {
-            1
-        };
-        let tier = terrain.snapshot.routing().tier(trunk);
-        let drawn = tier.and_then(|tier| {
-            tier.draw(draws, dice, |at| {
-                let open = terrain.open(trunk, at, origination.targets.get(usize::from(at))?)?;
-                (open.class == Class::Usable).then_some(open.share)
-            })
-        });
-        if let Some(at) = drawn {
-            *current = Some(at);
-            let place = origination.targets.get(usize::from(at))?.place;
-            return terrain.best_of(dice, trunk, Addressed::Target(at), place, worst);
-        }
-    }
-    // Lowest priority first; inside it, usable ones before suspect ones.
-    let mut best: Option<(u16, Class)> = None;
-    let mut choices: SmallVec<[Choice; SCANNED]> = SmallVec::new();
-    let mut places: SmallVec<[u16; SCANNED]> = SmallVec::new();
-    for (at, target) in origination.targets.iter().enumerate() {
-        let at = at as u16;
-        // What cannot be better need not be looked at.
-        if best.is_some_and(|(priority, _)| target.priority > priority) {
-            continue;
-        }
-        let Some(open) = terrain.open(trunk, at, target) else {
-            continue;
-        };
-        let rank = (target.priority, open.class);
-        if open.class > worst || best.is_some_and(|best| rank > best) {
-            continue;
-        }
-        if best.is_none_or(|best| rank < best) {
-            best = Some(rank);
-            choices.clear();
-            places.clear();
-        }
-        choices.push(Choice {
-            priority: 0,
-            weight: slowed(target.weight, open.share),
-            active: open.active,
-            id: match origination.policy {
-                Policy::Hash(_) => name_id(target),
-                Policy::Weighted | Policy::LeastCalls => 0,
-            },
-        });
-        places.push(at);
-    }
-    let by = match origination.policy {
-        Policy::Weighted => By::Weighted,
-        Policy::LeastCalls => By::LeastCalls,
-        Policy::Hash(_) => By::Hash(hash),
-    };
-    let at = places[select::pick(by, &choices, dice)?];
-    *current = Some(at);
-    terrain.best_of(
-        dice,
-        trunk,
-        Addressed::Target(at),
-        origination.targets[usize::from(at)].place,
-        worst,
-    )
-}
-
 /// A weight times the share of it that a returning candidate gets, in 1/1000.
 fn slowed(weight: u16, share: u16) -> u32 {
     u32::from(weight) * u32::from(share.min(1000))
-}
-
-/// Names a target for rendezvous hashing: the same on every node and after a reload.
-fn name_id(target: &Target) -> u64 {
-    // FNV-1a: only told apart here, mixed strongly by `select`.
-    target
-        .address
-        .written
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
 }

@@ -1,12 +1,18 @@
-//! One of many targets by weight, without looking at all of them.
+//! One of many targets by weight or by hash, without asking all of them whether they can take the call.
 //!
-//! A target is drawn by its weight among all of its priority, and asked whether it can take the call; one
-//! that cannot is drawn no more than the next. What comes out has the very shares that `select` gives
-//! among those that can: drawing again until one fits is drawing among those that fit.
+//! By weight: a target is drawn by its weight among all of its priority, and asked; one that cannot is drawn
+//! no more than the next. What comes out has the very shares that `select` gives among those that can:
+//! drawing again until one fits is drawing among those that fit.
+//!
+//! By hash: the one whose turn it is when all can. Who is asked first, and can, wins among those that can.
 
 use std::collections::BTreeMap;
 
-use crate::{dice::Dice, settings::Target};
+use crate::{
+    dice::Dice,
+    select,
+    settings::{Policy, Target},
+};
 
 /// A whole share, in thousandths.
 const WHOLE: u64 = 1000;
@@ -19,20 +25,45 @@ pub struct Tier {
     sums: Vec<u64>,
     /// Those that weigh nothing.
     weightless: Vec<u16>,
+    /// Where the policy is a hash: those of them that take part, by name and weight.
+    hashed: Vec<(u64, u32)>,
 }
 
 impl Tier {
     /// The first tier.
-    pub fn first(targets: &[Target]) -> Tier {
+    pub fn first(targets: &[Target], policy: Policy) -> Tier {
         let mut by_priority: BTreeMap<u16, Tier> = BTreeMap::new();
         for (at, target) in targets.iter().enumerate() {
             let tier = by_priority.entry(target.priority).or_default();
             tier.add(at as u16, target.weight);
         }
-        by_priority
+        let mut tier = by_priority
             .pop_first()
             .map(|(_, tier)| tier)
-            .unwrap_or_default()
+            .unwrap_or_default();
+        if matches!(policy, Policy::Hash(_)) {
+            let takes_part = tier.takes_part().iter();
+            let targets = takes_part.filter_map(|at| targets.get(usize::from(*at)));
+            tier.hashed = targets
+                .map(|target| (target_id(target), u32::from(target.weight)))
+                .collect();
+        }
+        tier
+    }
+
+    /// Those that are there while all are: one that weighs nothing stands by.
+    fn takes_part(&self) -> &[u16] {
+        if self.weighty.is_empty() {
+            &self.weightless
+        } else {
+            &self.weighty
+        }
+    }
+
+    /// Whose turn it is by this hash when all can take the call; `None` where the policy is another.
+    pub fn hashed(&self, hash: u64) -> Option<u16> {
+        let at = select::first_by_hash(hash, self.hashed.iter().copied())?;
+        self.takes_part().get(at).copied()
     }
 
     fn add(&mut self, at: u16, weight: u16) {
@@ -91,12 +122,24 @@ impl Tier {
     }
 }
 
+/// Names a target for hashing: the same on every node and after a reload.
+pub fn target_id(target: &Target) -> u64 {
+    // FNV-1a: only told apart here, mixed strongly by `select`.
+    target
+        .address
+        .written
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         select::{self, By, Choice},
-        settings::{PlaceId, RequestAddress},
+        settings::{HashKey, PlaceId, RequestAddress},
     };
 
     fn target(priority: u16, weight: u16) -> Target {
@@ -120,7 +163,7 @@ mod tests {
 
     /// How often each comes in so many calls, drawn here and by looking at all.
     fn shares(targets: &[Target], share: impl Fn(u16) -> Option<u16>) -> Vec<(u32, u32)> {
-        let tier = Tier::first(targets);
+        let tier = Tier::first(targets, Policy::Weighted);
         let mut counts = vec![(0, 0); targets.len()];
         let lowest = targets.iter().map(|target| target.priority).min();
         let first = |at: &usize| Some(targets[*at].priority) == lowest;
@@ -179,10 +222,43 @@ mod tests {
     }
 
     #[test]
+    fn a_hash_names_whom_looking_at_all_names() {
+        let weights: [&[u16]; 3] = [&[60, 20, 0, 5, 1, 1, 300], &[0, 0, 0], &[7]];
+        for weights in weights {
+            let mut targets: Vec<Target> = weights.iter().map(|it| target(10, *it)).collect();
+            targets.push(target(20, 1000));
+            for (at, target) in targets.iter_mut().enumerate() {
+                target.address.written = format!("sip:10.0.2.{at}").into();
+            }
+            let first = &targets[..weights.len()];
+            let choices: Vec<Choice> = first
+                .iter()
+                .map(|target| Choice {
+                    priority: 0,
+                    weight: u32::from(target.weight),
+                    active: 0,
+                    id: target_id(target),
+                })
+                .collect();
+            let policy = Policy::Hash(HashKey::CallId);
+            let tier = Tier::first(&targets, policy);
+            let mut dice = Dice::for_call(&[7; 16], b"a call");
+            for _ in 0..1000 {
+                let key = dice.next_u64();
+                let picked = select::pick(By::Hash(key), &choices, &mut dice);
+                assert_eq!(tier.hashed(key).map(usize::from), picked, "{weights:?}");
+            }
+        }
+    }
+
+    #[test]
     fn where_nobody_can_take_the_call_it_gives_up() {
         let targets = [target(1, 3), target(1, 0)];
         let mut dice = Dice::for_call(&[7; 16], b"a call");
-        assert_eq!(Tier::first(&targets).draw(24, &mut dice, |_| None), None);
+        assert_eq!(
+            Tier::first(&targets, Policy::Weighted).draw(24, &mut dice, |_| None),
+            None
+        );
         assert_eq!(Tier::default().draw(24, &mut dice, |_| Some(1000)), None);
     }
 }

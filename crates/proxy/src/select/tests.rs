@@ -1,4 +1,7 @@
+use std::hash::Hasher;
+
 use proptest::prelude::*;
+use siphasher::sip::SipHasher24;
 
 use super::*;
 
