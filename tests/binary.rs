@@ -237,7 +237,9 @@ fn the_admin_pages_answer() {
         .start()
         .succeed();
     let admin = lab.addr("@1:8060");
-    for path in ["/healthz", "/readyz", "/metrics", "/targets", "/calls"] {
+    for path in [
+        "/healthz", "/readyz", "/metrics", "/targets", "/calls", "/fences",
+    ] {
         assert_eq!(
             get(admin, path).map(|reply| reply.status),
             Some(200),

@@ -197,6 +197,60 @@ fn cancels_and_acks_that_match_nothing_leave_nothing() {
 }
 
 #[test]
+fn a_scanner_is_turned_away_unread_and_is_heard_as_soon_as_the_file_names_it() {
+    let mut socket = None;
+    let scan = |lab: &Lab, socket: &UdpSocket, number: u32| {
+        let at = lab.addr("@66:5060");
+        for packet in 0..10 * BURST {
+            let scan = request("REGISTER", at, &format!("s{number}.{packet}"), "");
+            let _ = socket.send_to(&scan, lab.addr("@1:5060"));
+        }
+        sleep(Duration::from_millis(1));
+    };
+    let open = |lab: &Lab| UdpSocket::bind(lab.addr("@66:5060")).expect("the address is free");
+    let (lab, trunkline) = under(|lab, number| {
+        scan(lab, socket.get_or_insert_with(|| open(lab)), number);
+    });
+    let scanner = socket.expect("there was an attack");
+    let address = lab.ip("@66").to_string();
+    let line = trunkline.logs("WARN strangers flood");
+    assert!(line.contains(&format!("busiest={address}")), "{line}");
+    assert!(metric(&trunkline, "trunkline_datagrams_fenced_total") > 1000.0);
+    // It may just have been lifted.
+    until("the fence stands", || {
+        scan(&lab, &scanner, u32::MAX);
+        (metric(&trunkline, "trunkline_fenced_sources") == 1.0).then_some(())
+    });
+    assert_eq!(trunkline.json("/fences")[0]["sources"][0], address.as_str());
+
+    let config = fs::read_to_string(trunkline.config()).expect("it is there");
+    let named = config.replace(&lab.text("\"@6\""), &lab.text("\"@6\", \"@66\""));
+    fs::write(trunkline.config(), named).expect("it can be written");
+    trunkline.signal("HUP");
+    trunkline.logs("reloaded");
+    let edge = lab.addr("@1:5060");
+    let text = request("OPTIONS", lab.addr("@66:5060"), "named", "");
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let text = text.replacen("+15550100@example.net", &edge.to_string(), 1);
+    scanner
+        .send_to(text.as_bytes(), edge)
+        .expect("the system takes it");
+    let patience = Some(Duration::from_secs(5));
+    scanner
+        .set_read_timeout(patience)
+        .expect("an option can be set");
+    let mut answer = [0; 2048];
+    scanner.recv(&mut answer).expect("an answer");
+    assert!(answer.starts_with(b"SIP/2.0 200 "));
+
+    let line = trunkline.logs("INFO flood over");
+    assert!(line.contains("turned_away="), "{line}");
+    let lines = trunkline.log().matches("strangers flood").count();
+    assert_eq!(lines, 1, "one line for one flood");
+    assert_eq!(metric(&trunkline, "trunkline_fenced_sources"), 0.0);
+}
+
+#[test]
 fn forged_responses_go_nowhere() {
     let mut socket = None;
     let (_lab, trunkline) = under(move |lab, number| {

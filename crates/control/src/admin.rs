@@ -54,6 +54,7 @@ const PATHS: &str = "\
 /metrics  Prometheus
 /targets  JSON: every edge and target, where it points now, and how it is
 /calls    JSON: the last calls, numbers masked
+/fences   JSON: the strangers who flood and whose datagrams are dropped unread
 /dr/drills  JSON: the last drills; POST begins one, DELETE /dr/drills/ID ends one
 POST /targets/drain?trunk=NAME&target=URI   no new calls for this target or edge; those it has go on
 POST /targets/return?trunk=NAME&target=URI  calls again
@@ -263,6 +264,7 @@ impl Pages {
             ),
             "/targets" => json(&self.view.targets()),
             "/calls" => json(&self.view.calls()),
+            "/fences" => json(&self.view.fences()),
             DRILLS => json(&self.drills.drills.shown(Instant::now())),
             _ => text(
                 StatusCode::NOT_FOUND,

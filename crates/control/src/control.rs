@@ -24,6 +24,7 @@ use crate::{
         drills::Drills,
         rehearsal::{self, Report},
     },
+    fences::Fences,
     http::HttpClient,
     log::log,
     lookups::{Lookups, Next},
@@ -254,6 +255,7 @@ impl Control {
             answers: Arc::new(answers),
             finish,
             call_lines: CallLines::new(self.settings.line_format),
+            fences: Fences::default(),
         };
         let mut commands = self.commands;
         // The handles that steer us must not keep us alive.
@@ -305,6 +307,7 @@ struct Desk<K, A> {
     answers: Arc<A>,
     finish: mpsc::Sender<Finished>,
     call_lines: CallLines,
+    fences: Fences,
 }
 
 impl<K, A> Desk<K, A>
@@ -394,6 +397,11 @@ where
         self.metrics.record(&event);
         log(&event, self.routing.settings(), &mut self.call_lines);
         self.drills.record(&event, self.routing.settings());
+        if let Event::Fence(fence) = &event {
+            let settings = self.routing.settings();
+            self.fences.record(fence, settings);
+            self.view.set_fences(self.fences.shown(settings));
+        }
         self.view.record(event);
     }
 

@@ -9,6 +9,7 @@ pub mod admin;
 mod call_line;
 mod control;
 pub mod dr;
+pub mod fences;
 pub mod http;
 pub mod log;
 mod lookups;

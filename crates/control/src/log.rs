@@ -108,6 +108,8 @@ pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
             );
         }
         Event::Probe { peer, status } => trace!(%peer, ?status, "probe"),
+        // Only over all shards it is worth a line: see `fences`.
+        Event::Fence(_) => {}
         Event::Retransmitted | Event::OversizedDatagram | Event::Parked | Event::Load { .. } => {}
     }
 }

@@ -11,13 +11,13 @@ use std::{
 
 use serde::Serialize;
 use trunkline_proxy::{
-    Event, Routing, Settings, Shared,
+    Event, ListenerId, Routing, Settings, Shared,
     event::{AttemptRecord, CallRecord, HealthState, Peer},
     routing::{Candidate, Freshness},
     settings::{PlaceId, TrunkId},
 };
 
-use crate::{mask, resolve::PlaceStatus};
+use crate::{fences::FenceShown, mask, resolve::PlaceStatus};
 
 /// Calls remembered.
 const CALLS_MAX: usize = 100;
@@ -36,6 +36,7 @@ struct Inner {
     places: Vec<PlaceStatus>,
     health: HashMap<Peer, (HealthState, &'static str)>,
     calls: VecDeque<CallKept>,
+    fences: Vec<FenceShown>,
     /// What the shards count together.
     shared: Option<Arc<Shared>>,
     listening: bool,
@@ -201,8 +202,19 @@ impl View {
             | Event::Retransmitted
             | Event::OversizedDatagram
             | Event::Parked
+            | Event::Fence(_)
             | Event::Load { .. } => {}
         }
+    }
+
+    /// Whom the sockets keep out now.
+    pub fn set_fences(&self, fences: Vec<FenceShown>) {
+        self.lock().fences = fences;
+    }
+
+    /// Whom the sockets keep out, for `/fences`.
+    pub fn fences(&self) -> Vec<FenceShown> {
+        self.lock().fences.clone()
     }
 
     /// What the shards count together is known: targets can be drained.
@@ -308,15 +320,9 @@ impl View {
             .collect();
         peers.sort_unstable();
         peers.dedup();
-        let listeners = &routing.settings().listeners;
         let named = |peer: Peer| {
-            let listener = listeners.get(usize::from(peer.listener.0)).map(|listener| {
-                listener
-                    .name
-                    .as_deref()
-                    .map_or_else(|| listener.bind.to_string(), str::to_owned)
-            });
-            (peer, inner.health_of(&peer).0, listener.unwrap_or_default())
+            let listener = listener_name(routing.settings(), peer.listener);
+            (peer, inner.health_of(&peer).0, listener)
         };
         peers.into_iter().map(named).collect()
     }
@@ -447,6 +453,16 @@ pub const fn freshness_word(freshness: Freshness) -> &'static str {
 
 /// The name of a trunk that a reload took away.
 const UNKNOWN: &str = "unknown";
+
+/// A listener's name, else its address.
+pub(crate) fn listener_name(settings: &Settings, id: ListenerId) -> String {
+    let listener = settings.listeners.get(usize::from(id.0));
+    let named = listener.map(|listener| {
+        let name = listener.name.as_deref();
+        name.map_or_else(|| listener.bind.to_string(), str::to_owned)
+    });
+    named.unwrap_or_default()
+}
 
 /// A trunk's name.
 pub(crate) fn trunk_name(settings: &Settings, id: TrunkId) -> &str {

@@ -358,7 +358,9 @@ async fn hostile_requests_get_an_answer_or_a_closed_door_and_nobody_else_suffers
     }
     let (status, body) = get(admin, "/nothing").await;
     assert_eq!(status, 404);
-    for path in ["/healthz", "/readyz", "/metrics", "/targets", "/calls"] {
+    for path in [
+        "/healthz", "/readyz", "/metrics", "/targets", "/calls", "/fences",
+    ] {
         assert!(body.contains(path), "{body}");
     }
 }

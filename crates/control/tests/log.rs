@@ -9,10 +9,10 @@ use std::{
 };
 
 use common::with_trunk;
-use trunkline_control::{CallLines, LineFormat, log::log};
+use trunkline_control::{CallLines, LineFormat, fences::Fences, log::log};
 use trunkline_proxy::{
-    Event, Hop, ListenerId,
-    event::{AttemptRecord, CallNames, CallRecord, Direction, HealthState, Outcome, Peer},
+    Event, Hop, ListenerId, ShardId,
+    event::{AttemptRecord, CallNames, CallRecord, Direction, Fence, HealthState, Outcome, Peer},
     settings::TrunkId,
 };
 use trunkline_sip::Transport;
@@ -36,24 +36,34 @@ impl io::Write for Lines {
 
 /// The lines these events make at a level.
 fn logged(level: tracing::Level, events: &[Event]) -> String {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(false)
-        .without_time()
-        .with_writer(move || writer.clone())
-        .finish();
     let settings = with_trunk("127.0.0.1", "127.0.0.2");
     let mut calls = CallLines::new(LineFormat::Text);
-    tracing::subscriber::with_default(subscriber, || {
+    let mut lines = Lines::default();
+    lines.written_by(level, || {
         events
             .iter()
             .for_each(|event| log(event, &settings, &mut calls));
     });
-    calls.flush(&mut lines.clone());
-    let bytes = lines.0.lock().unwrap().clone();
-    String::from_utf8(bytes).unwrap()
+    calls.flush(&mut lines);
+    lines.text()
+}
+
+impl Lines {
+    /// Takes what this logs.
+    fn written_by(&self, level: tracing::Level, tell: impl FnOnce()) {
+        let writer = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, tell);
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
 }
 
 fn peer(last: u8) -> Peer {
@@ -165,6 +175,52 @@ fn no_line_at_any_level_shows_a_whole_number_or_lets_a_stranger_write_lines() {
     }
     assert!(!lines.contains('\u{1b}'), "{lines}");
     assert!(lines.contains("192.0.2.9"), "hosts are shown: {lines}");
+}
+
+#[test]
+fn a_flood_is_one_line_when_it_begins_and_one_when_it_is_over_on_all_shards() {
+    let settings = with_trunk("127.0.0.1", "127.0.0.2");
+    let fence = |shard, sources: &[[u8; 4]], turned_away| Fence {
+        shard: ShardId(shard),
+        listener: ListenerId(0),
+        sources: sources.iter().map(|ip| (*ip).into()).collect(),
+        rate: 40_000,
+        turned_away,
+    };
+    let (one, other) = ([192, 0, 2, 66], [192, 0, 2, 77]);
+    let mut fences = Fences::default();
+    let mut shown = Vec::new();
+    let lines = Lines::default();
+    lines.written_by(tracing::Level::INFO, || {
+        for told in [
+            fence(0, &[one], 0),
+            fence(1, &[one], 0),
+            fence(0, &[one, other], 300),
+            fence(1, &[], 4),
+            fence(0, &[one], 500),
+            fence(0, &[], 700),
+            // Of a flood that nobody has heard of: its begin was lost.
+            fence(2, &[], 9),
+        ] {
+            fences.record(&told, &settings);
+            let all = fences.shown(&settings);
+            shown.push(all.first().map(|it| (it.sources.len(), it.turned_away)));
+        }
+    });
+    let wanted = [(1, 0), (1, 0), (2, 300), (2, 304), (1, 504)].map(Some);
+    assert_eq!(shown, [&wanted[..], &[None, None]].concat());
+    let lines = lines.text();
+    let (begin, end) = lines.split_once('\n').unwrap();
+    for (line, words) in [
+        (
+            begin,
+            &["WARN", "sources=1", "busiest=192.0.2.66", "rate=40000"][..],
+        ),
+        (end, &["INFO", "turned_away=704"]),
+    ] {
+        assert!(words.iter().all(|word| line.contains(word)), "{lines}");
+    }
+    assert_eq!(lines.lines().count(), 2, "{lines}");
 }
 
 /// What `tracing` would write for the same fields, so that a reader of the log sees one format.

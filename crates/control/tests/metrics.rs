@@ -17,7 +17,7 @@ use trunkline_control::{
 };
 use trunkline_proxy::{
     Event, Hop, ListenerId, Routing, ShardId,
-    event::{CallNames, CallRecord, Direction, HealthState, Load, Outcome, Peer},
+    event::{CallNames, CallRecord, Direction, Fence, HealthState, Load, Outcome, Peer},
     question::{Answer, HttpFailure},
     settings::TrunkId,
 };
@@ -114,6 +114,13 @@ fn everything() -> Vec<Event> {
         Event::Retransmitted,
         Event::OversizedDatagram,
         Event::Parked,
+        Event::Fence(Box::new(Fence {
+            shard: ShardId(0),
+            listener: ListenerId(0),
+            sources: Box::new([]),
+            rate: 0,
+            turned_away: 0,
+        })),
         load(2, 9),
         load(0, 1),
         load(2, 2),

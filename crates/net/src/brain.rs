@@ -1,6 +1,6 @@
 //! What a shard carries messages for.
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use trunkline_proxy::{Input, Outbox, Proxy};
 
@@ -14,6 +14,12 @@ pub trait Brain {
     fn next_deadline(&self) -> Option<Instant>;
     /// Whether nothing is in work, so that a drained shard may end.
     fn is_idle(&self) -> bool;
+    /// Whether it would drop whatever comes from this address, so that a flood from there need not be read.
+    /// Asked rarely.
+    fn is_stranger(&self, now: Instant, source: IpAddr) -> bool {
+        let _ = (now, source);
+        false
+    }
 }
 
 impl Brain for Proxy {
@@ -27,5 +33,9 @@ impl Brain for Proxy {
 
     fn is_idle(&self) -> bool {
         Proxy::is_idle(self)
+    }
+
+    fn is_stranger(&self, now: Instant, source: IpAddr) -> bool {
+        Proxy::is_stranger(self, now, source)
     }
 }

@@ -10,6 +10,7 @@ mod alarm;
 mod bind;
 mod brain;
 mod clock;
+mod fence;
 mod grid;
 mod icmp;
 mod limits;

@@ -22,7 +22,7 @@ use std::{
 
 use trunkline_proxy::{Hop, HopLoss, ShardId, health::News};
 
-use crate::stats::NetStats;
+use crate::{fence::Order, stats::NetStats};
 
 /// Parcels that may wait for one shard from one other.
 const PARCELS_WAITING: usize = 128;
@@ -46,6 +46,8 @@ pub(crate) enum Letter {
     Lost { hop: Hop, why: HopLoss },
     /// What was learned of a candidate.
     News(News),
+    /// Whom to keep out, or whom not to.
+    Fence(Order),
 }
 
 /// Letters and their bytes.
@@ -202,6 +204,11 @@ impl Mail {
     /// Tells all other shards what was learned of a candidate.
     pub(crate) fn tell_news(&mut self, news: News, stats: &NetStats) {
         self.tell_all(stats, || Letter::News(news));
+    }
+
+    /// Tells all other shards of a source that floods, or that must be heard.
+    pub(crate) fn tell_fence(&mut self, order: Order, stats: &NetStats) {
+        self.tell_all(stats, || Letter::Fence(order));
     }
 
     fn tell_all(&mut self, stats: &NetStats, letter: impl Fn() -> Letter) {

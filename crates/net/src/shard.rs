@@ -16,11 +16,12 @@ use trunkline_proxy::{
     Answer, AskId, Effect, Event, Hop, HopLoss, Input, Outbox, Question, Routing, ShardId,
     health::News, question::HttpFailure,
 };
-use trunkline_sip::Transport;
+use trunkline_sip::{Transport, peek};
 
 use crate::{
     brain::Brain,
     clock,
+    fence::{Fences, Word},
     grid::Grid,
     mailbox::{self, Letter, Mail},
     owner::Owners,
@@ -94,6 +95,7 @@ pub(crate) struct Shard<B> {
     brain: B,
     out: Outbox,
     sockets: Sockets,
+    fences: Fences,
     mail: Mail,
     /// Connections left unread while another shard does not keep up.
     held: Vec<Ready>,
@@ -141,6 +143,7 @@ impl<B: Brain> Shard<B> {
             brain,
             out: Outbox::new(),
             sockets,
+            fences: Fences::new(id, mail.shards()),
             mail,
             held: Vec::new(),
             unanswered: VecDeque::new(),
@@ -213,6 +216,10 @@ impl<B: Brain> Shard<B> {
         // 4. What is due at the sockets: datagrams that found no room, errors, connections out of
         // time.
         self.sockets.tick(now);
+        if self.fences.deadline().is_some_and(is_due) {
+            let words = self.fences.tend(now, &self.brain, &self.sockets);
+            self.say(now, words);
+        }
 
         // 5. What 1 to 4 left to tell the brain.
         for _ in 0..LOSSES_PER_TURN {
@@ -299,6 +306,7 @@ impl<B: Brain> Shard<B> {
             return Some(self.turned);
         }
         let chore = earliest(self.sockets.deadline(), self.teller.deadline());
+        let chore = earliest(chore, self.fences.deadline());
         let chore = chore.map(|deadline| self.chores.point(deadline));
         let until = earliest(self.due, chore);
         if self.mail.is_stuck() {
@@ -308,6 +316,7 @@ impl<B: Brain> Shard<B> {
     }
 
     fn obey(&mut self, now: Instant, command: Command) -> ControlFlow<()> {
+        let is_routing = matches!(command, Command::Routing(_));
         let input = match command {
             Command::Routing(routing) => Input::Routing(routing),
             Command::Answer { ask, answer } => Input::Answer { ask, answer },
@@ -320,12 +329,19 @@ impl<B: Brain> Shard<B> {
         };
         self.brain.handle(now, input, &mut self.out);
         self.dispatch(now);
+        if is_routing {
+            let words = self.fences.review(now, &self.brain, &self.sockets);
+            self.say(now, words);
+        }
         ControlFlow::Continue(())
     }
 
     fn visit(&mut self, now: Instant, ready: Ready) {
-        self.sockets
-            .visit(now, ready, |from, bytes| match self.owners.of(bytes) {
+        self.sockets.visit(now, ready, |from, bytes| {
+            if bytes.is_empty() {
+                return self.fences.count(now, from);
+            }
+            match self.owners.of(bytes) {
                 Some(owner) if owner != self.id => {
                     self.mail.hand_over(owner, from, bytes, &self.stats);
                 }
@@ -333,7 +349,8 @@ impl<B: Brain> Shard<B> {
                     self.brain
                         .handle(now, Input::Message { from, bytes }, &mut self.out);
                 }
-            });
+            }
+        });
     }
 
     /// What other shards sent.
@@ -358,6 +375,11 @@ impl<B: Brain> Shard<B> {
                     },
                     Letter::Lost { hop, why } => Input::HopLost { hop, why },
                     Letter::News(news) => Input::PeerHealth(news),
+                    Letter::Fence(order) => {
+                        let words = self.fences.obey(now, order, &self.sockets);
+                        self.say(now, words);
+                        continue;
+                    }
                     Letter::Send {
                         to,
                         at,
@@ -418,6 +440,9 @@ impl<B: Brain> Shard<B> {
                     connect_within,
                 } => {
                     if to.transport == Transport::Udp {
+                        if self.fences.stand() {
+                            self.hear_who_is_asked(now, to, arena, &bytes);
+                        }
                         self.sockets.send_datagram(to, bytes);
                     } else {
                         let bytes = arena.get(bytes.start as usize..bytes.end as usize);
@@ -432,12 +457,35 @@ impl<B: Brain> Shard<B> {
                         self.unanswered.push_back((ask, nobody_knows(&question)));
                     }
                 }
-                Effect::Tell(event) => self.teller.tell(now, event),
+                Effect::Tell(event) => {
+                    self.fences.hear(now, &event);
+                    self.teller.tell(now, event);
+                }
                 Effect::Share(news) => self.mail.tell_news(news, &self.stats),
             }
         }
         self.sockets.flush_datagrams(now, arena);
         out.clear();
+    }
+
+    /// A request's answer is to come through, whoever gives it.
+    #[cold]
+    fn hear_who_is_asked(&mut self, now: Instant, to: Hop, arena: &[u8], at: &Range<u32>) {
+        let bytes = arena.get(at.start as usize..at.end as usize);
+        if !peek::is_response(bytes.unwrap_or_default()) {
+            let words = self.fences.ask(now, to, &self.sockets);
+            self.say(now, words);
+        }
+    }
+
+    /// What is to be known of a fence elsewhere.
+    fn say(&mut self, now: Instant, words: Vec<Word>) {
+        for word in words {
+            match word {
+                Word::Tell(event) => self.teller.tell(now, event),
+                Word::Pass(order) => self.mail.tell_fence(order, &self.stats),
+            }
+        }
     }
 
     /// Whether nothing is left to be said, inside or outside.

@@ -7,6 +7,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     ops::Range,
+    os::fd::BorrowedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -106,7 +107,8 @@ impl Sockets {
         self.ready.pop_front()
     }
 
-    /// Serves one socket and hands every whole message that it had to `take`.
+    /// Serves one socket and hands every whole message that it had to `take`; for a keep-alive by datagram,
+    /// nothing.
     pub(crate) fn visit(&mut self, now: Instant, ready: Ready, mut take: impl FnMut(Hop, &[u8])) {
         let id = match ready.token {
             Token::Listener(id) => id,
@@ -164,6 +166,19 @@ impl Sockets {
         if let Err(why) = self.streams.send(now, local, to, bytes, connect_within) {
             self.lose(to, why);
         }
+    }
+
+    /// The socket of a listener, if it is one for datagrams.
+    pub(crate) fn datagram_socket(&self, id: ListenerId) -> Option<BorrowedFd<'_>> {
+        match &self.endpoints.get(usize::from(id.0))?.kind {
+            EndpointKind::Udp(udp) => Some(udp.socket()),
+            EndpointKind::Tcp(_) => None,
+        }
+    }
+
+    /// What they count.
+    pub(crate) fn stats(&self) -> &NetStats {
+        &self.stats
     }
 
     /// Takes note that a hop is lost.

@@ -28,6 +28,9 @@ impl Count {
 pub struct NetStats {
     /// Datagrams received, keep-alives included.
     pub datagrams_in: Count,
+    /// Datagrams that the system dropped at our sockets while a fence stood there: those of the fenced, and
+    /// such as found the buffer full meanwhile.
+    pub datagrams_fenced: Count,
     /// Datagrams handed to the system.
     pub datagrams_out: Count,
     /// Whole messages read from streams.

@@ -5,6 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     ops::Range,
+    os::fd::{AsFd as _, BorrowedFd},
     time::{Duration, Instant},
 };
 
@@ -60,8 +61,13 @@ impl Udp {
         })
     }
 
-    /// Reads about `budget` datagrams and hands each to `take`, keep-alives excepted. Whether there
-    /// may be more of them.
+    /// The socket itself.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Reads about `budget` datagrams and hands each to `take`; of a keep-alive, that there was one: no
+    /// bytes. Whether there may be more of them.
     ///
     /// `to_the_end`: errors are queued. Then a short read may end at one of them instead of at the
     /// end of what has come.
@@ -83,6 +89,7 @@ impl Udp {
                         stats.bytes_in.add(bytes.len() as u64);
                         if is_keep_alive(bytes) {
                             stats.keep_alives.add(1);
+                            take(from, &[]);
                         } else {
                             take(from, bytes);
                         }

@@ -2,7 +2,11 @@
 //!
 //! Small and `Copy` where it is said for every message; boxed where it is said once a call.
 
-use std::{borrow::Cow, net::SocketAddr, time::Duration};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use smallvec::SmallVec;
 use trunkline_sip::Transport;
@@ -122,6 +126,9 @@ pub enum Event {
     OversizedDatagram,
     /// A message waited for DNS (a next hop that is not in the configuration).
     Parked,
+    /// Whom the sockets keep out before anybody reads it has changed, or nobody is kept out any more. Told
+    /// by whoever has the sockets.
+    Fence(Box<Fence>),
     /// A shard's table sizes: once a second while they change, when all is at rest, and with
     /// every snapshot.
     Load {
@@ -130,6 +137,21 @@ pub enum Event {
         /// The sizes.
         load: Load,
     },
+}
+
+/// Strangers whose datagrams the system drops for us, since they flood.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fence {
+    /// Whose socket: each shard has one of each listener.
+    pub shard: ShardId,
+    /// Of which listener.
+    pub listener: ListenerId,
+    /// Who is kept out, the busiest first. Empty: the flood is over.
+    pub sources: Box<[IpAddr]>,
+    /// Of the busiest when it was found, datagrams a second.
+    pub rate: u32,
+    /// Since there was no fence at this socket, datagrams.
+    pub turned_away: u64,
 }
 
 /// Sizes of one shard's tables.

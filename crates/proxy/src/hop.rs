@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr};
 use trunkline_sip::Transport;
 
 /// One data-path thread. Part of every branch we write, so that a response finds its way home.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShardId(pub u8);
 
 /// A listener: its place in [`Settings::listeners`](crate::Settings::listeners).

@@ -1,6 +1,7 @@
 //! One shard's worth of SIP proxy: the one `match` over everything that can happen to it.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -240,6 +241,17 @@ impl Proxy {
     fn knows(&self, from: Hop) -> bool {
         let routing = self.engine.snapshot.routing();
         !routing.role(from.remote.ip()).is_unknown()
+    }
+
+    /// Whether nobody would miss what comes from this address: no configuration and no name that it mentions leads
+    /// there, no webhook did, and what comes is dropped without an answer.
+    pub fn is_stranger(&self, now: Instant, source: IpAddr) -> bool {
+        let routing = self.engine.snapshot.routing();
+        let mut candidates = routing.places().iter().flat_map(|it| &it.candidates);
+        routing.settings().access.unknown_source == UnknownSource::Drop
+            && routing.role(source).is_unknown()
+            && !self.engine.is_guest(source, self.engine.shared.moment(now))
+            && !candidates.any(|candidate| candidate.addr.ip() == source)
     }
 
     /// Whether a request from a source that nobody allowed is looked at any further: only one

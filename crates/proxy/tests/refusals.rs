@@ -28,6 +28,30 @@ fn strangers_hear_nothing_whatever_their_message_looks_like() {
 }
 
 #[test]
+fn only_whom_nothing_names_may_be_kept_out_and_nobody_where_strangers_get_an_answer() {
+    let silent = World::new();
+    let loud = World::with(
+        &format!("access.unknown_source = \"reject\"\n{FILE}"),
+        |_| {},
+    );
+    for (source, who, is_stranger) in [
+        ("192.0.2.66", "nobody", true),
+        ("2001:db8::66", "nobody", true),
+        ("198.51.100.77", "in a trunk's allow", false),
+        ("10.0.1.200", "in the PBXs' allow", false),
+        ("10.0.2.2", "a target", false),
+        ("203.0.113.9", "what an edge's name resolves to", false),
+    ] {
+        let asked = |world: &World| {
+            let source = source.parse().unwrap();
+            world.proxy.is_stranger(world.now, source)
+        };
+        assert_eq!(asked(&silent), is_stranger, "{source}: {who}");
+        assert!(!asked(&loud), "{source}: {who}");
+    }
+}
+
+#[test]
 fn a_request_without_token_or_memory_is_481_and_asks_no_name_server() {
     let mut world = World::new();
     let route = "Route: <sip:192.0.2.10;lr>\r\n";

@@ -355,6 +355,7 @@ fn counts(shards: &[Arc<NetStats>]) -> NetCounts {
     let sum = |count: fn(&NetStats) -> &Count| shards.iter().map(|stats| count(stats).get()).sum();
     NetCounts {
         datagrams_in: sum(|stats| &stats.datagrams_in),
+        datagrams_fenced: sum(|stats| &stats.datagrams_fenced),
         datagrams_out: sum(|stats| &stats.datagrams_out),
         bytes_in: sum(|stats| &stats.bytes_in),
         bytes_out: sum(|stats| &stats.bytes_out),

@@ -339,6 +339,8 @@ impl Metrics {
             Event::Retransmitted => self.retransmissions.increment(1),
             Event::OversizedDatagram => self.oversized.increment(1),
             Event::Parked => self.parked.increment(1),
+            // Shown by what stands when somebody scrapes, and counted by the sockets.
+            Event::Fence(_) => {}
             Event::Load { shard, load } => {
                 let at = usize::from(shard.0);
                 if self.loads.len() <= at {

@@ -22,6 +22,8 @@ pub struct NetCounts {
     pub datagrams_in: u64,
     /// UDP datagrams sent.
     pub datagrams_out: u64,
+    /// UDP datagrams that the system dropped while a fence stood.
+    pub datagrams_fenced: u64,
     /// Bytes received, all transports.
     pub bytes_in: u64,
     /// Bytes sent, all transports.
@@ -86,6 +88,10 @@ impl Scrape {
             &table::BYTES,
             &[(&["in"], net.bytes_in), (&["out"], net.bytes_out)],
         );
+        series(&mut out, &table::FENCED, &[(&[], net.datagrams_fenced)]);
+        let fences = self.view.fences();
+        let sources: usize = fences.iter().map(|fence| fence.sources.len()).sum();
+        series(&mut out, &table::FENCED_SOURCES, &[(&[], sources as u64)]);
         series(&mut out, &table::SENDS_DROPPED, &[(&[], net.sends_dropped)]);
         series(&mut out, &table::CONNECTIONS, &[(&[], net.connections)]);
         series(

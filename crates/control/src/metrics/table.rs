@@ -107,6 +107,10 @@ metrics! {
         "UDP datagrams of the SIP listeners, in and out."
     BYTES = "trunkline_network_bytes_total" Counter ["direction"]
         "Bytes of the SIP listeners, in and out, all transports."
+    FENCED = "trunkline_datagrams_fenced_total" Counter []
+        "UDP datagrams that the system dropped unread while a flood of strangers was kept out: theirs, and those that found the receive buffer full meanwhile. Not in trunkline_datagrams_total."
+    FENCED_SOURCES = "trunkline_fenced_sources" Gauge []
+        "Strangers' addresses that are kept out now since they flood; which: /fences."
     SENDS_DROPPED = "trunkline_sends_dropped_total" Counter []
         "Messages that could not be sent because a socket's or a connection's queue was full."
     CONNECTIONS = "trunkline_connections" Gauge []

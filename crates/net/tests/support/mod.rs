@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     sync::mpsc::{Sender, channel},
     time::{Duration, Instant},
 };
@@ -32,6 +32,30 @@ impl<F: FnMut(Instant, Input<'_>, &mut Outbox)> Brain for Fake<F> {
 
     fn is_idle(&self) -> bool {
         true
+    }
+}
+
+/// A brain that is one function and knows one stranger.
+pub struct Doorman<F> {
+    pub stranger: IpAddr,
+    pub hear: F,
+}
+
+impl<F: FnMut(&Said, &mut Outbox)> Brain for Doorman<F> {
+    fn handle(&mut self, _now: Instant, input: Input<'_>, out: &mut Outbox) {
+        (self.hear)(&Said::from(&input), out);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn is_idle(&self) -> bool {
+        true
+    }
+
+    fn is_stranger(&self, _now: Instant, source: IpAddr) -> bool {
+        source == self.stranger
     }
 }
 
