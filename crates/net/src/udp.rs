@@ -87,12 +87,9 @@ impl Udp {
                     stats.datagrams_in.add(count as u64);
                     for (from, bytes) in inbox.datagrams(count) {
                         stats.bytes_in.add(bytes.len() as u64);
-                        if is_keep_alive(bytes) {
-                            stats.keep_alives.add(1);
-                            take(from, &[]);
-                        } else {
-                            take(from, bytes);
-                        }
+                        let is_keep_alive = is_keep_alive(bytes);
+                        stats.keep_alives.add(is_keep_alive.into());
+                        take(from, if is_keep_alive { &[] } else { bytes });
                     }
                     if last && !to_the_end {
                         return false;

@@ -7,15 +7,13 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
-use libc::{c_int, socklen_t};
+use libc::socklen_t;
 use socket2::{SockFilter, SockRef};
 
 use super::program::program;
 
-/// `SO_MEMINFO` of `asm-generic/socket.h`, which libc does not have: some counts of a socket.
-const SO_MEMINFO: c_int = 55;
-/// Where its `SK_MEMINFO_DROPS` is, of `linux/sock_diag.h`.
-const DROPS: usize = 8;
+/// `SO_MEMINFO`'s count of dropped datagrams.
+const DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
 /// How many counts there are at most; the system fills in what it has.
 const COUNTS: usize = 16;
 
@@ -48,7 +46,7 @@ pub(super) fn drops(socket: BorrowedFd<'_>) -> Option<u32> {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),
             libc::SOL_SOCKET,
-            SO_MEMINFO,
+            libc::SO_MEMINFO,
             counts.as_mut_ptr().cast(),
             &raw mut length,
         )
