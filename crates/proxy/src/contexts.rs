@@ -101,7 +101,7 @@ impl Contexts {
         // Held to the end: what is heard late is evidence too.
         let peers = context.attempts.iter().filter_map(|attempt| attempt.peer);
         peers.for_each(|peer| turn.engine.health.release(peer));
-        self.slab.remove(slot);
+        self.slab.discard(slot);
         while let Some((slot, _)) = self.settled.front() {
             if self.slab.get_mut(*slot).is_some() {
                 break;
@@ -115,6 +115,7 @@ impl Contexts {
     }
 
     /// Keeps a message until DNS has answered for its next hop.
+    #[cold]
     pub fn park(&mut self, request: &Message<'_>, from: Hop, place: Place, turn: &mut Turn<'_>) {
         if self.parked() >= PARKED_MAX {
             return turn.reject(request, from, Reject::TooBusy, &[]);

@@ -53,6 +53,7 @@ fn at(
 
 impl Engine {
     /// The candidates of a next hop as far as they are known without asking; `None`: ask DNS.
+    #[inline(never)]
     pub fn lookup(
         &self,
         snapshot: &Snapshot,

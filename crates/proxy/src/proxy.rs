@@ -7,7 +7,7 @@ use std::{
 };
 
 use memchr::memmem;
-use trunkline_sip::{Limits, Message, peek};
+use trunkline_sip::{Limits, Malformed, Message, peek};
 
 use crate::{
     Event, Moment,
@@ -152,7 +152,7 @@ impl Proxy {
     /// is forgotten, so that what is shown of an idle proxy is true.
     fn tell_load(&mut self, now: Moment, out: &mut Outbox) {
         let at_rest = self.contexts.len() == 0 && self.load_told.1.contexts > 0;
-        if !at_rest && now.saturating_duration_since(self.load_told.0) < LOAD_EVERY {
+        if !at_rest && now < self.load_told.0 + LOAD_EVERY {
             return;
         }
         let load = self.load();
@@ -223,17 +223,7 @@ impl Proxy {
         };
         match parsed {
             Ok(message) => self.contexts.on_request(message, from, known, &mut turn),
-            Err(malformed) => {
-                match Message::salvage(bytes, &LIMITS).filter(|message| message.is_request()) {
-                    Some(message) if known => {
-                        turn.reject(&message, from, Reject::from(malformed), &[])
-                    }
-                    Some(_) | None => turn.tell(Event::Dropped {
-                        from,
-                        why: malformed.fault.word(),
-                    }),
-                }
-            }
+            Err(malformed) => on_malformed(&mut turn, from, known, bytes, malformed),
         }
     }
 
@@ -256,6 +246,7 @@ impl Proxy {
 
     /// Whether a request from a source that nobody allowed is looked at any further: only one
     /// that may belong to a dialog of ours is, and only so often.
+    #[inline(never)]
     fn may_speak(&mut self, now: Moment, from: Hop, bytes: &[u8], out: &mut Outbox) -> bool {
         let access = self.engine.snapshot.settings().access;
         let why = if !self.engine.may_speak(now, from.remote.ip(), access.rate) {
@@ -320,10 +311,8 @@ impl Proxy {
         let response = &*response;
         let mut known = false;
         self.contexts.with(slot, &mut turn, |context, turn| {
-            known = response.cseq().is_ok();
-            if known {
-                context.on_response(slot, usize::from(token.attempt), from, response, turn);
-            }
+            known = true;
+            context.on_response(slot, usize::from(token.attempt), from, response, turn);
         });
         if !known {
             turn.tell(Event::Dropped {
@@ -347,6 +336,7 @@ impl Proxy {
         });
     }
 
+    #[inline(never)]
     fn on_hop_lost(&mut self, now: Moment, hop: Hop, why: HopLoss, out: &mut Outbox) {
         let peer = Peer {
             transport: hop.transport,
@@ -368,6 +358,7 @@ impl Proxy {
         }
     }
 
+    #[inline(never)]
     fn on_answer(&mut self, now: Moment, ask: AskId, answer: Answer, out: &mut Outbox) {
         let Some(asker) = self.engine.asks.remove(&ask) else {
             return;
@@ -407,6 +398,7 @@ impl Proxy {
         candidates
     }
 
+    #[inline(never)]
     fn on_routing(&mut self, now: Moment, routing: Arc<Routing>, out: &mut Outbox) {
         self.engine.adopt(routing, now);
         let (shard, load) = (self.engine.shard, self.load());
@@ -414,6 +406,7 @@ impl Proxy {
         out.tell(Event::Load { shard, load });
     }
 
+    #[inline(never)]
     fn on_peer_health(&mut self, now: Moment, news: News, out: &mut Outbox) {
         // One that is not configured here, or no more, is nobody's business.
         let Some(ix) = self.engine.health.lookup(&news.peer) else {
@@ -486,6 +479,7 @@ impl Proxy {
         self.due = due;
     }
 
+    #[inline(never)]
     fn sweep_calls(&mut self, now: Moment, out: &mut Outbox) {
         let mut turn = Turn {
             now,
@@ -537,5 +531,17 @@ impl Proxy {
             },
             work,
         );
+    }
+}
+
+/// What cannot be read: a source that somebody allowed hears 400, as far as it can be answered.
+#[cold]
+fn on_malformed(turn: &mut Turn<'_>, from: Hop, known: bool, bytes: &[u8], malformed: Malformed) {
+    match Message::salvage(bytes, &LIMITS).filter(|message| message.is_request()) {
+        Some(message) if known => turn.reject(&message, from, Reject::from(malformed), &[]),
+        Some(_) | None => turn.tell(Event::Dropped {
+            from,
+            why: malformed.fault.word(),
+        }),
     }
 }

@@ -217,6 +217,7 @@ impl Contexts {
         });
     }
 
+    #[inline(never)]
     fn on_options(
         &mut self,
         request: &Message<'_>,

@@ -90,10 +90,22 @@ impl<T> Slab<T> {
     pub fn remove(&mut self, slot: Slot) -> Option<T> {
         self.get(slot)?;
         let (_, value) = self.entries[slot.index as usize].take()?;
-        self.len -= 1;
-        self.free.push(slot.index);
-        self.shrink();
+        self.is_vacant(slot.index);
         Some(value)
+    }
+
+    /// Drops it where it is: what nobody needs any more is not moved.
+    pub fn discard(&mut self, slot: Slot) {
+        if self.get(slot).is_some() {
+            self.entries[slot.index as usize] = None;
+            self.is_vacant(slot.index);
+        }
+    }
+
+    fn is_vacant(&mut self, index: u32) {
+        self.len -= 1;
+        self.free.push(index);
+        self.shrink();
     }
 
     /// All that live, in slot order.
@@ -153,7 +165,11 @@ mod tests {
         assert_eq!(first.index, second.index);
         assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"second")));
         assert_eq!(slab.remove(first), None);
+        slab.discard(first);
         assert_eq!(slab.len(), 1);
+        slab.discard(second);
+        assert_eq!((slab.get(second), slab.len()), (None, 0));
+        assert_eq!(slab.insert("third").index, second.index);
     }
 
     #[test]

@@ -82,6 +82,17 @@ impl NameSet {
         NameSet(self.0 | 1 << name as u64)
     }
 
+    /// The numbers of these names.
+    #[inline]
+    pub(crate) fn places(self) -> impl Iterator<Item = usize> {
+        let mut left = self.0 & ((1 << Name::COUNT) - 1);
+        std::iter::from_fn(move || {
+            let place = left.trailing_zeros() as usize;
+            left = left.checked_sub(1).map(|less| left & less)?;
+            Some(place)
+        })
+    }
+
     /// Whether it is among them.
     #[inline]
     pub const fn has(self, name: Name) -> bool {

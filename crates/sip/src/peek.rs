@@ -10,7 +10,17 @@ use crate::name::Name;
 use crate::scan::{self, Scanned};
 
 /// Whether the bytes start like a response.
+#[inline]
 pub fn is_response(bytes: &[u8]) -> bool {
+    match bytes {
+        [b'S', b'I', b'P', b'/', ..] => true,
+        // Those that a response in another spelling, or behind line ends, starts with.
+        [b'S' | b's' | b'\r', ..] => is_odd_response(bytes),
+        _ => false,
+    }
+}
+
+fn is_odd_response(bytes: &[u8]) -> bool {
     is_status_line(&bytes[scan::leading_crlf(bytes)..])
 }
 
@@ -29,7 +39,7 @@ pub fn top_branch(bytes: &[u8]) -> Option<&[u8]> {
 
 /// As nearly all write it: first of all headers, and first of its parameters.
 fn usual_top_branch(bytes: &[u8]) -> Option<&[u8]> {
-    let status = lex::find_line_end(bytes, 0)?;
+    let status = lex::seek_line_end(bytes, 0);
     let via = status + b"\r\nVia: ".len();
     if !bytes.get(status..via)?.eq(b"\r\nVia: ") || *bytes.get(via)? <= b' ' {
         return None;
@@ -90,6 +100,19 @@ mod tests {
         let text = b"\r\nSIP/2.0 200 OK\r\nX: y\r\nv: SIP/2.0/UDP a\r\n ;x=\",;branch=no\";Branch=z9hG4bK1, SIP/2.0/UDP b;branch=2\r\n\
             Via: SIP/2.0/UDP c;branch=3\r\ni:\r\n abc@d \r\n\r\ni: body";
         assert!(is_response(text));
+        for (start, is) in [
+            ("SIP/2.0 200", true),
+            ("sIp/2.0 200", true),
+            ("\r\n\r\nsip/9", true),
+            ("SIP", false),
+            ("SUBSCRIBE sip:a", false),
+            ("INVITE sip:a", false),
+            ("\r\nACK sip:a", false),
+            ("\nSIP/2.0", false),
+            ("", false),
+        ] {
+            assert_eq!(is_response(start.as_bytes()), is, "{start}");
+        }
         let empty = b"SIP/2.0 200 OK\r\nv: \r\nVia: SIP/2.0/UDP c;branch=3\r\n\r\n";
         assert_eq!(top_branch(empty), Some(&b"3"[..]));
         assert_eq!(call_id(text), Some(&b"abc@d"[..]));

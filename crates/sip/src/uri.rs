@@ -164,7 +164,7 @@ impl<'a> Uri<'a> {
         let (port, rest) = match rest {
             [b':', digits @ ..] => {
                 let (port, len) = lex::port_prefix(digits)?;
-                (Some(port), &digits[len..])
+                (Some(port), &digits[usize::from(len)..])
             }
             _ => (None, rest),
         };

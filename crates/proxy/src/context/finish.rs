@@ -38,6 +38,7 @@ impl super::Attempt {
 
 impl Context {
     /// Nothing is left to try.
+    #[cold]
     pub(super) fn exhausted(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
         self.note_withheld(turn);
         if self.recovering.is_some() {

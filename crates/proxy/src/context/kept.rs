@@ -37,10 +37,7 @@ impl Kept {
                 .and_then(|uri| uri.user)
                 .map(part)
                 .unwrap_or_default(),
-            contact: request
-                .contact()
-                .map(|contact| part(contact.uri))
-                .unwrap_or_default(),
+            contact: request.contact_uri().map(part).unwrap_or_default(),
             record_routes: request
                 .values(Name::RecordRoute)
                 .map(|value| part(value.bytes))

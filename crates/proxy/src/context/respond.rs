@@ -146,6 +146,7 @@ impl Context {
 
     /// The callee took a call that nobody holds any more: ACK, and BYE once. After a re-INVITE there
     /// is a call that both hold: it gets its ACK and goes on.
+    #[cold]
     fn reap(&mut self, slot: Slot, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
         if !self.is_invite() {
             return;
@@ -164,6 +165,7 @@ impl Context {
         );
     }
 
+    #[inline(never)]
     fn on_failure(
         &mut self,
         slot: Slot,
@@ -553,16 +555,21 @@ impl Context {
 
 /// A Contact that requests can be sent to; empty without one.
 fn contact_of<'a>(message: &Message<'a>) -> &'a [u8] {
-    let contact = message.contact().map(|contact| contact.uri);
-    sip_uri(contact.unwrap_or_default())
+    sip_uri(message.contact_uri().unwrap_or_default())
 }
 
 /// A URI of a scheme that requests can be sent to; empty for another. The rest of it is read when
 /// somebody needs it, which is seldom.
 fn sip_uri(uri: &[u8]) -> &[u8] {
-    let scheme = memchr::memchr(b':', uri).map_or(uri, |end| &uri[..end]);
-    let sip = scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips");
-    if sip { uri } else { b"" }
+    let is = |scheme: &[u8]| {
+        let starts = uri.get(..scheme.len());
+        starts.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    if is(b"sip:") || is(b"sips:") {
+        uri
+    } else {
+        b""
+    }
 }
 
 /// How long a session lasts without a refresh; `None` without a session timer.

@@ -78,7 +78,14 @@ pub fn request(
     out: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
     let (uri, uri_at) = original_uri(message)?;
-    let top_via = message.top_via()?;
+    let unsettled;
+    let top_via = match message.facts() {
+        Some(facts) => &facts.via,
+        None => {
+            unsettled = message.top_via()?;
+            &unsettled
+        }
+    };
     let routes = RouteChange::new(message, plan.drop_routes, plan.strict)?;
     // Checked when it came, and nothing of it moves into a Route: written where it goes.
     let checked = message.facts().and_then(|facts| facts.uri.as_ref());
@@ -128,8 +135,8 @@ pub fn request(
                     plan.via.write(splice.out());
                     via_written = true;
                 }
-                if let Some(source) = plan.received.filter(|_| holds(header.line, &top_via)) {
-                    note_source(&mut splice, &top_via, source);
+                if let Some(source) = plan.received.filter(|_| holds(header.line, top_via)) {
+                    note_source(&mut splice, top_via, source);
                 }
             }
             Name::RecordRoute => to_add.write_record_route(plan, header.line.0, &mut splice),

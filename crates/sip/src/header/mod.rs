@@ -8,6 +8,6 @@ pub mod via;
 
 pub use cseq::CSeq;
 pub use name_addr::NameAddr;
-pub(crate) use name_addr::Party;
+pub(crate) use name_addr::{Party, only_uri};
 pub use params::Params;
 pub use via::Via;

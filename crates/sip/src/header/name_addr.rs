@@ -127,7 +127,7 @@ impl<'a> Party<'a> {
     /// What [`NameAddr::read`] and [`NameAddr::single_tag`] say of the value at a place in a message,
     /// if nothing about it is unusual: a display name or none, `<sip:…>`, and `;tag=` first or
     /// nothing.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn read_usual(bytes: &'a [u8], at: Span) -> Option<Party<'a>> {
         let (start, end) = (at.0 as usize, at.1 as usize);
         // No step goes past the end of the line, since what is searched includes that.
@@ -142,19 +142,11 @@ impl<'a> Party<'a> {
             }
             _ => return None,
         };
-        let uri = open + 1;
-        let close = lex::seek_in_line(bytes, uri, b'>', b'>');
-        let [last, b'>', next] = *bytes.get(close - 1..)?.first_chunk()? else {
-            return None;
-        };
-        let uri = bytes.get(uri..close)?;
-        if uri.len() < 5 || !uri.starts_with(b"sip:") || last <= b' ' {
-            return None;
-        }
+        let (uri, close) = usual_uri(bytes, open)?;
         if close + 1 == end {
             return Some(Party { uri, tag: None });
         }
-        if next != b';' || !bytes.get(close + 2..)?.starts_with(b"tag=") {
+        if !bytes.get(close + 1..)?.starts_with(b";tag=") {
             return None;
         }
         let tag = close + 6;
@@ -169,6 +161,31 @@ impl<'a> Party<'a> {
                 tag: Some(tag),
             }),
         }
+    }
+}
+
+/// The URI of the first value at a place in a message, if that is `<sip:…>` and then nothing, or
+/// parameters that nothing follows. `may_be_list`: there may be a comma.
+pub(crate) fn only_uri(bytes: &[u8], at: Span, may_be_list: bool) -> Option<&[u8]> {
+    let (start, end) = (at.0 as usize, at.1 as usize);
+    if bytes.get(start) != Some(&b'<') {
+        return None;
+    }
+    let (uri, close) = usual_uri(bytes, start)?;
+    let has_params = !may_be_list && bytes.get(close + 1) == Some(&b';');
+    (close + 1 == end || has_params).then_some(uri)
+}
+
+/// The sip URI whose bracket opens there, and where that closes.
+#[inline(always)]
+fn usual_uri(bytes: &[u8], open: usize) -> Option<(&[u8], usize)> {
+    let close = lex::seek_in_line(bytes, open + 1, b'>', b'>');
+    let uri = bytes.get(open + 1..close)?;
+    match uri {
+        [b's', b'i', b'p', b':', .., last] if *last > b' ' && bytes.get(close) == Some(&b'>') => {
+            Some((uri, close))
+        }
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@
 use super::Limits;
 use crate::Span;
 use crate::error::Malformed;
-use crate::name::Name;
+use crate::name::{Name, NameSet};
 use crate::scan::{self, Line, Lines};
 
 /// Headers of a message before any is put on the heap.
@@ -268,6 +268,17 @@ impl Headers {
         let run = self.all_named(name);
         let fits = |entry: &Entry| entry.name == name && entry.is_trim();
         run.iter().all(fits).then(|| around(run))?
+    }
+
+    /// All headers up to the last of these names: there are no more of them behind it.
+    #[inline]
+    pub fn up_to_last(&self, names: NameSet) -> &[Entry] {
+        let last_of = |name: usize| self.places.last[name % NAMES];
+        match names.places().map(last_of).max() {
+            Some(last) if last != FAR => self.all().get(..usize::from(last)).unwrap_or_default(),
+            Some(_) => self.all(),
+            None => &[],
+        }
     }
 
     /// All headers from the first of that name on.

@@ -9,7 +9,7 @@
 
 use crate::Span;
 use crate::error::{Fault, Malformed};
-use crate::header::{CSeq, NameAddr, Via, max_forwards};
+use crate::header::{CSeq, NameAddr, Via, max_forwards, only_uri};
 use crate::lex;
 use crate::method::Method;
 use crate::name::{Name, NameSet};
@@ -220,7 +220,7 @@ impl<'a> Message<'a> {
     /// Where the headers of these names stand, in order.
     #[inline]
     pub fn places_in(&self, names: NameSet) -> impl Iterator<Item = Place> + '_ {
-        let entries = self.headers.all().iter();
+        let entries = self.headers.up_to_last(names).iter();
         entries
             .filter(move |entry| names.has(entry.name))
             .map(|entry| Place {
@@ -309,6 +309,7 @@ impl<'a> Message<'a> {
     }
 
     /// The CSeq. Fails when it is missing or cannot be read.
+    #[inline]
     pub fn cseq(&self) -> Result<CSeq<'a>, Malformed> {
         if let Some(facts) = &self.facts {
             return Ok(facts.cseq);
@@ -316,7 +317,7 @@ impl<'a> Message<'a> {
         self.read_cseq()
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn read_cseq(&self) -> Result<CSeq<'a>, Malformed> {
         let (value, at) = self.required(Name::CSeq)?;
         CSeq::read(value).ok_or(Malformed::new(Fault::Bad(Name::CSeq), at.0 as usize))
@@ -382,6 +383,15 @@ impl<'a> Message<'a> {
     /// The first Contact value, when it can be read.
     pub fn contact(&self) -> Option<NameAddr<'a>> {
         self.addresses(Name::Contact).next()?.ok()
+    }
+
+    /// The URI of [`contact`](Self::contact).
+    pub fn contact_uri(&self) -> Option<&'a [u8]> {
+        let first = self.headers.first(Name::Contact)?;
+        match only_uri(self.bytes, first.value_at(), first.may_be_list()) {
+            None => self.contact().map(|contact| contact.uri),
+            usual => usual,
+        }
     }
 
     /// Max-Forwards, `None` when there is none. Fails on what is no number; above 255 is 255.

@@ -628,3 +628,90 @@ fn salvage_keeps_the_limits() {
     );
     assert!(message.bytes().len() <= 100);
 }
+
+#[test]
+fn places_are_those_of_the_headers_however_many_there_are() {
+    for others in [0, 1, 30, 40, 250] {
+        let text = format!(
+            "OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP a, SIP/2.0/UDP b\r\nX: y\r\n\
+             Route: <sip:r>\r\n{}Max-Forwards: 7 \r\nv: SIP/2.0/UDP c\r\n\r\n",
+            "A: b\r\n".repeat(others)
+        );
+        let message = parse(&text);
+        for names in [
+            NameSet::NONE,
+            NameSet::ALL,
+            NameSet::of(&[Name::Route]),
+            NameSet::of(&[Name::Via, Name::Contact]),
+            NameSet::of(&[Name::MaxForwards, Name::Other]),
+        ] {
+            let places = message.places_in(names).map(|place| {
+                let header = message.at(&place).expect("it is there");
+                assert_eq!(header.is_single(), place.is_single);
+                (place.name, place.line, place.value_at)
+            });
+            let headers = message.headers_in(names);
+            let headers = headers.map(|header| (header.name, header.line, header.value_at));
+            assert!(places.eq(headers), "{others} {names:?}");
+        }
+    }
+}
+
+#[test]
+fn a_run_is_lines_that_follow_each_other_and_hold_nothing_else() {
+    const NAMES: [Name; 2] = [Name::From, Name::To];
+    // The lines, and what of them is the run of From and To, and of all Vias.
+    let table = [
+        ("v: a\r\nf: b\r\nTo: c\r\n", "f: b\r\nTo: c\r\n", "v: a\r\n"),
+        ("f: b\r\nTo:\r\n c\r\nX: y\r\n", "f: b\r\nTo:\r\n c\r\n", ""),
+        ("f: b\r\nX: y\r\nTo: c\r\n", "", ""),
+        ("To: c\r\nf: b\r\n", "", ""),
+        ("f: b \r\nTo: c\r\n", "", ""),
+        ("f: b\r\n", "", ""),
+        ("Via: a\r\nv: b\r\nX: y\r\n", "", "Via: a\r\nv: b\r\n"),
+        ("Via: a\r\nX: y\r\nv: b\r\n", "", ""),
+        ("Via: a\r\nv: b\t\r\n", "", ""),
+    ];
+    for (lines, parties, vias) in table {
+        let text = format!("OPTIONS sip:a SIP/2.0\r\n{lines}\r\n");
+        let message = parse(&text);
+        let part =
+            |at: Option<Span>| at.map_or("", |(start, end)| &text[start as usize..end as usize]);
+        assert_eq!(part(message.run_of(&NAMES)), parties, "{lines}");
+        assert_eq!(part(message.run_of_all(Name::Via)), vias, "{lines}");
+    }
+}
+
+#[test]
+fn the_uri_of_a_contact_is_what_its_whole_reading_says() {
+    let (mut usual, mut all) = (0, 0);
+    for contact in [
+        "<sip:a@b>",
+        "<sip:a@b>;expires=3",
+        "<sip:a@b> ;expires=3",
+        "<sip:a@b>x",
+        "<sip:a@b >",
+        "<sip:>",
+        "<sip:a@b",
+        "<sips:a@b>",
+        "<tel:1>",
+        "<>",
+        "\"A\" <sip:a@b>",
+        "sip:a@b;x=<",
+        "*",
+        "",
+        " , <sip:a@b>",
+        "<sip:a@b>, <sip:c@d>",
+        "<sip:a@b,c>",
+        "<sip:a\r\n @b>",
+    ] {
+        let text = format!("OPTIONS sip:a SIP/2.0\r\nm: {contact}\r\nContact: <sip:z>\r\n\r\n");
+        let message = parse(&text);
+        let whole = message.contact().map(|contact| contact.uri);
+        assert_eq!(message.contact_uri(), whole, "{contact}");
+        let first = message.first(Name::Contact).expect("it is there");
+        usual += usize::from(only_uri(message.bytes(), first.value_at, false).is_some());
+        all += 1;
+    }
+    assert!(usual > 1 && usual < all, "{usual} of {all}");
+}

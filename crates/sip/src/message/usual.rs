@@ -19,16 +19,16 @@ impl<'a> Message<'a> {
         let facts = self.facts.insert(Facts::NONE);
 
         // The top one, and a look at those below; one loop, so that the code for it is there once.
-        let mut is_top = true;
+        let (mut is_top, mut below) = (true, Via::NONE);
         for entry in headers.all_named(Name::Via) {
             if entry.name != Name::Via {
                 continue;
             }
+            let slot = if is_top { &mut facts.via } else { &mut below };
             let at = entry.value_at();
-            let via = Via::read(part(bytes, at)?, at)?;
+            *slot = Via::read(part(bytes, at)?, at)?;
             if is_top {
-                facts.via = via;
-                facts.via.note(bytes)?;
+                slot.note(bytes)?;
             } else if entry.may_be_list() {
                 return None;
             }
@@ -45,14 +45,10 @@ impl<'a> Message<'a> {
         }
         facts.call_id = part(bytes, at)?;
 
-        for name in [Name::From, Name::To] {
-            let party = Party::read_usual(bytes, place(headers, name)?)?;
-            let (uri, tag) = match name {
-                Name::From => (&mut facts.from_uri, &mut facts.from_tag),
-                _ => (&mut facts.to_uri, &mut facts.to_tag),
-            };
-            (*uri, *tag) = (party.uri, party.tag);
-        }
+        let from = Party::read_usual(bytes, place(headers, Name::From)?)?;
+        (facts.from_uri, facts.from_tag) = (from.uri, from.tag);
+        let to = Party::read_usual(bytes, place(headers, Name::To)?)?;
+        (facts.to_uri, facts.to_tag) = (to.uri, to.tag);
 
         facts.cseq = CSeq::read(part(bytes, place(headers, Name::CSeq)?)?)?;
         if let Some(at) = place(headers, Name::MaxForwards) {
