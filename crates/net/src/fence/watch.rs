@@ -3,8 +3,8 @@
 //! Told of each datagram that was dropped, it only counts while there are few. When there are more
 //! than [`limit`](Watch::new) within a second, it keeps the sources of as many more, and whoever has a
 //! good part of those and is nobody's peer is fenced: the busiest, at most [`SOURCES_MAX`]. A flood from
-//! sources that are forged one by one has no busy one; then there is no fence, and the next ones are
-//! looked at. So what it remembers is one sample and one short list, whatever comes.
+//! sources that are forged one by one has no busy one; then there is no fence, and a second later
+//! others are looked at. So what it remembers is one sample and one short list, whatever comes.
 //!
 //! After [`STANDS_FOR`] a fence is lifted, to hear whether the flood goes on. If so, it stands again a
 //! moment later; if not for [`LISTENS_FOR`], it is gone.
@@ -55,6 +55,8 @@ enum Counting {
         since: Instant,
         sources: Vec<IpAddr>,
     },
+    /// Nobody who could be fenced: a second goes by before it is looked at again.
+    Resting { since: Instant },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -107,7 +109,9 @@ impl Watch {
 
     /// A datagram of this source was dropped. Whether [`judge`](Self::judge) is to be called.
     pub(crate) fn count(&mut self, now: Instant, source: IpAddr) -> bool {
-        let (Counting::Few { since, .. } | Counting::Many { since, .. }) = &self.counting;
+        let (Counting::Few { since, .. }
+        | Counting::Many { since, .. }
+        | Counting::Resting { since }) = &self.counting;
         if now.saturating_duration_since(*since) >= SECOND {
             self.count_anew(now);
         }
@@ -128,6 +132,7 @@ impl Watch {
                 }
                 sources.len() >= self.limit as usize
             }
+            Counting::Resting { .. } => false,
         }
     }
 
@@ -163,6 +168,9 @@ impl Watch {
                 && !self.is_asked(now, busy.source)
                 && is_stranger(busy.source)
         });
+        if busiest.is_empty() {
+            self.counting = Counting::Resting { since: now };
+        }
         busiest
     }
 
@@ -445,12 +453,20 @@ mod tests {
     }
 
     #[test]
-    fn forged_sources_take_no_memory() {
+    fn forged_sources_take_no_memory_and_are_looked_at_once_a_second() {
         let mut scene = Scene::new(everybody);
-        scene.flood(100_000, 2 * SECOND, ip);
-        if let Counting::Many { sources, .. } = &scene.watch.counting {
-            assert!(sources.capacity() <= 2 * LIMIT as usize);
+        let mut looks = 0;
+        for number in 0..100_000 {
+            scene.now += 2 * SECOND / 100_000;
+            if scene.watch.count(scene.now, ip(number)) {
+                assert!(scene.watch.judge(scene.now, everybody).is_empty());
+                looks += 1;
+            }
+            if let Counting::Many { sources, .. } = &scene.watch.counting {
+                assert!(sources.capacity() <= LIMIT as usize);
+            }
         }
+        assert!((1..=2).contains(&looks), "{looks}");
         assert_eq!(
             scene.watch.fenced.capacity() + scene.watch.asked.capacity(),
             0
