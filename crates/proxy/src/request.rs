@@ -116,7 +116,10 @@ impl Contexts {
             return turn.reject(request, from, Reject::Overload, &[]);
         }
         let snapshot = Arc::clone(&turn.engine.snapshot);
-        let dialog = in_dialog.then(|| turn.engine.dialog_of(request));
+        let dialog = in_dialog.then(|| {
+            let tags = [facts.from_tag, facts.to_tag].map(Option::unwrap_or_default);
+            turn.engine.dialog(facts.call_id, tags[0], tags[1])
+        });
         let print = loop_print(turn.engine, request, facts, dialog);
         if let Err(reject) = admit(request, facts, print, &snapshot, turn.engine) {
             return match reject {

@@ -411,8 +411,11 @@ impl Snapshot {
 /// before its host. `None` for any other.
 fn sent_by_of_only<'a>(header: &Header<'a>) -> Option<&'a [u8]> {
     let rest = header.value.strip_prefix(b"SIP/2.0/")?;
-    let blank = rest.iter().position(|byte| *byte == b' ')?;
-    let sent_by = &rest[blank + 1..];
+    // Most transports have three letters.
+    let sent_by = match rest {
+        [b'A'..=b'Z', b'A'..=b'Z', b'A'..=b'Z', b' ', sent_by @ ..] => sent_by,
+        _ => &rest[rest.iter().position(|byte| *byte == b' ')? + 1..],
+    };
     (header.is_single() && *sent_by.first()? > b' ').then_some(sent_by)
 }
 

@@ -134,6 +134,16 @@ impl<'a> Uri<'a> {
         Self::parse_plain(uri, false)
     }
 
+    /// The user part of a URI: what [`parse`](Self::parse) says. But of a sip URI whose user can be
+    /// read the rest is not looked at, and may be wrong.
+    pub fn user_of(uri: &'a [u8]) -> Option<&'a [u8]> {
+        let [b's', b'i', b'p', b':', rest @ ..] = uri else {
+            return Self::parse(uri).ok()?.user;
+        };
+        let user = &rest[..lex::find(rest, 0, b'@')?];
+        (!user.is_empty() && lex::find_escaped(user).is_none()).then_some(user)
+    }
+
     /// As [`parse`](Self::parse). `is_plain`: nothing that needs an escape is in it.
     #[inline]
     pub(crate) fn parse_plain(uri: &'a [u8], is_plain: bool) -> Result<Uri<'a>, Malformed> {
@@ -372,10 +382,27 @@ mod tests {
         for (uri, user, host, port, params, headers) in table {
             let read = Uri::parse(uri.as_bytes()).unwrap_or_else(|error| panic!("{uri}: {error}"));
             assert_eq!(read.user.map(text), *user, "{uri}");
+            assert_eq!(Uri::user_of(uri.as_bytes()), read.user, "{uri}");
             assert_eq!(text(read.host_raw), *host, "{uri}");
             assert_eq!(read.port, *port, "{uri}");
             assert_eq!(text(read.params.0), *params, "{uri}");
             assert_eq!(text(read.headers), *headers, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_user_is_told_without_its_host_but_never_a_wrong_one() {
+        for (uri, user) in [
+            ("sip:a@b:x", Some("a")),
+            ("SIP:a@b:x", None),
+            ("tel:+1555;x=y", Some("+1555")),
+            ("sip:b", None),
+            ("sip:@b", None),
+            ("sip:a b@c", None),
+            ("sip:a\r\n @c", None),
+            ("", None),
+        ] {
+            assert_eq!(Uri::user_of(uri.as_bytes()).map(text), user, "{uri}");
         }
     }
 

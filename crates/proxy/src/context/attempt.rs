@@ -217,6 +217,7 @@ impl Context {
     ) {
         let now = turn.now;
         let number = self.attempts.len();
+        let patience = self.patience(step.trunk);
         if let Some(peer) = step.peer {
             turn.sent_to(peer);
         }
@@ -250,13 +251,13 @@ impl Context {
             rang: false,
             reaped: false,
             began: now,
-            silent_at: self.silent_at(step.trunk, now),
-            answer_at: now + self.answer_timeout(step.trunk),
+            silent_at: self.silent_at(patience, now),
+            answer_at: now + patience.ringing,
             linger_at: now,
             verdict: None,
         });
         self.transmit(slot, number, request, turn);
-        self.watch(slot, number, turn);
+        self.watch(slot, number, patience, turn);
     }
 
     /// What the first copy goes by: the connection that a dialog's side had opened, if it had.

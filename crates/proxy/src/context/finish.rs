@@ -231,9 +231,7 @@ impl Context {
     /// Tells the line of this call.
     pub(super) fn tell_record(&mut self, code: u16, own: bool, turn: &mut Turn<'_>) {
         let request = self.kept.in_bytes(&self.request);
-        let caller = Uri::parse(request.caller_uri())
-            .ok()
-            .and_then(|uri| uri.user);
+        let caller = Uri::user_of(request.caller_uri());
         let winner = self
             .winner
             .and_then(|at| self.attempts.get(usize::from(at)));

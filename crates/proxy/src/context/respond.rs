@@ -565,7 +565,8 @@ fn sip_uri(uri: &[u8]) -> &[u8] {
         let starts = uri.get(..scheme.len());
         starts.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     };
-    if is(b"sip:") || is(b"sips:") {
+    // Nearly all write it like this.
+    if uri.starts_with(b"sip:") || is(b"sip:") || is(b"sips:") {
         uri
     } else {
         b""

@@ -20,26 +20,32 @@ use crate::{
 /// Timer C where no trunk says (RFC 3261 §16.6 step 11: more than three minutes).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
 
-impl Context {
-    /// How long an attempt at this trunk may be silent. Where nothing else can be tried, the RFC's own
-    /// patience holds (Timers B and F).
-    fn patience(&self, trunk: TrunkId) -> Duration {
-        match self.walk.attempts(&self.snapshot, trunk) {
-            Some(limits) if !self.is_fixed() || self.recovering.is_some() => {
-                limits.response_timeout
-            }
-            Some(_) | None => LINGER,
-        }
-    }
+/// How long an attempt may take.
+#[derive(Copy, Clone)]
+pub(super) struct Patience {
+    /// Without any answer. Where nothing else can be tried, the RFC's own patience holds (Timers B
+    /// and F).
+    silent: Duration,
+    /// With nothing but provisional answers.
+    pub(super) ringing: Duration,
+}
 
-    /// How long an attempt at this trunk may ring.
-    pub(super) fn answer_timeout(&self, trunk: TrunkId) -> Duration {
+impl Context {
+    /// How long an attempt at this trunk may take.
+    #[inline]
+    pub(super) fn patience(&self, trunk: TrunkId) -> Patience {
         let limits = self.walk.attempts(&self.snapshot, trunk);
-        self.recovering
-            .as_ref()
-            .and_then(|recovering| recovering.ring_timeout())
-            .or(limits.map(|limits| limits.answer_timeout))
-            .unwrap_or(ANSWER_TIMEOUT)
+        let recovering = self.recovering.as_ref();
+        Patience {
+            silent: match limits {
+                Some(limits) if !self.is_fixed() || recovering.is_some() => limits.response_timeout,
+                Some(_) | None => LINGER,
+            },
+            ringing: recovering
+                .and_then(|recovering| recovering.ring_timeout())
+                .or(limits.map(|limits| limits.answer_timeout))
+                .unwrap_or(ANSWER_TIMEOUT),
+        }
     }
 
     /// What `setup_budget` leaves; `None` for a request without one.
@@ -54,16 +60,16 @@ impl Context {
         Some(limits.setup_budget.saturating_sub(spent))
     }
 
-    /// When an attempt at this trunk that begins now has been silent for too long.
-    pub(super) fn silent_at(&self, trunk: TrunkId, now: Moment) -> Moment {
-        let patience = self.patience(trunk);
+    /// When an attempt that begins now has been silent for too long.
+    pub(super) fn silent_at(&self, patience: Patience, now: Moment) -> Moment {
+        let patience = patience.silent;
         now + self
             .budget_left(now)
             .map_or(patience, |left| patience.min(left))
     }
 
     /// The attempt has just begun.
-    pub(super) fn watch(&self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
+    pub(super) fn watch(&self, slot: Slot, number: usize, usual: Patience, turn: &mut Turn<'_>) {
         let attempt = &self.attempts[number];
         let patience = attempt.silent_at.saturating_duration_since(turn.now);
         let resends = !attempt.candidate.transport.is_reliable();
@@ -74,7 +80,7 @@ impl Context {
         if !resends || patience <= T1 {
             self.watch_silence(slot, number, Duration::ZERO, turn);
         }
-        if self.is_invite() && self.answer_timeout(attempt.trunk) <= self.patience(attempt.trunk) {
+        if self.is_invite() && usual.ringing <= usual.silent {
             self.watch_ringing(slot, number, Duration::ZERO, turn);
         }
     }
@@ -92,7 +98,7 @@ impl Context {
     /// `passed`: how much of the attempt's time is over.
     fn watch_silence(&self, slot: Slot, number: usize, passed: Duration, turn: &mut Turn<'_>) {
         let attempt = &self.attempts[number];
-        let usual = self.patience(attempt.trunk);
+        let usual = self.patience(attempt.trunk).silent;
         let alarm = Alarm::Context(slot, Ring::Try(number as u8));
         if attempt.silent_at == attempt.began + usual {
             turn.arm(usual.saturating_sub(passed), alarm);
@@ -103,7 +109,7 @@ impl Context {
 
     fn watch_ringing(&self, slot: Slot, number: usize, passed: Duration, turn: &mut Turn<'_>) {
         let attempt = &self.attempts[number];
-        let usual = self.answer_timeout(attempt.trunk).saturating_sub(passed);
+        let usual = self.patience(attempt.trunk).ringing.saturating_sub(passed);
         let alarm = Alarm::Context(slot, Ring::Answer(number as u8));
         if turn.now + usual <= attempt.answer_at {
             turn.arm(usual, alarm);
@@ -126,7 +132,7 @@ impl Context {
         let patience = self.patience(attempt.trunk);
         let waited = turn.now.saturating_duration_since(attempt.began);
         if waits && !attempt.heard {
-            let outcome = if waited < patience {
+            let outcome = if waited < patience.silent {
                 self.why = "setup budget";
                 Outcome::OutOfTime
             } else {
@@ -141,8 +147,8 @@ impl Context {
                 let alarm = Alarm::Context(slot, Ring::Try(number as u8));
                 turn.engine.lanes.arm_once(turn.now + left, alarm);
             }
-        } else if self.answer_timeout(attempt.trunk) > patience {
-            self.watch_ringing(slot, number, patience, turn);
+        } else if patience.ringing > patience.silent {
+            self.watch_ringing(slot, number, patience.silent, turn);
         }
     }
 }

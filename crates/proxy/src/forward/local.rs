@@ -80,7 +80,8 @@ fn hop_by_hop(
     let mut splice = Splice::new(original, out);
     for header in original.places_in(NameSet::of(&[Name::Route])) {
         splice.skip(header.line.0);
-        lines.copy(&mut splice, &header);
+        lines.change(&mut splice, &header);
+        splice.until(header.line.1);
     }
     if let Some(uri) = uri_in_route {
         put_route_uri(uri, out);

@@ -142,9 +142,10 @@ pub fn request(
             Name::RecordRoute => to_add.write_record_route(plan, header.line.0, &mut splice),
             Name::Route => {
                 if !routes.is_identity() {
-                    lines.copy(&mut splice, &header);
+                    lines.change(&mut splice, &header);
                 }
                 if let Some(uri) = uri_in_route.take_if(|_| Some(header.line) == last_route) {
+                    splice.until(header.line.1);
                     splice.put(b"Route: <");
                     splice.put(uri);
                     splice.put(b">\r\n");

@@ -44,7 +44,7 @@ fn own_via(message: &Message<'_>) -> Result<(u32, u32), Malformed> {
     let first = message.first(Name::Via);
     if let Some(line) = first
         && !line.value.is_empty()
-        && memchr::memchr(b',', line.value).is_none()
+        && (line.is_single() || memchr::memchr(b',', line.value).is_none())
     {
         return Ok(line.line);
     }

@@ -159,23 +159,23 @@ impl<'a, 'm> RouteLines<'a, 'm> {
         }
     }
 
-    /// Copies the next Route header less the values that leave. With none left, nothing of it is
-    /// written.
-    pub fn copy(&mut self, splice: &mut Splice<'_, '_>, header: &Place) {
-        splice.until(header.line.0);
+    /// Leaves out of the next Route header the values that leave; with none left, all of it.
+    pub fn change(&mut self, splice: &mut Splice<'_, '_>, header: &Place) {
         if !header.is_single {
-            return self.copy_list(splice, header.line);
+            return self.change_list(splice, header.line);
         }
         if header.value_at.0 < header.value_at.1 {
             if self.change.removes(self.index) {
+                splice.until(header.line.0);
                 splice.skip(header.line.1);
             }
             self.index += 1;
         }
-        splice.until(header.line.1);
     }
 
-    fn copy_list(&mut self, splice: &mut Splice<'_, '_>, line: (u32, u32)) {
+    #[inline(never)]
+    fn change_list(&mut self, splice: &mut Splice<'_, '_>, line: (u32, u32)) {
+        splice.until(line.0);
         let mut first = None;
         let mut kept = false;
         let values = self.message.values(Name::Route);

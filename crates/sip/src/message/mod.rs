@@ -292,6 +292,7 @@ impl<'a> Message<'a> {
     }
 
     /// The Call-ID. Fails when it is missing, empty, or has white space in it.
+    #[inline]
     pub fn call_id(&self) -> Result<&'a [u8], Malformed> {
         if let Some(facts) = &self.facts {
             return Ok(facts.call_id);
@@ -299,7 +300,7 @@ impl<'a> Message<'a> {
         self.read_call_id()
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn read_call_id(&self) -> Result<&'a [u8], Malformed> {
         let (value, at) = self.required(Name::CallId)?;
         if value.is_empty() || lex::has_lws(value) {
@@ -334,19 +335,26 @@ impl<'a> Message<'a> {
     }
 
     /// The tag of From, when there is one that can be read.
+    #[inline]
     pub fn from_tag(&self) -> Option<&'a [u8]> {
         match &self.facts {
             Some(facts) => facts.from_tag,
-            None => self.from().ok()?.tag(),
+            None => self.read_tag(Name::From),
         }
     }
 
     /// The tag of To, when there is one that can be read.
+    #[inline]
     pub fn to_tag(&self) -> Option<&'a [u8]> {
         match &self.facts {
             Some(facts) => facts.to_tag,
-            None => self.to().ok()?.tag(),
+            None => self.read_tag(Name::To),
         }
+    }
+
+    #[inline(never)]
+    fn read_tag(&self, name: Name) -> Option<&'a [u8]> {
+        self.read_address(name).ok()?.tag()
     }
 
     /// The topmost Via value. Fails when there is none or it cannot be read.
@@ -395,6 +403,7 @@ impl<'a> Message<'a> {
     }
 
     /// Max-Forwards, `None` when there is none. Fails on what is no number; above 255 is 255.
+    #[inline]
     pub fn max_forwards(&self) -> Result<Option<u8>, Malformed> {
         if let Some(facts) = &self.facts {
             return Ok(facts.max_forwards);
@@ -402,7 +411,7 @@ impl<'a> Message<'a> {
         self.read_max_forwards()
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn read_max_forwards(&self) -> Result<Option<u8>, Malformed> {
         let Some(entry) = self.headers.first(Name::MaxForwards) else {
             return Ok(None);
