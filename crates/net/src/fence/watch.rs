@@ -39,6 +39,8 @@ const ASKED_MAX: usize = 64;
 pub(crate) struct Watch {
     limit: u32,
     counting: Counting,
+    /// When what was counted is too old to matter.
+    counts_until: Instant,
     state: State,
     /// Whom the fence keeps out, the busiest first. Empty unless it stands.
     fenced: Vec<IpAddr>,
@@ -48,15 +50,15 @@ pub(crate) struct Watch {
 
 #[derive(Debug)]
 enum Counting {
-    /// So many were dropped since.
-    Few { since: Instant, dropped: u32 },
+    /// So many were dropped.
+    Few { dropped: u32 },
     /// Too many: who sends them?
     Many {
         since: Instant,
         sources: Vec<IpAddr>,
     },
     /// Nobody who could be fenced: a second goes by before it is looked at again.
-    Resting { since: Instant },
+    Resting,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -97,10 +99,8 @@ impl Watch {
         let shards = u32::try_from(shards).unwrap_or(u32::MAX).max(1);
         Watch {
             limit: (LIMIT / shards).max(LIMIT_MIN),
-            counting: Counting::Few {
-                since: now,
-                dropped: 0,
-            },
+            counting: Counting::Few { dropped: 0 },
+            counts_until: now + SECOND,
             state: State::Quiet,
             fenced: Vec::new(),
             asked: Vec::new(),
@@ -109,20 +109,18 @@ impl Watch {
 
     /// A datagram of this source was dropped. Whether [`judge`](Self::judge) is to be called.
     pub(crate) fn count(&mut self, now: Instant, source: IpAddr) -> bool {
-        let (Counting::Few { since, .. }
-        | Counting::Many { since, .. }
-        | Counting::Resting { since }) = &self.counting;
-        if now.saturating_duration_since(*since) >= SECOND {
+        if now >= self.counts_until {
             self.count_anew(now);
         }
         match &mut self.counting {
-            Counting::Few { dropped, .. } => {
+            Counting::Few { dropped } => {
                 *dropped += 1;
                 if *dropped >= self.limit {
                     self.counting = Counting::Many {
                         since: now,
                         sources: Vec::with_capacity(self.limit as usize),
                     };
+                    self.counts_until = now + SECOND;
                 }
                 false
             }
@@ -132,7 +130,7 @@ impl Watch {
                 }
                 sources.len() >= self.limit as usize
             }
-            Counting::Resting { .. } => false,
+            Counting::Resting => false,
         }
     }
 
@@ -169,7 +167,7 @@ impl Watch {
                 && is_stranger(busy.source)
         });
         if busiest.is_empty() {
-            self.counting = Counting::Resting { since: now };
+            self.counting = Counting::Resting;
         }
         busiest
     }
@@ -264,10 +262,8 @@ impl Watch {
     }
 
     fn count_anew(&mut self, now: Instant) {
-        self.counting = Counting::Few {
-            since: now,
-            dropped: 0,
-        };
+        self.counting = Counting::Few { dropped: 0 };
+        self.counts_until = now + SECOND;
     }
 
     fn is_asked(&self, now: Instant, source: IpAddr) -> bool {
