@@ -127,6 +127,30 @@ pub fn answer(request: &[u8], status: &str, contact: &str) -> Vec<u8> {
     response.into_bytes()
 }
 
+/// The ACK to a failure, as who sent the INVITE writes it (RFC 3261 §17.1.1.3).
+pub fn acknowledge(invite: &[u8], failure: &[u8]) -> Vec<u8> {
+    let (invite, failure) = (
+        String::from_utf8_lossy(invite),
+        String::from_utf8_lossy(failure),
+    );
+    let uri = invite.split(' ').nth(1).unwrap_or_default();
+    let of = |text| move |name| value(text, name).unwrap_or_default();
+    let (sent, to) = (of(&invite), of(&failure)("To"));
+    let mut ack = format!("ACK {uri} SIP/2.0\r\nVia: {}\r\n", sent("Via"));
+    for route in values(&invite, "Route") {
+        let _ = write!(ack, "Route: {route}\r\n");
+    }
+    let _ = write!(
+        ack,
+        "Max-Forwards: 70\r\nFrom: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\n\
+         Content-Length: 0\r\n\r\n",
+        sent("From"),
+        sent("Call-ID"),
+        sent("CSeq").replace("INVITE", "ACK"),
+    );
+    ack.into_bytes()
+}
+
 /// The first value of a header.
 pub fn value<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     values(text, name).next()

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use trunkline_benches::{
     carrier_hop,
-    peers::{Scene, answer},
+    peers::{Scene, acknowledge, answer},
     routing,
     world::{Sent, World, forwarded},
 };
-use trunkline_proxy::Hop;
+use trunkline_proxy::{
+    Hop, Input,
+    pressure::{LATE, PATIENCE},
+};
 
 /// Calls before the counted ones. One every [`EVERY`], so that by then every table has its room and
 /// the first calls' longest timer (C, 180 s) has surfaced.
@@ -35,6 +38,8 @@ pub enum Step {
     Options,
     Stranger,
     StrayResponse,
+    Refused,
+    RefusedAck,
 }
 
 /// One figure: the sum of these steps, for one call.
@@ -69,6 +74,8 @@ pub const ROWS: &[Row] = &[
     row("options", &[Step::Options]),
     row("stranger", &[Step::Stranger]),
     row("stray_response", &[Step::StrayResponse]),
+    row("refused", &[Step::Refused, Step::RefusedAck]),
+    row("refused_ack", &[Step::RefusedAck]),
 ];
 
 const fn row(name: &'static str, steps: &'static [Step]) -> Row {
@@ -157,6 +164,9 @@ impl Play {
             );
             assert!(sent.is_empty(), "a stranger hears nothing");
         }
+        if self.plays(Step::RefusedAck) {
+            self.refuse(number);
+        }
         if self.plays(Step::StrayResponse) {
             let stray = format!(
                 "SIP/2.0 200 OK\r\n\
@@ -167,6 +177,25 @@ impl Play {
             let sent = self.put(Step::StrayResponse, carrier, stray.as_bytes());
             assert!(sent.is_empty(), "a stray response goes nowhere");
         }
+    }
+
+    /// A call that comes while the shard does not keep up, and the ACK to its refusal.
+    fn refuse(&mut self, number: u64) {
+        let carrier = carrier_hop();
+        for (after, waited) in [(0, LATE), (1, PATIENCE)] {
+            self.world.now += PATIENCE * after;
+            self.world.handle(false, Input::Backlog(waited));
+        }
+        let invite = self.scene.invite(u64::MAX / 2 - number);
+        let sent = self.put(Step::Refused, carrier, &invite);
+        let [(_, refusal)] = &sent[..] else {
+            panic!("a call that is refused has one answer");
+        };
+        assert!(refusal.starts_with(b"SIP/2.0 503 "), "it has its 503");
+        let ack = acknowledge(&invite, refusal);
+        let sent = self.put(Step::RefusedAck, carrier, &ack);
+        assert!(sent.is_empty(), "the ACK ends here");
+        self.world.handle(false, Input::Backlog(Duration::ZERO));
     }
 
     fn plays(&self, step: Step) -> bool {

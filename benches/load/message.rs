@@ -133,6 +133,13 @@ pub fn contact(answer: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(uri.unwrap_or_default());
 }
 
+/// What stands behind the address in To: the tag.
+fn to_params(answer: &[u8]) -> &[u8] {
+    let to = lines(answer).find_map(|line| value(line, b"to"));
+    let params = to.and_then(|to| Some(&to[memchr(b'>', to)? + 1..]));
+    params.unwrap_or_default()
+}
+
 /// One message with the number of the call left open.
 struct Template {
     text: Vec<u8>,
@@ -163,8 +170,9 @@ impl Template {
 /// What one caller writes.
 pub struct CallerScript {
     invite: Template,
-    /// ACK of a failure: it belongs to the INVITE's transaction (RFC 3261 §17.1.1.3).
-    ack_failure: Template,
+    /// ACK of a failure: it belongs to the INVITE's transaction, and has the failure's tag in To, where
+    /// the one part ends and the other begins (RFC 3261 §17.1.1.3).
+    ack_failure: [Template; 2],
     /// From Via to CSeq.
     ack: Template,
     bye: Template,
@@ -203,11 +211,12 @@ impl CallerScript {
         let padding = INVITE_BYTES.saturating_sub(invite("").len());
         let ack_failure = format!(
             "ACK sip:+15551234567@{server} SIP/2.0\r\n{}Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
-            head('i', 1, "ACK", ";tag=callee")
+            head('i', 1, "ACK", "|")
         );
+        let (before_tag, after_tag) = ack_failure.split_once('|').unwrap_or_default();
         CallerScript {
             invite: Template::new(invite(&"0".repeat(padding))),
-            ack_failure: Template::new(ack_failure),
+            ack_failure: [before_tag, after_tag].map(|part| Template::new(part.to_owned())),
             ack: Template::new(head('a', 1, "ACK", ";tag=callee")),
             bye: Template::new(head('b', 2, "BYE", ";tag=callee")),
         }
@@ -217,8 +226,11 @@ impl CallerScript {
         self.invite.write(call, out);
     }
 
-    pub fn ack_failure(&self, call: u64, out: &mut Vec<u8>) {
-        self.ack_failure.write(call, out);
+    pub fn ack_failure(&self, call: u64, failure: &[u8], out: &mut Vec<u8>) {
+        let [before_tag, after_tag] = &self.ack_failure;
+        before_tag.write(call, out);
+        out.extend_from_slice(to_params(failure));
+        after_tag.write(call, out);
     }
 
     pub fn ack(&self, call: u64, contact: &[u8], routes: &[u8], out: &mut Vec<u8>) {
@@ -322,6 +334,14 @@ mod tests {
                 call: Some(7)
             })
         );
+
+        let mut ack = Vec::new();
+        script().ack_failure(7, &ok, &mut ack);
+        let limits = trunkline_sip::Limits::default();
+        let parsed = trunkline_sip::Message::parse(&ack, &limits).unwrap();
+        let tag = "the tag is the answer's (RFC 3261 §17.1.1.3)";
+        assert_eq!(parsed.to_tag(), Some(&b"callee"[..]), "{tag}");
+        assert_eq!(parsed.cseq().unwrap().method.as_bytes(), b"ACK");
 
         let (mut routes_found, mut contact_found) = (Vec::new(), Vec::new());
         routes(&ok, &mut routes_found);

@@ -124,7 +124,7 @@ impl Peers {
         let Some(call) = self.calls.get(number) else {
             // The ACK of a refusal was lost: the same again.
             if code >= 300 {
-                out.message(|out| script.ack_failure(number, out));
+                out.message(|out| script.ack_failure(number, bytes, out));
             }
             return;
         };
@@ -155,7 +155,7 @@ impl Peers {
                 }
             }
             300.. => {
-                out.message(|out| script.ack_failure(number, out));
+                out.message(|out| script.ack_failure(number, bytes, out));
                 if call.counted {
                     self.score.refusing.record(now - call.placed);
                 }

@@ -72,15 +72,11 @@ impl Branches {
     /// With the key of this process: [`Seed::process`](crate::Seed::process).
     pub fn new(process_key: [u8; 16]) -> Self {
         let derive = |purpose: &[u8]| hash128(&process_key, &[purpose]);
-        let quick = |purpose: &[u8]| {
-            let half = |half: &[u8]| hash128(&process_key, &[purpose, half]);
-            Quick::new([half(b"shared"), half(b"seeds")])
-        };
         Branches {
             tag_key: derive(b"branch tag").to_le_bytes(),
             hash_key: derive(b"names").to_le_bytes(),
-            keys: quick(b"table keys"),
-            prints: quick(b"loop prints"),
+            keys: quick(&process_key, b"table keys"),
+            prints: quick(&process_key, b"loop prints"),
         }
     }
 
@@ -138,6 +134,11 @@ impl Branches {
         self.prints.running()
     }
 
+    /// For tags that others see: under keys that nothing else depends on.
+    pub fn refusal_sums(process_key: [u8; 16]) -> Quick {
+        quick(&process_key, b"refusals")
+    }
+
     /// A table's key, which nobody ever sees.
     #[inline]
     pub fn key(&self, parts: &[&[u8]]) -> u64 {
@@ -189,6 +190,12 @@ impl std::fmt::Debug for Branches {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Branches(..)")
     }
+}
+
+/// The quick hasher for one purpose.
+fn quick(process_key: &[u8; 16], purpose: &[u8]) -> Quick {
+    let half = |half: &[u8]| hash128(process_key, &[purpose, half]);
+    Quick::new([half(b"shared"), half(b"seeds")])
 }
 
 /// The bytes of something as long as a branch of ours and in its letters.

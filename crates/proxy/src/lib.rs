@@ -40,6 +40,7 @@ pub mod routing;
 pub mod select;
 pub mod settings;
 pub mod shared;
+mod shed;
 mod snapshot;
 mod spread;
 mod sweep;

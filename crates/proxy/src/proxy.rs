@@ -24,6 +24,7 @@ use crate::{
     routing::{Candidate, Routing},
     settings::{Place, UnknownSource},
     shared::Shared,
+    shed,
     table::Slot,
 };
 
@@ -214,14 +215,16 @@ impl Proxy {
         if !known && !self.may_speak(now, from, bytes, out) {
             return;
         }
-        let mut room = None;
-        let parsed = Message::parse_in(&mut room, bytes, &LIMITS);
         let mut turn = Turn {
             now,
             engine: &mut self.engine,
             out,
         };
-        match parsed {
+        if known && shed::is_dealt_with(&mut turn, from, bytes) {
+            return;
+        }
+        let mut room = None;
+        match Message::parse_in(&mut room, bytes, &LIMITS) {
             Ok(message) => self.contexts.on_request(message, from, known, &mut turn),
             Err(malformed) => on_malformed(&mut turn, from, known, bytes, malformed),
         }

@@ -4,7 +4,8 @@
 //! hundred instructions for a line of text. A table key never leaves the process, so what has to hold
 //! is less: that nobody who does not know the seeds can find two names that meet. Foldhash keeps that
 //! at a tenth of the price. What does leave (branches, tags, tokens) is made with
-//! [`branch::hash`](crate::branch::hash), under other keys.
+//! [`branch::hash`](crate::branch::hash), under other keys; the tags of [refusals](crate::shed) are not,
+//! since nothing is gained by whoever can make one.
 
 use std::hash::Hasher as _;
 

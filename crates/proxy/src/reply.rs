@@ -12,6 +12,10 @@ use crate::{
     reject::Reject,
 };
 
+/// How long a call that is refused for overload is to wait. It is over in a moment: who asks again after
+/// five seconds has been away for too long.
+pub const OVERLOAD_PAUSE: (&str, &[u8]) = ("Retry-After", b"1");
+
 /// Where the responses to a request go (RFC 3261 §18.2.2, RFC 3581 §4).
 pub fn back(from: Hop, via: &Via<'_>) -> Hop {
     let port = match via.rport() {
@@ -45,7 +49,10 @@ pub fn to_tag(engine: &Engine, request: &Message<'_>) -> [u8; 16] {
 /// could have made of its Call-ID and branch.
 pub fn acknowledges_us(engine: &Engine, ack: &Message<'_>, to_tag: &[u8]) -> bool {
     // Most tags can be told from ours without a hash.
-    let alike = to_tag.len() == 16 && to_tag.iter().all(|it| b"0123456789abcdef".contains(it));
+    let alike = to_tag.len() == 16
+        && to_tag
+            .iter()
+            .all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
     alike && to_tag == crate::reply::to_tag(engine, ack)
 }
 
@@ -72,8 +79,7 @@ pub fn stateless(
     match reject {
         Reject::MethodNotAllowed => headers.push(("Allow", forward::ALLOW.as_bytes())),
         Reject::Draining | Reject::TooBusy => headers.push(("Retry-After", RETRY_AFTER)),
-        // It is over in a moment: who asks again after five seconds has been away for too long.
-        Reject::Overload => headers.push(("Retry-After", b"1")),
+        Reject::Overload => headers.push(OVERLOAD_PAUSE),
         Reject::Malformed(_)
         | Reject::NotAllowed
         | Reject::TooManyHops
@@ -84,14 +90,14 @@ pub fn stateless(
         | Reject::NoRoute
         | Reject::Unresolvable => {}
     }
-    send(
-        turn,
-        request,
-        from,
-        reject.status(),
-        reject.reason(),
-        &headers,
-    );
+    let (status, reason) = (reject.status(), reject.reason());
+    if reject == Reject::Overload {
+        let branch = request.top_via().ok().and_then(|via| via.branch());
+        let tag = turn.engine.refusals.tag(branch.unwrap_or_default());
+        turn.engine.refusals.note(turn.now);
+        return send_tagged(turn, request, from, &tag, (status, reason), &headers);
+    }
+    send(turn, request, from, status, reason, &headers);
 }
 
 /// Answers OPTIONS that ask about us (RFC 3261 §11.2): 200, or 503 when calls would fail.
@@ -145,18 +151,29 @@ fn send(
     reason: &str,
     extra: &[(&str, &[u8])],
 ) {
+    let tag = to_tag(turn.engine, request);
+    send_tagged(turn, request, from, &tag, (code, reason), extra);
+}
+
+fn send_tagged(
+    turn: &mut Turn<'_>,
+    request: &Message<'_>,
+    from: Hop,
+    to_tag: &[u8],
+    (code, reason): (u16, &str),
+    extra: &[(&str, &[u8])],
+) {
     if request.method() == Some(Method::Ack) {
         return;
     }
     let Ok(via) = request.top_via() else { return };
-    let tag = to_tag(turn.engine, request);
     turn.send(back(from, &via), |out| {
         forward::reply(
             request,
             &Reply {
                 code,
                 reason,
-                to_tag: &tag,
+                to_tag,
                 received: Some(from.remote),
                 extra,
             },

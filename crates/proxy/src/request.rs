@@ -67,6 +67,15 @@ impl Contexts {
         );
         let open = turn.engine.by_key.get(key).copied();
         match (method, open) {
+            (Method::Ack, _)
+                if facts.to_tag.is_some_and(|tag| {
+                    let branch = facts.via.branch().unwrap_or_default();
+                    turn.engine.refusals.gave(tag, branch)
+                }) =>
+            {
+                // Whatever became of the branch since: it belongs to no call.
+                return;
+            }
             (Method::Ack, Some(slot)) => {
                 let mut goes_on = false;
                 self.with(slot, turn, |context, turn| {
@@ -293,7 +302,13 @@ fn loop_print(
 }
 
 /// Names a server transaction (RFC 3261 §17.2.3). An ACK and a CANCEL name that of their INVITE.
-fn server_key(engine: &Engine, facts: &Facts<'_>, uri: &[u8], method: Method<'_>) -> u128 {
+#[inline(always)]
+pub(crate) fn server_key(
+    engine: &Engine,
+    facts: &Facts<'_>,
+    uri: &[u8],
+    method: Method<'_>,
+) -> u128 {
     let method = match method {
         Method::Ack | Method::Cancel => Method::Invite,
         other => other,

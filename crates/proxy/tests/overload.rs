@@ -95,6 +95,203 @@ fn the_ack_of_a_refusal_is_consumed_and_no_other_is() {
 }
 
 #[test]
+fn the_ack_of_a_refusal_is_none_of_the_call_that_a_copy_began() {
+    let mut world = World::new();
+    overload(&mut world);
+    let refused = world.message(PBX, &invite(US, "c1", PBX));
+    backlog(&mut world, 0);
+    // The copy was on its way already.
+    let taken = world.message(PBX, &invite(US, "c1", PBX));
+    assert_eq!(heads(&taken), ["100", "INVITE"]);
+    let (to, out) = taken[1].clone();
+    assert_eq!(
+        heads(&world.message(&to, &respond(&out, 486, "t1", &to))),
+        ["ACK", "486"]
+    );
+    for before in ["", "\r\n"] {
+        let ack = format!("{before}{}", ack(&refused[0].1, "c1"));
+        assert!(world.message(PBX, &ack).is_empty());
+    }
+    let again = world.until(1_000);
+    assert!(
+        again
+            .iter()
+            .any(|(_, _, text)| text.starts_with("SIP/2.0 486")),
+        "the 486 still waits for its own ACK"
+    );
+}
+
+#[test]
+fn no_ack_is_taken_for_that_of_a_refusal_but_by_its_to() {
+    let mut world = World::new();
+    let (to, route) = answered(&mut world, "held");
+    overload(&mut world);
+    // The branch that the caller will take for the ACK of its 200.
+    let branch = "inACK1";
+    let refused = world.message(PBX, &invite(US, branch, PBX));
+    let tag = line(&refused[0].1, "To:").split(";tag=").nth(1).unwrap();
+    let real = inside("ACK", &format!("sip:b@{to}"), "held", ";tag=t1", 1, &route);
+    let body = format!(
+        "Content-Length: 200\r\n\r\nTo: <sip:b>;tag={tag}\r\n{:200}",
+        ""
+    );
+    for hidden in [
+        real.replace("Max-Forwards", &format!("X: ;tag={tag}\r\nMax-Forwards")),
+        real.replace(
+            "Max-Forwards",
+            &format!("X: To: ;tag={tag}\r\nMax-Forwards"),
+        ),
+        real.replace(";tag=t1", &format!(";x;tag=t1;tag={tag}")),
+        real.replace(";tag=t1", &format!(";tag=t1;x=<>;tag={tag}")),
+        real.replace("To: ", &format!("To: \"<>;tag={tag}\r\n x\" ")),
+        real.replace("Content-Length: 0\r\n\r\n", &body),
+        real.replace(";tag=t1", &format!("\r\n ;tag=t1;tag={tag}")),
+        real.clone(),
+    ] {
+        assert_eq!(heads(&world.message(PBX, &hidden)), ["ACK"], "{hidden}");
+    }
+}
+
+/// Chance that repeats.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) as usize % end
+    }
+
+    fn pick<'t>(&mut self, of: &[&'t str]) -> &'t str {
+        of[self.below(of.len())]
+    }
+}
+
+/// An INVITE or what is nearly one; most are as usual.
+fn anything(dice: &mut Dice) -> String {
+    let mut usually = |usual: &'static str, others: &[&'static str]| {
+        if dice.below(12) > 0 {
+            usual
+        } else {
+            dice.pick(others)
+        }
+    };
+    let method = usually("INVITE", &["MESSAGE", "INVITE", "SUBSCRIBE", "Invite"]);
+    let uri = usually(
+        US,
+        &[
+            "tel:+1555",
+            "http://b",
+            "sip:+1555@192.0.2.10;user=phone",
+            "sip:a b",
+        ],
+    );
+    let to_tag = usually("", &[";tag=x", ";x", ";tag="]);
+    let quirk = usually("", &[" ", "\r\n ;fold", ",", "\"", "\u{1}", "\t"]);
+    let cseq = usually("1", &["007", "x", "4294967295"]);
+    let hops = usually(
+        "Max-Forwards: 70\r\n",
+        &["", "Max-Forwards: 0\r\n", "Max-Forwards: x\r\n"],
+    );
+    let length = usually(
+        "Content-Length: 3\r\n",
+        &["", "l: 2\r\n", "Content-Length: 9\r\n"],
+    );
+    let twice = usually(
+        "X: y\r\n",
+        &[
+            "To: <sip:c@c>\r\n",
+            "Via: SIP/2.0/UDP q\r\n",
+            "f: <sip:d@d>\r\n",
+            "X\r\n",
+        ],
+    );
+    let params = [
+        ";rport",
+        ";branch=z9hG4bKone",
+        ";x=y",
+        ";received=192.0.2.9",
+        ";rport=5",
+        ";RPORT",
+        ";branch=old",
+        "",
+    ];
+    let hosts = [
+        "10.0.1.5:5060",
+        "10.0.1.5",
+        "a.test:5070",
+        "[2001:db8::1]",
+        "[2001:db8::1]:5062",
+    ];
+    let mut vias = String::new();
+    for _ in 0..1 + dice.below(3) {
+        let name = dice.pick(&["Via", "Via", "Via", "v", "VIA"]);
+        let transport = dice.pick(&["UDP", "UDP", "TCP", "TLS"]);
+        vias += &format!("{name}: SIP/2.0/{transport} {}", dice.pick(&hosts));
+        vias += &format!("{}{}\r\n", dice.pick(&params), dice.pick(&params));
+    }
+    let display = dice.pick(&["", "\"A, B\" ", "\"A\" ", "A "]);
+    let mut lines = [
+        vias,
+        format!(
+            "{}: {display}<sip:a@a.test>;tag=f{quirk}\r\n",
+            dice.pick(&["From", "f"])
+        ),
+        format!(
+            "{}: <sip:b@b.test>{to_tag}\r\n",
+            dice.pick(&["To", "t", "TO"])
+        ),
+        format!(
+            "{}: {}\r\n",
+            dice.pick(&["Call-ID", "i"]),
+            dice.pick(&["c1", "c1@a", "c d"])
+        ),
+        format!("CSeq: {cseq} {method}\r\n"),
+        hops.to_owned(),
+        length.to_owned(),
+        twice.to_owned(),
+    ];
+    for at in 1..lines.len() {
+        if dice.below(2) == 0 {
+            let other = 1 + dice.below(7);
+            lines.swap(at, other);
+        }
+    }
+    format!("{method} {uri} SIP/2.0\r\n{}\r\nabc", lines.concat())
+}
+
+#[test]
+fn a_refusal_on_the_short_road_is_that_of_the_long_one_to_the_byte() {
+    let mut world = World::new();
+    overload(&mut world);
+    let mut dice = Dice(1);
+    let (mut refused, mut others) = (0, 0);
+    for _ in 0..20_000 {
+        let text = anything(&mut dice);
+        let source = dice.pick(&[PBX, "10.0.1.5:5070", "10.0.1.77:5060", CARRIER]);
+        let short = world.message(source, &text);
+        let told: Vec<_> = world.events.drain(..).collect();
+        // With a line end before it, a message is the same and not as usual.
+        let long = world.message(source, &format!("\r\n{text}"));
+        assert_eq!(short, long, "{text}");
+        assert_eq!(told, world.events, "{text}");
+        world.events.clear();
+        let is_refused = short
+            .iter()
+            .any(|(_, text)| text.contains("503 Overloaded"));
+        *(if is_refused {
+            &mut refused
+        } else {
+            &mut others
+        }) += 1;
+    }
+    assert!(refused > 5_000 && others > 2_000, "{refused} {others}");
+    assert_eq!(world.proxy.load().contexts, 0);
+}
+
+#[test]
 fn what_only_lingers_makes_room_and_what_somebody_waits_for_does_not() {
     let mut world = World::tuned(FILE, |_| {}, |settings| settings.capacity.contexts = 3);
     let refused = |world: &mut World, call: &str| {

@@ -255,8 +255,10 @@ impl Metrics {
         let trunk = |id: TrunkId| trunk_name(&self.trunks, id);
         match event {
             Event::Rejected { status, why, .. } => {
-                self.rejected
-                    .add(registry, (*status, why), &[&status.to_string(), why], 1);
+                // No memory for a text that is needed once: under overload there are very many.
+                let digits = [100, 10, 1].map(|unit| b'0' + (status / unit % 10) as u8);
+                let code = std::str::from_utf8(&digits).unwrap_or_default();
+                self.rejected.add(registry, (*status, why), &[code, why], 1);
             }
             Event::Dropped { why, .. } => self.dropped.add(registry, why, &[why], 1),
             Event::CallStarted {

@@ -28,6 +28,7 @@ use crate::{
     reject::Reject,
     routing::{Candidate, Routing},
     settings::{Place, TrunkId},
+    shed::Refusals,
     snapshot::Snapshot,
     spread::Spread,
     sweep::Sweep,
@@ -142,6 +143,7 @@ pub struct Engine {
     pub in_setup: u32,
     pub draining: bool,
     pub pressure: Pressure,
+    pub refusals: Refusals,
     pub sweep: Sweep,
 }
 
@@ -183,6 +185,7 @@ impl Engine {
             in_setup: 0,
             draining: false,
             pressure: Pressure::default(),
+            refusals: Refusals::new(Branches::refusal_sums(seed.process)),
             sweep: Sweep::default(),
         }
     }

@@ -8,6 +8,7 @@
 
 mod face;
 mod local;
+mod refusal;
 mod reply;
 mod request;
 mod response;
@@ -23,6 +24,7 @@ mod sample;
 
 pub use face::Face;
 pub use local::{Sent, ack_failure, ack_success, bye, cancel, options};
+pub use refusal::reply_at_a_glance;
 pub use reply::{Reply, reason_phrase, reply};
 pub use request::{MaxForwards, NewUri, RecordRoute, RequestPlan, request};
 pub use response::response;

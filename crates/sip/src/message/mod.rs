@@ -4,6 +4,7 @@
 //! - `parse`: bytes to a view; structure only.
 //! - `check`: what every message must keep before anyone acts on it.
 //! - `usual`: the same for messages about which there is nothing to say.
+//! - `glance`: both at once for what is to be turned away.
 //! - `salvage`: as much of a broken message as an answer needs.
 //! - `values`: list headers, value by value.
 
@@ -16,6 +17,7 @@ use crate::name::{Name, NameSet};
 use crate::uri::Uri;
 
 mod check;
+mod glance;
 mod headers;
 mod parse;
 mod salvage;
@@ -23,6 +25,7 @@ mod usual;
 mod values;
 
 pub use check::Facts;
+pub use glance::Glance;
 use headers::{Entry, Headers};
 pub(crate) use parse::{content_length, is_status_line};
 pub(crate) use values::{Split, comma};

@@ -132,12 +132,12 @@ pub(crate) fn content_length(
 }
 
 /// A start line, read.
-struct First<'a> {
-    start: Start<'a>,
+pub(super) struct First<'a> {
+    pub start: Start<'a>,
     uri_at: Span,
-    uri_is_plain: bool,
+    pub uri_is_plain: bool,
     /// Where the headers start.
-    end: usize,
+    pub end: usize,
 }
 
 /// A start line that there is nothing to say about.
@@ -165,7 +165,7 @@ fn usual_start_line(bytes: &[u8]) -> Option<First<'_>> {
 
 /// A method that calls are made of, and a Request-URI in which nothing needs an escape.
 #[inline(always)]
-fn usual_request_line(bytes: &[u8]) -> Option<First<'_>> {
+pub(super) fn usual_request_line(bytes: &[u8]) -> Option<First<'_>> {
     let (method, uri_start) = Method::usual(bytes)?;
     let uri_end = lex::seek_escaped(bytes, uri_start);
     let uri = bytes

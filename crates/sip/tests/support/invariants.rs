@@ -1,7 +1,7 @@
 //! What holds for any bytes whatever. The mutation test and the fuzz targets run these.
 
 use trunkline_sip::frame::{Frame, Framer};
-use trunkline_sip::{Edit, Host, Limits, Message, Name, Scheme, Uri, peek};
+use trunkline_sip::{Edit, Glance, Host, Limits, Message, Name, Scheme, Uri, peek};
 
 /// Reading and changing a message: no panic, nothing out of bounds, nothing lost.
 pub fn message(bytes: &[u8]) {
@@ -13,6 +13,7 @@ pub fn message(bytes: &[u8]) {
             line: 80,
         },
     ] {
+        a_glance_sees_no_more_than_a_look(bytes, &limits);
         match Message::parse(bytes, &limits) {
             Ok(message) => {
                 whole(&message);
@@ -31,6 +32,31 @@ pub fn message(bytes: &[u8]) {
             assert!(message.bytes().len() <= limits.message);
         }
     }
+}
+
+/// What is read at a glance is what the whole reading says, to the byte.
+fn a_glance_sees_no_more_than_a_look(bytes: &[u8], limits: &Limits) {
+    let Some(glance) = Glance::read(bytes, limits) else {
+        return;
+    };
+    let message = Message::parse(bytes, limits).expect("a glance sees no faulty message");
+    let facts = message.checked().expect("nor one that is faulty inside");
+    assert_eq!(format!("{:?}", glance.facts), format!("{facts:?}"));
+    assert_eq!(Some(glance.method), message.method());
+    assert_eq!(Some(glance.request_uri), message.request_uri());
+    let lines = |name| {
+        let whole = |header: trunkline_sip::Header<'_>| {
+            &message.bytes()[header.line.0 as usize..header.line.1 as usize]
+        };
+        message.all(name).map(whole).collect::<Vec<_>>().concat()
+    };
+    let (before, behind) = glance.vias(facts.via.at.1);
+    assert_eq!([before, behind].concat(), lines(Name::Via));
+    assert!(before.ends_with(facts.via.params.0));
+    assert_eq!(glance.from(), lines(Name::From));
+    assert_eq!([glance.to(), b"\r\n"].concat(), lines(Name::To));
+    assert_eq!(glance.call_id(), lines(Name::CallId));
+    assert_eq!(glance.cseq(), lines(Name::CSeq));
 }
 
 /// Every span leads to what it is said to be; every question gets an answer.

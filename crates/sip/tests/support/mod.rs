@@ -7,7 +7,7 @@ use std::path::Path;
 
 pub mod invariants;
 
-/// All torture messages, and a plain INVITE and 200 with what a carrier's have.
+/// All torture messages, plain INVITEs and a 200 with what a carrier's have.
 pub fn corpus() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/torture");
     let mut paths: Vec<_> = fs::read_dir(folder)
@@ -18,6 +18,7 @@ pub fn corpus() -> Vec<Vec<u8>> {
     paths.sort();
     let mut corpus: Vec<_> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
     corpus.push(INVITE.as_bytes().to_vec());
+    corpus.push(USUAL.as_bytes().to_vec());
     corpus.push(ANSWER.as_bytes().to_vec());
     corpus
 }
@@ -34,6 +35,20 @@ pub const INVITE: &str = "INVITE sip:+15551234567@203.0.113.5:5060;user=phone SI
     Contact: <sip:+15557654321@192.0.2.1:5060;transport=udp>\r\n\
     Supported: timer,100rel\r\n\
     Content-Type: application/sdp\r\n\
+    Content-Length: 7\r\n\
+    \r\n\
+    v=0\r\ns=";
+
+/// One in which nothing is unusual.
+pub const USUAL: &str = "INVITE sip:+15551234567@203.0.113.5;user=phone SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKa.1;rport\r\n\
+    Via: SIP/2.0/TCP [2001:db8::1];branch=z9hG4bKb\r\n\
+    From: \"Alice\" <sip:+15557654321@pstn.example.com>;tag=f1\r\n\
+    To: <sip:+15551234567@203.0.113.5>\r\n\
+    Call-ID: 5b2a1f60@192.0.2.1\r\n\
+    CSeq: 1 INVITE\r\n\
+    Max-Forwards: 66\r\n\
+    X-Odd: \"kept, as <is\r\n\
     Content-Length: 7\r\n\
     \r\n\
     v=0\r\ns=";
