@@ -517,12 +517,12 @@ fn four_digits(digits: [u8; 4]) -> Option<u32> {
 
 /// The port that `bytes` starts with, and how many digits it has.
 #[inline]
-pub(crate) fn port_prefix(bytes: &[u8]) -> Option<(u16, u16)> {
+pub(crate) fn port_prefix(bytes: &[u8]) -> Option<(u16, usize)> {
     let (len, number) = digits(bytes);
     match (len, u16::try_from(number)) {
-        (1..=9, Ok(1..)) => Some((number as u16, len as u16)),
+        (1..=9, Ok(1..)) => Some((number as u16, len)),
         (1..=9, _) => None,
-        _ => Some((port(&bytes[..len])?, u16::try_from(len).ok()?)),
+        _ => Some((port(&bytes[..len])?, len)),
     }
 }
 
@@ -670,7 +670,7 @@ mod tests {
             }
         }
         assert_eq!(digits(b"/1:"), (0, 0));
-        type Row<'a> = (&'a str, Option<(u16, u16)>);
+        type Row<'a> = (&'a str, Option<(u16, usize)>);
         let table: &[Row<'_>] = &[
             ("5060;x", Some((5060, 4))),
             ("65535", Some((65535, 5))),

@@ -39,7 +39,7 @@ pub fn top_branch(bytes: &[u8]) -> Option<&[u8]> {
 
 /// As nearly all write it: first of all headers, and first of its parameters.
 fn usual_top_branch(bytes: &[u8]) -> Option<&[u8]> {
-    let status = lex::seek_line_end(bytes, 0);
+    let status = lex::find_line_end(bytes, 0)?;
     let via = status + b"\r\nVia: ".len();
     if !bytes.get(status..via)?.eq(b"\r\nVia: ") || *bytes.get(via)? <= b' ' {
         return None;

@@ -174,7 +174,7 @@ impl<'a> Uri<'a> {
         let (port, rest) = match rest {
             [b':', digits @ ..] => {
                 let (port, len) = lex::port_prefix(digits)?;
-                (Some(port), &digits[usize::from(len)..])
+                (Some(port), &digits[len..])
             }
             _ => (None, rest),
         };

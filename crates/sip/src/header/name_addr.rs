@@ -127,7 +127,7 @@ impl<'a> Party<'a> {
     /// What [`NameAddr::read`] and [`NameAddr::single_tag`] say of the value at a place in a message,
     /// if nothing about it is unusual: a display name or none, `<sip:…>`, and `;tag=` first or
     /// nothing.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn read_usual(bytes: &'a [u8], at: Span) -> Option<Party<'a>> {
         let (start, end) = (at.0 as usize, at.1 as usize);
         // No step goes past the end of the line, since what is searched includes that.

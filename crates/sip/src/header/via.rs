@@ -151,7 +151,7 @@ impl<'a> Via<'a> {
             Some(rest) => {
                 let rest = skip_lws(rest);
                 let (port, len) = lex::port_prefix(rest)?;
-                (Some(port), skip_lws(&rest[usize::from(len)..]))
+                (Some(port), skip_lws(&rest[len..]))
             }
         };
         // The whole value ends in no white space, and so do they.

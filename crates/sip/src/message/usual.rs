@@ -45,10 +45,14 @@ impl<'a> Message<'a> {
         }
         facts.call_id = part(bytes, at)?;
 
-        let from = Party::read_usual(bytes, place(headers, Name::From)?)?;
-        (facts.from_uri, facts.from_tag) = (from.uri, from.tag);
-        let to = Party::read_usual(bytes, place(headers, Name::To)?)?;
-        (facts.to_uri, facts.to_tag) = (to.uri, to.tag);
+        for name in &[Name::From, Name::To] {
+            let (uri, tag) = match name {
+                Name::From => (&mut facts.from_uri, &mut facts.from_tag),
+                _ => (&mut facts.to_uri, &mut facts.to_tag),
+            };
+            let party = Party::read_usual(bytes, place(headers, *name)?)?;
+            (*uri, *tag) = (party.uri, party.tag);
+        }
 
         facts.cseq = CSeq::read(part(bytes, place(headers, Name::CSeq)?)?)?;
         if let Some(at) = place(headers, Name::MaxForwards) {
