@@ -566,6 +566,8 @@ impl<'c> Reader<'c> {
         Some(text)
     }
 
+    /// Inlined, as [`hop`](Self::hop) is, so that a call of both sides is written where it stays.
+    #[inline(always)]
     fn side(&mut self) -> Option<Side<'c>> {
         Some(Side {
             hop: self.hop()?,
@@ -575,6 +577,7 @@ impl<'c> Reader<'c> {
         })
     }
 
+    #[inline(always)]
     fn hop(&mut self) -> Option<Hop> {
         // As long as the shortest, and the front of any other.
         let [flags, l, m, p, q, ip @ ..] = self.array::<9>()?;

@@ -98,8 +98,8 @@ pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
     if let Ok(small) = u16::try_from(number) {
         let small = usize::from(small);
         // A hundred and up, so that all three digits are there.
-        let pair = |value: usize| [digit(value / 10), digit(value)];
-        let ([b, c], [d, e]) = (pair(small / 100 % 100), pair(small % 100));
+        let (thousands, [d, e]) = (small / 100, PAIRS[small % 100]);
+        let [b, c] = PAIRS[thousands % 100];
         return match small {
             0..1000 => put_some(out, [c, d, e], 3),
             1000..10_000 => put_some(out, [b, c, d, e], 4),
@@ -139,10 +139,21 @@ pub(super) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
 }
 
 /// An octet's digits, and how many they are.
-const OCTETS: [([u8; 3], u8); 256] = octets();
+static OCTETS: [([u8; 3], u8); 256] = octets();
 
-/// The same with a dot behind them.
-const DOTTED: [([u8; 4], u8); 256] = {
+/// The two digits of each number below a hundred.
+static PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut value = 0;
+    while value < pairs.len() {
+        pairs[value] = [digit(value / 10), digit(value)];
+        value += 1;
+    }
+    pairs
+};
+
+/// The same as [`OCTETS`], with a dot behind them.
+static DOTTED: [([u8; 4], u8); 256] = {
     let mut table = [([0; 4], 0); 256];
     let mut octet = 0;
     while octet < table.len() {
