@@ -71,9 +71,14 @@ pub(crate) fn is_plain(bytes: &[u8]) -> bool {
         // A few letters are looked at twice, which is quicker than one by one.
         Some(last) => {
             let mut runs = bytes.as_chunks::<RUN>().0.iter();
-            runs.all(|run| are_plain(run)) && are_plain(last)
+            runs.all(are_plain) && are_plain(last)
         }
-        None => are_plain(bytes),
+        None => {
+            let mut run = [b' '; RUN];
+            let (front, _) = run.split_at_mut(bytes.len());
+            front.copy_from_slice(bytes);
+            are_plain(&run)
+        }
     }
 }
 
@@ -82,7 +87,7 @@ const RUN: usize = 16;
 
 /// Without a branch at any letter.
 #[inline(always)]
-fn are_plain(bytes: &[u8]) -> bool {
+fn are_plain(bytes: &[u8; RUN]) -> bool {
     bytes.iter().fold(true, |plain, &byte| {
         let is_shown = byte.wrapping_sub(b' ') <= b'~' - b' ';
         plain & is_shown & (byte != b'"') & (byte != b'\\')
