@@ -20,6 +20,9 @@ use crate::relay;
 
 /// Where servers listen.
 const SERVER: [u8; 4] = [127, 0, 0, 3];
+/// Where Trunkline is watched: not at the same address, for a port that is free now may be the one that the
+/// server was given.
+const ADMIN: [u8; 4] = [127, 0, 0, 4];
 /// From start to the first call that goes through.
 const START: Duration = Duration::from_secs(10);
 /// From the signal to the end.
@@ -320,7 +323,7 @@ fn trunkline_toml(
     transport: &str,
     folder: &Path,
 ) -> io::Result<String> {
-    let admin = TcpListener::bind(SocketAddr::from((SERVER, 0)))?.local_addr()?;
+    let admin = TcpListener::bind(SocketAddr::from((ADMIN, 0)))?.local_addr()?;
     let targets: String = targets
         .iter()
         .map(|target| format!("  {{ uri = \"sip:{target};transport={transport}\" }},\n"))
