@@ -56,7 +56,7 @@ pub(super) fn step(
         }
         *current = None;
     }
-    let choice = Field {
+    let field = Field {
         terrain,
         trunk,
         origination,
@@ -64,9 +64,9 @@ pub(super) fn step(
     let likely = if panic {
         None
     } else {
-        choice.likely(dice, hash)
+        field.likely(dice, hash)
     };
-    let at = likely.or_else(|| choice.best(dice, hash, worst))?;
+    let at = likely.or_else(|| field.best(dice, hash, worst))?;
     *current = Some(at);
     let place = origination.targets.get(usize::from(at))?.place;
     terrain.best_of(dice, trunk, Addressed::Target(at), place, worst)
