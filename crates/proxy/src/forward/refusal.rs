@@ -4,7 +4,7 @@ use trunkline_sip::Glance;
 
 use super::{
     reply::Reply,
-    splice::{put_all, put_ip, put_number},
+    splice::{put_ip, put_number},
 };
 
 /// Writes what [`reply`](super::reply()) would write of the same request read in full.
@@ -19,9 +19,7 @@ pub fn reply_at_a_glance(request: &Glance<'_>, reply: &Reply<'_>, out: &mut Vec<
     if request.facts.to_tag.is_some() {
         return false;
     }
-    put_all(out, &["SIP/2.0 "]);
-    put_number(out, u64::from(reply.code));
-    put_all(out, &[" ", reply.reason, "\r\n"]);
+    reply.put_status_line(out);
     let ip = source.ip().to_canonical();
     let (mut top, below) = request.vias(via.at.1);
     if let Some(end) = rport {
@@ -48,11 +46,6 @@ pub fn reply_at_a_glance(request: &Glance<'_>, reply: &Reply<'_>, out: &mut Vec<
     }
     out.extend_from_slice(request.call_id());
     out.extend_from_slice(request.cseq());
-    for (name, value) in reply.extra {
-        put_all(out, &[name, ": "]);
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    reply.put_end(out);
     true
 }

@@ -40,9 +40,7 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
     if !settled && request.all(Name::Via).any(|via| !is_whole(request, &via)) {
         return false;
     }
-    put_all(out, &["SIP/2.0 "]);
-    put_number(out, u64::from(reply.code));
-    put_all(out, &[" ", reply.reason, "\r\n"]);
+    reply.put_status_line(out);
     put_vias(out, request, &top_via, reply.received, settled);
     // RFC 3261 §8.2.6.2: a tag that is there stays as it is; a 100 needs none.
     let needs_tag = reply.code > 100 && request.to_tag().is_none();
@@ -63,13 +61,26 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
         // RFC 3261 §8.2.6.1.
         put_first(out, request, settled, Name::Timestamp);
     }
-    for (name, value) in reply.extra {
-        put_all(out, &[name, ": "]);
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    reply.put_end(out);
     true
+}
+
+impl Reply<'_> {
+    pub(super) fn put_status_line(&self, out: &mut Vec<u8>) {
+        put_all(out, &["SIP/2.0 "]);
+        put_number(out, u64::from(self.code));
+        put_all(out, &[" ", self.reason, "\r\n"]);
+    }
+
+    /// What stands behind the lines that a response repeats.
+    pub(super) fn put_end(&self, out: &mut Vec<u8>) {
+        for (name, value) in self.extra {
+            put_all(out, &[name, ": "]);
+            out.extend_from_slice(value);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    }
 }
 
 /// What names a request beside its Vias, in the order in which it nearly always stands.
