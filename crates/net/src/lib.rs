@@ -9,6 +9,7 @@ mod address;
 mod alarm;
 mod bind;
 mod brain;
+mod bundle;
 mod clock;
 mod fence;
 mod grid;

@@ -1,4 +1,4 @@
-//! Many datagrams in one system call: `recvmmsg(2)` and `sendmmsg(2)`, which std does not have.
+//! Many datagrams read in one system call: `recvmmsg(2)`, which std does not have.
 //!
 //! Beside the calls saved, a read that brings less than was asked for is known to be the last one,
 //! which saves the read that would only have said so.
@@ -16,7 +16,7 @@ use libc::c_uint;
 
 use crate::address::{self, Address};
 
-/// Datagrams read or sent at once.
+/// Datagrams read at once.
 pub(crate) const BATCH: usize = 32;
 /// The largest datagram there is.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
@@ -110,41 +110,12 @@ impl Inbox {
     }
 }
 
-/// Sends the first of these datagrams, at most [`BATCH`]: how many went out. An error is about the
-/// first of them, and nothing was sent.
-pub(crate) fn send<'a>(
-    socket: &impl AsFd,
-    datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
-) -> io::Result<usize> {
-    let mut to = [const { MaybeUninit::<Address>::uninit() }; BATCH];
-    let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH];
-    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
-    let mut count = 0;
-    let slots = to.iter_mut().zip(&mut parts).zip(&mut headers);
-    for ((address, bytes), ((to, part), slot)) in datagrams.zip(slots) {
-        let (name, length) = address::write(to, address);
-        let part = part.write(libc::iovec {
-            // The system only reads from there.
-            iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
-        });
-        slot.write(header(name, length, part));
-        count += 1;
-    }
-    // SAFETY: the first `count` headers are initialised, and each points to an address and bytes of
-    // the lengths beside them that live until the end of this function.
-    let sent = unsafe {
-        libc::sendmmsg(
-            socket.as_fd().as_raw_fd(),
-            headers.as_mut_ptr().cast(),
-            count as c_uint,
-            libc::MSG_DONTWAIT,
-        )
-    };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
-}
-
-fn header(address: *mut Address, length: usize, part: &mut libc::iovec) -> libc::mmsghdr {
+/// For one datagram from or to an address.
+pub(crate) fn header(
+    address: *mut Address,
+    length: usize,
+    part: *mut libc::iovec,
+) -> libc::mmsghdr {
     // SAFETY: all-zero bytes are a valid value of this plain C struct.
     let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
     header.msg_hdr.msg_name = address.cast();
@@ -183,30 +154,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_at_once_arrives_whole_and_in_order_on_both_families() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let (here, there) = pair(address);
-            let to = there.local_addr().expect("bound");
-            let datagrams: Vec<_> = (0..100u8)
-                .map(|number| vec![number; usize::from(number) * 20])
-                .collect();
-            let mut inbox = Inbox::new();
-            let mut rest = &datagrams[..];
-            let mut arrived = Vec::new();
-            while !rest.is_empty() {
-                let batch = rest.iter().map(|bytes| (to, &bytes[..]));
-                let sent = send(&here, batch).expect("loopback takes it");
-                assert!(sent > 0 && sent <= BATCH);
-                rest = &rest[sent..];
-                arrived.extend(drain(&mut inbox, &there).0);
-            }
-            let from = here.local_addr().expect("bound");
-            let expected: Vec<_> = datagrams.into_iter().map(|bytes| (from, bytes)).collect();
-            assert!(arrived == expected, "{address}: {} arrived", arrived.len());
-        }
-    }
-
-    #[test]
     fn a_single_datagram_takes_one_read_and_a_burst_takes_few() {
         let (here, there) = pair("127.0.0.1:0");
         let to = there.local_addr().expect("bound");
@@ -227,7 +174,7 @@ mod tests {
         let to = there.local_addr().expect("bound");
         let largest = vec![7; 65_507];
         for bytes in [&largest[..], b"next", b""] {
-            send(&here, [(to, bytes)].into_iter()).expect("loopback takes it");
+            here.send_to(bytes, to).expect("loopback takes it");
         }
         let (arrived, _) = drain(&mut Inbox::new(), &there);
         let lengths: Vec<_> = arrived.iter().map(|(_, bytes)| bytes.len()).collect();
@@ -236,15 +183,19 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_about_the_first_and_what_stands_before_it_is_sent() {
-        let (here, there) = pair("127.0.0.1:0");
-        let to = there.local_addr().expect("bound");
-        let too_large = vec![0; 70_000];
-        let batch = [(to, &b"fits"[..]), (to, &too_large), (to, b"behind")];
-        assert_eq!(send(&here, batch.into_iter()).expect("the first fits"), 1);
-        let error = send(&here, batch.into_iter().skip(1)).expect_err("no datagram is so large");
-        assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
-        let (arrived, _) = drain(&mut Inbox::new(), &there);
-        assert_eq!(arrived.len(), 1);
+    fn what_arrives_is_read_whole_and_in_order_on_both_families() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (here, there) = pair(address);
+            let to = there.local_addr().expect("bound");
+            let from = here.local_addr().expect("bound");
+            let datagrams: Vec<_> = (0..60u8)
+                .map(|number| (from, vec![number; usize::from(number) * 20]))
+                .collect();
+            for (_, bytes) in &datagrams {
+                here.send_to(bytes, to).expect("loopback takes it");
+            }
+            let (arrived, _) = drain(&mut Inbox::new(), &there);
+            assert!(arrived == datagrams, "{address}: {} arrived", arrived.len());
+        }
     }
 }

@@ -13,8 +13,9 @@ use mio::net::UdpSocket;
 use trunkline_proxy::{HopLoss, ListenerId};
 
 use crate::{
+    bundle::Bundles,
     icmp::{self, Report},
-    mmsg::{self, Inbox},
+    mmsg::Inbox,
     poller::{Entrance, Token},
     stats::NetStats,
 };
@@ -35,6 +36,7 @@ pub(crate) struct Udp {
     failed: bool,
     /// What this turn sends, by its place in the arena.
     leaving: Vec<(SocketAddr, Range<u32>)>,
+    bundles: Bundles,
     /// What the socket had no room for.
     waiting: VecDeque<(SocketAddr, Box<[u8]>)>,
     waiting_max: usize,
@@ -52,6 +54,7 @@ impl Udp {
         let mut socket = UdpSocket::from_std(socket);
         entrance.reading(&mut socket, Token::Listener(id))?;
         Ok(Udp {
+            bundles: Bundles::new(&socket),
             socket,
             failed: false,
             leaving: Vec::new(),
@@ -113,8 +116,8 @@ impl Udp {
         self.leaving.push((to, bytes));
     }
 
-    /// Sends what was queued, or keeps it for a moment when the socket takes no more. `arena` is
-    /// where the queued ranges point to.
+    /// Sends what was queued, what goes to one peer in its order, or keeps it for a moment when the socket takes no
+    /// more. `arena` is where the queued ranges point to.
     pub(crate) fn flush(
         &mut self,
         now: Instant,
@@ -125,14 +128,16 @@ impl Udp {
         if self.leaving.is_empty() {
             return;
         }
-        let leaving = std::mem::take(&mut self.leaving);
+        let mut leaving = std::mem::take(&mut self.leaving);
+        let bundled = self.bundles.gather(&mut leaving);
         let slice = |(to, bytes): &(SocketAddr, Range<u32>)| {
             let bytes = arena.get(bytes.start as usize..bytes.end as usize);
             (*to, bytes.unwrap_or_default())
         };
         let mut rest = &leaving[..];
         while !rest.is_empty() && self.waiting.is_empty() {
-            match mmsg::send(&self.socket, rest.iter().map(slice)) {
+            let datagrams = rest.iter().map(slice);
+            match self.bundles.send(&self.socket, datagrams, bundled) {
                 Ok(sent) => {
                     let (gone, left) = rest.split_at(sent.min(rest.len()));
                     stats.datagrams_out.add(gone.len() as u64);
