@@ -271,6 +271,9 @@ impl<B: Brain> Shard<B> {
             Duration::ZERO
         };
         let is_worth_a_word = backlog >= BACKLOG_MIN;
+        if is_worth_a_word {
+            self.fences.crowd(now);
+        }
         if !is_worth_a_word && !self.backlog_told {
             return;
         }

@@ -176,6 +176,11 @@ impl Sockets {
         }
     }
 
+    /// How many listeners there are.
+    pub(crate) fn listeners(&self) -> usize {
+        self.endpoints.len()
+    }
+
     /// What they count.
     pub(crate) fn stats(&self) -> &NetStats {
         &self.stats

@@ -31,6 +31,8 @@ pub struct NetStats {
     /// Datagrams that the system dropped at our sockets while a fence stood there: those of the fenced, and
     /// such as found the buffer full meanwhile.
     pub datagrams_fenced: Count,
+    /// Datagrams that found the receive buffer of a socket full while no fence stood there.
+    pub datagrams_overflowed: Count,
     /// Datagrams handed to the system.
     pub datagrams_out: Count,
     /// Whole messages read from streams.

@@ -310,3 +310,41 @@ fn the_answer_of_a_stranger_who_was_asked_comes_through_his_fence() {
         .expect("the shard lives");
     assert!(threads.join());
 }
+
+#[test]
+fn what_found_the_buffer_full_is_counted_to_the_last_datagram() {
+    let peer = udp_peer("127.0.0.2:0");
+    let bound = Bound::bind(&[listener(Transport::Udp, "127.0.0.1:0")], 1).expect("loopback");
+    let to = bound.local_addrs()[0];
+    let (busy, is_busy) = std::sync::mpsc::channel();
+    let (go_on, wait) = std::sync::mpsc::channel();
+    // Busy with the first message until it is told to go on.
+    let make = once(move |_clock: Clock| support::Doorman {
+        stranger: IpAddr::from([127, 0, 0, 9]),
+        hear: move |_: &Said, _: &mut trunkline_proxy::Outbox| {
+            if busy.send(()).is_ok() {
+                let _ = wait.recv_timeout(PATIENCE);
+            }
+        },
+    });
+    let (handles, threads) =
+        spawn(bound, Owners::alone(), make, NetLimits::default()).expect("a shard starts");
+    peer.send_to(b"first", to).expect("sent");
+    is_busy.recv_timeout(PATIENCE).expect("it is read");
+    drop(is_busy);
+    let (many, large) = (1_000, vec![b'x'; 60_000]);
+    for _ in 0..many {
+        peer.send_to(&large, to).expect("sent");
+    }
+    go_on.send(()).expect("it waits");
+    let stats = &handles.stats[0];
+    let counted = || stats.datagrams_in.get() + stats.datagrams_overflowed.get();
+    support::wait_until(|| counted() > many);
+    assert_eq!(counted(), many + 1);
+    assert!(stats.datagrams_overflowed.get() > 0);
+    assert_eq!(stats.datagrams_fenced.get(), 0);
+    handles.commands[0]
+        .blocking_send(Command::Stop)
+        .expect("the shard lives");
+    assert!(threads.join());
+}

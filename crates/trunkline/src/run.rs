@@ -356,6 +356,7 @@ fn counts(shards: &[Arc<NetStats>]) -> NetCounts {
     NetCounts {
         datagrams_in: sum(|stats| &stats.datagrams_in),
         datagrams_fenced: sum(|stats| &stats.datagrams_fenced),
+        datagrams_overflowed: sum(|stats| &stats.datagrams_overflowed),
         datagrams_out: sum(|stats| &stats.datagrams_out),
         bytes_in: sum(|stats| &stats.bytes_in),
         bytes_out: sum(|stats| &stats.bytes_out),

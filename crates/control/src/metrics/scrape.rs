@@ -24,6 +24,8 @@ pub struct NetCounts {
     pub datagrams_out: u64,
     /// UDP datagrams that the system dropped while a fence stood.
     pub datagrams_fenced: u64,
+    /// UDP datagrams that found a socket's receive buffer full while no fence stood.
+    pub datagrams_overflowed: u64,
     /// Bytes received, all transports.
     pub bytes_in: u64,
     /// Bytes sent, all transports.
@@ -89,6 +91,11 @@ impl Scrape {
             &[(&["in"], net.bytes_in), (&["out"], net.bytes_out)],
         );
         series(&mut out, &table::FENCED, &[(&[], net.datagrams_fenced)]);
+        series(
+            &mut out,
+            &table::OVERFLOWED,
+            &[(&[], net.datagrams_overflowed)],
+        );
         let fences = self.view.fences();
         let sources: usize = fences.iter().map(|fence| fence.sources.len()).sum();
         series(&mut out, &table::FENCED_SOURCES, &[(&[], sources as u64)]);

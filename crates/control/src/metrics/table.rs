@@ -109,6 +109,8 @@ metrics! {
         "Bytes of the SIP listeners, in and out, all transports."
     FENCED = "trunkline_datagrams_fenced_total" Counter []
         "UDP datagrams that the system dropped unread while a flood of strangers was kept out: theirs, and those that found the receive buffer full meanwhile. Not in trunkline_datagrams_total."
+    OVERFLOWED = "trunkline_datagrams_overflowed_total" Counter []
+        "UDP datagrams lost because a socket's receive buffer was full: more came than was read. Counted a second later; while a flood of strangers is kept out, in trunkline_datagrams_fenced_total."
     FENCED_SOURCES = "trunkline_fenced_sources" Gauge []
         "Strangers' addresses that are kept out now since they flood; which: /fences."
     SENDS_DROPPED = "trunkline_sends_dropped_total" Counter []

@@ -5,6 +5,8 @@
 //! and [`filter`] see to it. Nobody is fenced whom the brain would listen to, and whoever we ask something
 //! is heard at once. Where the system refuses filters, everything goes on without.
 //!
+//! What the system drops because a socket's buffer was full stands in the same count of its, so that is read here, too.
+//!
 //! One shard drops what another one's socket has read, so each tells the others whom it fences, and whom it
 //! asks.
 
@@ -24,7 +26,8 @@ use trunkline_sip::Transport;
 use self::watch::{Busy, Change, SOURCES_MAX, Watch};
 use crate::{brain::Brain, sockets::Sockets, stats::NetStats};
 
-/// How often the dropped datagrams of a fence are counted while it stands.
+/// How often the dropped datagrams of a fence are counted while it stands, and how long after a crowd those that
+/// found no room.
 const BEAT: Duration = Duration::from_secs(1);
 
 /// The fences of one shard's sockets.
@@ -35,6 +38,8 @@ pub(crate) struct Fences {
     gates: Vec<Gate>,
     /// When [`tend`](Self::tend) has something to do.
     due: Option<Instant>,
+    /// When it is time to look whether datagrams found a buffer full.
+    crowd_over: Option<Instant>,
     /// Some fence stands.
     standing: bool,
     /// The system takes no filters from us.
@@ -73,9 +78,17 @@ impl Fences {
             shards,
             gates: Vec::new(),
             due: None,
+            crowd_over: None,
             standing: false,
             refused: false,
         }
+    }
+
+    /// More has come than is read at once: some of it may have found a socket's buffer full.
+    #[cold]
+    pub(crate) fn crowd(&mut self, now: Instant) {
+        let over = *self.crowd_over.get_or_insert(now + BEAT);
+        self.due = Some(self.due.map_or(over, |due| due.min(over)));
     }
 
     /// The brain says what happened: that it dropped a datagram is what counts here.
@@ -140,6 +153,14 @@ impl Fences {
             gate.read_drops_if_due(now, listener, sockets);
             let change = gate.watch.tick(now);
             self.carry_out(now, listener, change, sockets, &mut words);
+        }
+        if self.crowd_over.take_if(|over| *over <= now).is_some() {
+            for at in 0..sockets.listeners() {
+                let listener = ListenerId(at as u16);
+                if let Some(socket) = sockets.datagram_socket(listener) {
+                    self.gate(now, listener).read_drops(socket, sockets.stats());
+                }
+            }
         }
         self.look_ahead(now);
         words
@@ -272,7 +293,7 @@ impl Fences {
             .gates
             .iter()
             .flat_map(|gate| [gate.watch.deadline(), gate.beat, gate.ordered_at(now)]);
-        self.due = dues.flatten().min();
+        self.due = dues.flatten().chain(self.crowd_over).min();
     }
 }
 
@@ -293,8 +314,8 @@ struct Gate {
     rate: u32,
     /// Since there was no fence, datagrams.
     turned_away: u64,
-    /// What the system said of them last; it goes round.
-    drops: Option<u32>,
+    /// What the system said last of all that it dropped at the socket; it goes round.
+    drops: u32,
     /// When it is asked again; `None` when the fence does not stand.
     beat: Option<Instant>,
 }
@@ -306,7 +327,7 @@ impl Gate {
             ordered: Vec::new(),
             rate: 0,
             turned_away: 0,
-            drops: None,
+            drops: 0,
             beat: None,
         }
     }
@@ -336,12 +357,8 @@ impl Gate {
     ) -> std::io::Result<()> {
         match change {
             Change::Up | Change::Moved => {
-                if self.beat.is_some() {
-                    self.read_drops(socket, stats);
-                } else {
-                    self.drops = filter::drops(socket);
-                    self.beat = Some(now + BEAT);
-                }
+                self.read_drops(socket, stats);
+                self.beat.get_or_insert(now + BEAT);
                 filter::attach(socket, self.watch.fenced())
             }
             Change::Lifted => {
@@ -374,13 +391,18 @@ impl Gate {
         }
     }
 
+    /// Counts what the system has dropped since the last time: the fence's part while it stands.
     fn read_drops(&mut self, socket: BorrowedFd<'_>, stats: &NetStats) {
-        let now = filter::drops(socket);
-        if let (Some(now), Some(before)) = (now, self.drops) {
-            let dropped = u64::from(now.wrapping_sub(before));
+        let Some(now) = filter::drops(socket) else {
+            return;
+        };
+        let dropped = u64::from(now.wrapping_sub(self.drops));
+        self.drops = now;
+        if self.beat.is_some() {
             self.turned_away += dropped;
             stats.datagrams_fenced.add(dropped);
+        } else {
+            stats.datagrams_overflowed.add(dropped);
         }
-        self.drops = now;
     }
 }
