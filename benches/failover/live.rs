@@ -113,6 +113,7 @@ impl Place {
             commands,
             mut events,
             questions: _questions,
+            read: _read,
             stats: _stats,
         } = handles;
         let told = Arc::new(Mutex::new(Vec::new()));
@@ -123,7 +124,7 @@ impl Place {
                     |it: &Event| matches!(it, Event::Health { .. } | Event::AttemptEnded { .. });
                 while let Some(batch) = events.blocking_recv() {
                     let at = start.elapsed();
-                    let wanted = batch.into_iter().filter(is_wanted);
+                    let wanted = batch.events.into_iter().filter(is_wanted);
                     if let Ok(mut told) = told.lock() {
                         told.extend(wanted.map(|event| (at, event)));
                     }

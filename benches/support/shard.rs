@@ -78,10 +78,16 @@ impl Rig {
         let Handles {
             commands,
             mut events,
+            read,
             ..
         } = handles;
         // The slow side, as far as it costs the shard something.
-        let reader = thread::spawn(move || while events.blocking_recv().is_some() {});
+        let reader = thread::spawn(move || {
+            while let Some(batch) = events.blocking_recv() {
+                // The one shard there is, unless it has enough of them.
+                let _ = read[0].try_send(batch);
+            }
+        });
         Rig {
             address,
             commands,

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{
@@ -13,7 +13,8 @@ use tokio::{
     task::JoinHandle,
 };
 use trunkline_proxy::{
-    Event, Question, Routing, Settings, question::Answer, routing::Freshness, settings::Place,
+    Event, Question, Routing, Settings, event::Batch, question::Answer, routing::Freshness,
+    settings::Place,
 };
 
 use crate::{
@@ -84,9 +85,6 @@ pub enum ControlError {
     /// TLS for webhooks.
     #[error("cannot set up TLS for webhooks: {0}")]
     Tls(#[from] rustls::Error),
-    /// Metrics.
-    #[error("cannot set up metrics: {0}")]
-    Metrics(#[from] metrics_exporter_prometheus::BuildError),
 }
 
 /// The slow side, started and not yet running.
@@ -169,7 +167,7 @@ impl Control {
         // the configured ones from being refreshed.
         let strangers = Resolver::new(&settings.dns_servers, settings.dns_timeout)?;
         let http = HttpClient::new(resolver.clone())?;
-        let mut metrics = Metrics::new()?;
+        let mut metrics = Metrics::new();
         metrics.name_trunks(&routed);
         let patience = settings.dns_timeout * 2;
         let (keeper, routing) = Keeper::start(routed, resolver, patience, settings.pace).await;
@@ -207,16 +205,18 @@ impl Control {
     }
 
     /// Runs until both `questions` and `events` are closed. `K` names a question of a shard; the
-    /// answer goes to `answers` with the same name. Every new snapshot goes to `snapshots`; `net`
-    /// gives the sockets' own counters when somebody scrapes.
+    /// answer goes to `answers` with the same name. Every new snapshot goes to `snapshots`, every batch of
+    /// events to `read` once all was taken from it; `net` gives the sockets' own counters when somebody
+    /// scrapes.
     ///
-    /// Neither callback may block: they are called from the control task and its helpers.
+    /// No callback may block: they are called from the control task and its helpers.
     pub async fn run<K: Copy + Send + 'static>(
         self,
         mut questions: mpsc::Receiver<(K, Box<Question>)>,
-        mut events: mpsc::Receiver<Vec<Event>>,
+        mut events: mpsc::Receiver<Batch>,
         answers: impl Fn(K, Answer) + Send + Sync + 'static,
         snapshots: impl Fn(Arc<Routing>) + Send,
+        read: impl Fn(Batch) + Send,
         net: impl Fn() -> NetCounts + Send + Sync + 'static,
     ) {
         let (finish, mut finished) = mpsc::channel(FINISHED_MAX);
@@ -270,7 +270,10 @@ impl Control {
                 },
                 count = events.recv_many(&mut batches, BATCHES_A_TURN), if telling => {
                     telling = count > 0;
-                    desk.events(batches.drain(..).flatten());
+                    for mut batch in batches.drain(..) {
+                        desk.events(&mut batch.events);
+                        read(batch);
+                    }
                     desk.call_lines.flush(&mut std::io::stdout().lock());
                 }
                 news = desk.keeper.next() => desk.news(news, &snapshots),
@@ -383,26 +386,30 @@ where
         }
     }
 
-    fn events(&mut self, events: impl Iterator<Item = Event>) {
-        for (at, event) in events.enumerate() {
-            self.event(event);
-            // A shard may share our core, and its packets should not wait for our books.
-            if at % EVENTS_AT_A_STRETCH == EVENTS_AT_A_STRETCH - 1 {
+    fn events(&mut self, events: &mut [Event]) {
+        let now = SystemTime::now();
+        for stretch in events.chunks_mut(EVENTS_AT_A_STRETCH) {
+            for event in &mut *stretch {
+                self.event(event, now);
+            }
+            if stretch.len() == EVENTS_AT_A_STRETCH {
+                // A shard may share our core, and its packets should not wait for our books.
                 thread::yield_now();
             }
         }
     }
 
-    fn event(&mut self, event: Event) {
-        self.metrics.record(&event);
-        log(&event, self.routing.settings(), &mut self.call_lines);
-        self.drills.record(&event, self.routing.settings());
-        if let Event::Fence(fence) = &event {
+    /// Takes what is to be kept of it.
+    fn event(&mut self, event: &mut Event, now: SystemTime) {
+        self.metrics.record(event);
+        log(event, self.routing.settings(), &mut self.call_lines);
+        self.drills.record(event, self.routing.settings());
+        if let Event::Fence(fence) = event {
             let settings = self.routing.settings();
             self.fences.record(fence, settings);
             self.view.set_fences(self.fences.shown(settings));
         }
-        self.view.record(event);
+        self.view.record(event, now);
     }
 
     fn news(&mut self, news: News, snapshots: &impl Fn(Arc<Routing>)) {

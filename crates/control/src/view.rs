@@ -172,22 +172,33 @@ impl View {
         self.lock().places = places;
     }
 
-    /// Something happened.
-    pub(crate) fn record(&self, event: Event) {
+    /// Something happened about now. Of a call, the record is taken and one that is no longer shown left in its
+    /// place, for its memory.
+    pub(crate) fn record(&self, event: &mut Event, now: SystemTime) {
         match event {
             Event::Health { peer, is, why, .. } => {
-                self.lock().health.insert(peer, (is, why));
+                self.lock().health.insert(*peer, (*is, why));
             }
             Event::CallSetUp(record) => {
                 let mut inner = self.lock();
-                let kept = CallKept {
-                    trunk: inner.trunks.get(usize::from(record.trunk.0)).cloned(),
-                    ended_at: SystemTime::now(),
-                    record,
+                let mut kept = if inner.calls.len() == CALLS_MAX
+                    && let Some(mut oldest) = inner.calls.pop_front()
+                {
+                    // The shard gets that one's box.
+                    std::mem::swap(&mut oldest.record, record);
+                    oldest
+                } else {
+                    CallKept {
+                        trunk: None,
+                        ended_at: now,
+                        record: record.clone(),
+                    }
                 };
-                if inner.calls.len() == CALLS_MAX {
-                    inner.calls.pop_front();
+                let trunk = inner.trunks.get(usize::from(kept.record.trunk.0));
+                if kept.trunk.as_ref() != trunk {
+                    kept.trunk = trunk.cloned();
                 }
+                kept.ended_at = now;
                 inner.calls.push_back(kept);
             }
             Event::Rejected { .. }

@@ -15,8 +15,8 @@ use trunkline_control::{
     Control, ControlHandle, ControlSettings, LineFormat, NetCounts, testdns::TestDns,
 };
 use trunkline_proxy::{
-    AskId, Event, Hop, ListenerId, Routing, Shared,
-    event::{AttemptRecord, CallNames, CallRecord, Direction, HealthState, Outcome, Peer},
+    AskId, Event, Hop, ListenerId, Routing, ShardId, Shared,
+    event::{AttemptRecord, Batch, CallNames, CallRecord, Direction, HealthState, Outcome, Peer},
     routing::Candidate,
     settings::{PlaceId, TrunkId},
 };
@@ -26,7 +26,7 @@ struct Running {
     dns: TestDns,
     handle: ControlHandle,
     admin: SocketAddr,
-    events: mpsc::Sender<Vec<Event>>,
+    events: mpsc::Sender<Batch>,
     routing: Arc<Routing>,
     _questions: mpsc::Sender<(AskId, Box<trunkline_proxy::Question>)>,
     task: JoinHandle<()>,
@@ -58,7 +58,7 @@ async fn running() -> Running {
         connections_evicted: 3,
         ..NetCounts::default()
     };
-    let task = tokio::spawn(control.run(asked, told, |_: AskId, _| {}, |_| {}, net));
+    let task = tokio::spawn(control.run(asked, told, |_: AskId, _| {}, |_| {}, drop, net));
     Running {
         dns,
         handle,
@@ -118,18 +118,25 @@ fn peer(candidate: &Candidate) -> Peer {
     }
 }
 
-fn health(routing: &Routing, place: u32, index: usize, is: HealthState) -> Vec<Event> {
+fn batch(event: Event) -> Batch {
+    Batch {
+        shard: ShardId(0),
+        events: vec![event],
+    }
+}
+
+fn health(routing: &Routing, place: u32, index: usize, is: HealthState) -> Batch {
     let candidate = &routing.resolved(PlaceId(place)).candidates[index];
-    vec![Event::Health {
+    batch(Event::Health {
         peer: peer(candidate),
         was: HealthState::Up,
         is,
         why: "4 s without an answer",
-    }]
+    })
 }
 
-fn call(number: &str, peer: Peer) -> Vec<Event> {
-    vec![Event::CallSetUp(Box::new(CallRecord {
+fn call(number: &str, peer: Peer) -> Batch {
+    batch(Event::CallSetUp(Box::new(CallRecord {
         drill: None,
         names: CallNames::new(
             "abc\r\nX: y@host".as_bytes(),
@@ -158,7 +165,7 @@ fn call(number: &str, peer: Peer) -> Vec<Event> {
         first_ring: Some(Duration::from_millis(250)),
         took: Duration::from_millis(1500),
         why: "",
-    }))]
+    })))
 }
 
 #[tokio::test]

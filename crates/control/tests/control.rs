@@ -15,7 +15,8 @@ use trunkline_control::{
     testdns::{Fault, TestDns},
 };
 use trunkline_proxy::{
-    AskId, Event, Question, Routing,
+    AskId, Question, Routing,
+    event::Batch,
     question::{Answer, HttpFailure, HttpMethod, HttpRequest},
     settings::{Place, PlaceId},
 };
@@ -25,7 +26,7 @@ struct Running {
     questions: mpsc::Sender<(AskId, Box<Question>)>,
     answers: mpsc::UnboundedReceiver<(AskId, Answer)>,
     snapshots: mpsc::UnboundedReceiver<Arc<Routing>>,
-    _events: mpsc::Sender<Vec<Event>>,
+    _events: mpsc::Sender<Batch>,
 }
 
 async fn running(places: &[Place]) -> Running {
@@ -49,6 +50,7 @@ async fn running(places: &[Place]) -> Running {
         told,
         move |ask, said| drop(answer.send((ask, said))),
         move |routing| drop(snapshot.send(routing)),
+        drop,
         NetCounts::default,
     ));
     Running {

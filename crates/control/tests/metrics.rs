@@ -155,7 +155,7 @@ async fn scraped() -> String {
     let routing: Arc<Routing> = routing;
     let view = Arc::new(View::new());
     view.set_routing(routing);
-    let mut metrics = Metrics::new().unwrap();
+    let mut metrics = Metrics::new();
     metrics.name_trunks(&settings);
     for event in everything() {
         metrics.record(&event);
@@ -293,7 +293,7 @@ async fn one_address_spoken_to_from_two_listeners_is_two_series() {
     let (_keeper, routing) = soon(started).await;
     let view = Arc::new(View::new());
     view.set_routing(routing);
-    let text = Scrape::new(&Metrics::new().unwrap(), view, Arc::new(NetCounts::default)).text();
+    let text = Scrape::new(&Metrics::new(), view, Arc::new(NetCounts::default)).text();
     let series: Vec<_> = text
         .lines()
         .filter(|line| line.starts_with("trunkline_candidate_state{") && line.contains("\"up\""))

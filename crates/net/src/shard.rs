@@ -6,14 +6,14 @@
 use std::{
     collections::VecDeque,
     ops::{ControlFlow, Range},
-    sync::Arc,
+    sync::{Arc, mpsc::Receiver},
     task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 use trunkline_proxy::{
-    Answer, AskId, Effect, Event, Hop, HopLoss, Input, Outbox, Question, Routing, ShardId,
+    Answer, AskId, Effect, Hop, HopLoss, Input, Outbox, Question, Routing, ShardId, event::Batch,
     health::News, question::HttpFailure,
 };
 use trunkline_sip::{Transport, peek};
@@ -84,7 +84,8 @@ impl Wake for Bell {
 pub(crate) struct Ends {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) questions: mpsc::Sender<(AskId, Box<Question>)>,
-    pub(crate) events: mpsc::Sender<Vec<Event>>,
+    pub(crate) events: mpsc::Sender<Batch>,
+    pub(crate) read: Receiver<Batch>,
     /// Ends the shard's sleep.
     pub(crate) bell: Arc<mio::Waker>,
 }
@@ -149,7 +150,7 @@ impl<B: Brain> Shard<B> {
             unanswered: VecDeque::new(),
             commands: Some(ends.commands),
             questions: ends.questions,
-            teller: Teller::new(ends.events, Arc::clone(&stats)),
+            teller: Teller::new(id, ends.events, ends.read, Arc::clone(&stats)),
             thrift: Thrift::new(now),
             stats,
             bell: Waker::from(Arc::new(Bell(ends.bell))),
@@ -251,6 +252,9 @@ impl<B: Brain> Shard<B> {
 
         // 7. The bookkeeping.
         self.teller.tick(now);
+        if self.teller.has_records() {
+            self.out.reuse(self.teller.records());
+        }
 
         if self.draining {
             let done = self.brain.is_idle() && self.is_flushed();

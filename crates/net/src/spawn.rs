@@ -1,9 +1,13 @@
 //! Starting the shards of a process.
 
-use std::{io, sync::Arc, thread};
+use std::{
+    io,
+    sync::{Arc, mpsc::SyncSender},
+    thread,
+};
 
 use tokio::sync::mpsc;
-use trunkline_proxy::{AskId, Clock, Event, Question, ShardId};
+use trunkline_proxy::{AskId, Clock, Question, ShardId, event::Batch};
 
 use crate::{
     bind::Bound,
@@ -15,7 +19,7 @@ use crate::{
     shard::{Command, Ends, Shard},
     sockets::Sockets,
     stats::NetStats,
-    teller::TOGETHER_MAX,
+    teller::{self, TOGETHER_MAX},
 };
 
 /// Commands that may wait for one shard.
@@ -31,7 +35,10 @@ pub struct Handles {
     pub questions: mpsc::Receiver<(AskId, Box<Question>)>,
     /// What happened at each shard, in order, some events at a time. Whoever reads too slowly misses some
     /// ([`NetStats::events_dropped`]).
-    pub events: mpsc::Receiver<Vec<Event>>,
+    pub events: mpsc::Receiver<Batch>,
+    /// Back to each shard, by its number: batches that were read, whose memory it uses again. What there is no
+    /// room for may be dropped.
+    pub read: Vec<SyncSender<Batch>>,
     /// Each shard's counters.
     pub stats: Vec<Arc<NetStats>>,
 }
@@ -104,17 +111,21 @@ pub fn spawn<B: Brain, M: FnOnce(Clock) -> B + Send + 'static>(
         commands: Vec::new(),
         questions,
         events,
+        read: Vec::new(),
         stats: Vec::new(),
     };
     let mut threads = Threads(Vec::new());
     for ((id, sockets, bell, stats), mail) in opened.into_iter().zip(mails) {
         let (commands, command_ends) = mpsc::channel(COMMANDS_WAITING);
+        let (read, way_back) = teller::way_back();
         handles.commands.push(commands);
+        handles.read.push(read);
         handles.stats.push(Arc::clone(&stats));
         let ends = Ends {
             commands: command_ends,
             questions: question_ends.clone(),
             events: event_ends.clone(),
+            read: way_back,
             bell,
         };
         let (owners, make) = (owners.clone(), maker(id));

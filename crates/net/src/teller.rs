@@ -1,15 +1,22 @@
 //! Events on their way to the slow side, a few at a time.
 //!
 //! Waking another thread costs as much as sending a datagram, and one call has half a dozen
-//! events. So they wait a moment for each other, and go to the slow side as one.
+//! events. So they wait a moment for each other, and go to the slow side as one. What it has read comes
+//! back: memory that one thread allocates and another frees is dear for both, and never in a cache.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc::{self, error::TrySendError};
-use trunkline_proxy::Event;
+use trunkline_proxy::{
+    Event, ShardId,
+    event::{Batch, CallRecord},
+};
 
 use crate::stats::NetStats;
 
@@ -17,19 +24,35 @@ use crate::stats::NetStats;
 const TOGETHER_FOR: Duration = Duration::from_millis(50);
 /// So many do not wait.
 pub(crate) const TOGETHER_MAX: usize = 256;
+/// Batches that were read and wait to be filled again; of more than that, the memory goes.
+const READ_MAX: usize = 8;
 
 pub(crate) struct Teller {
-    events: mpsc::Sender<Vec<Event>>,
+    shard: ShardId,
+    events: mpsc::Sender<Batch>,
     waiting: Vec<Event>,
+    read: Receiver<Batch>,
+    /// Out of batches that were read.
+    #[expect(clippy::vec_box, reason = "the box is what is kept, not the record")]
+    records: Vec<Box<CallRecord>>,
     due: Option<Instant>,
     stats: Arc<NetStats>,
 }
 
 impl Teller {
-    pub(crate) fn new(events: mpsc::Sender<Vec<Event>>, stats: Arc<NetStats>) -> Self {
+    /// The other end of what comes back takes each batch once it was read.
+    pub(crate) fn new(
+        shard: ShardId,
+        events: mpsc::Sender<Batch>,
+        read: Receiver<Batch>,
+        stats: Arc<NetStats>,
+    ) -> Self {
         Teller {
+            shard,
             events,
             waiting: Vec::new(),
+            read,
+            records: Vec::new(),
             due: None,
             stats,
         }
@@ -63,13 +86,134 @@ impl Teller {
         if self.waiting.is_empty() {
             return;
         }
-        // As many as now will be there next time.
-        let room = Vec::with_capacity(self.waiting.len());
-        let batch = std::mem::replace(&mut self.waiting, room);
-        if let Err(TrySendError::Full(lost) | TrySendError::Closed(lost)) =
+        let room = match self.read.try_recv() {
+            Ok(Batch { mut events, .. }) => {
+                self.empty(&mut events);
+                events
+            }
+            // As many as now will be there next time.
+            Err(_) => Vec::with_capacity(self.waiting.len()),
+        };
+        let batch = Batch {
+            shard: self.shard,
+            events: std::mem::replace(&mut self.waiting, room),
+        };
+        if let Err(TrySendError::Full(mut lost) | TrySendError::Closed(mut lost)) =
             self.events.try_send(batch)
         {
-            self.stats.events_dropped.add(lost.len() as u64);
+            self.stats.events_dropped.add(lost.events.len() as u64);
+            self.empty(&mut lost.events);
+            self.waiting = lost.events;
         }
+    }
+
+    /// Whether there are [`records`](Self::records).
+    #[inline]
+    pub(crate) fn has_records(&self) -> bool {
+        !self.records.is_empty()
+    }
+
+    /// Records' boxes out of events that were read, since the last time.
+    pub(crate) fn records(&mut self) -> impl ExactSizeIterator<Item = Box<CallRecord>> + '_ {
+        self.records.drain(..)
+    }
+
+    fn empty(&mut self, events: &mut Vec<Event>) {
+        for event in events.drain(..) {
+            if let Event::CallSetUp(record) = event
+                && self.records.len() < TOGETHER_MAX
+            {
+                self.records.push(record);
+            }
+        }
+    }
+}
+
+/// The way back of batches that were read.
+pub(crate) fn way_back() -> (SyncSender<Batch>, Receiver<Batch>) {
+    sync_channel(READ_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_proxy::{Hop, ListenerId, Outbox, event::Direction, settings::TrunkId};
+    use trunkline_sip::Transport;
+
+    use super::*;
+
+    fn record(status: u16) -> CallRecord {
+        CallRecord {
+            names: Default::default(),
+            source: Hop {
+                transport: Transport::Udp,
+                listener: ListenerId(0),
+                remote: ([127, 0, 0, 1], 5060).into(),
+                connection: None,
+            },
+            direction: Direction::Origination,
+            trunk: TrunkId(0),
+            status,
+            own: false,
+            attempts: Default::default(),
+            first_ring: None,
+            took: Duration::ZERO,
+            why: "",
+            drill: None,
+        }
+    }
+
+    /// The record of a batch, and where it and the batch are.
+    fn seen(batch: &Batch) -> (u16, [*const (); 2]) {
+        let Some(Event::CallSetUp(record)) = batch.events.first() else {
+            panic!("{batch:?} has no record");
+        };
+        let at = [
+            batch.events.as_ptr().cast(),
+            std::ptr::from_ref(&**record).cast(),
+        ];
+        (record.status, at)
+    }
+
+    #[test]
+    fn what_was_read_is_the_memory_of_what_comes_next() {
+        let (events, mut told) = mpsc::channel(2);
+        let (read, way_back) = way_back();
+        let mut teller = Teller::new(ShardId(3), events, way_back, Arc::default());
+        let mut out = Outbox::new();
+        let now = crate::clock::now();
+        let mut places = Vec::new();
+        for status in 200..206 {
+            out.tell_call(record(status));
+            for effect in out.drain() {
+                let trunkline_proxy::Effect::Tell(event) = effect else {
+                    panic!("{effect:?}");
+                };
+                teller.tell(now, event);
+            }
+            teller.tick(now + TOGETHER_FOR);
+            out.reuse(teller.records());
+            let batch = told.try_recv().expect("it was time");
+            let (code, place) = seen(&batch);
+            assert_eq!((batch.shard, code), (ShardId(3), status));
+            places.push(place);
+            read.try_send(batch).expect("there is room");
+        }
+        // What the first ones bring is there when the next but one is filled.
+        assert_eq!(places[2..4], places[4..6]);
+    }
+
+    #[test]
+    fn a_full_channel_costs_events_and_no_memory() {
+        let (events, _told) = mpsc::channel(1);
+        let (_read, way_back) = way_back();
+        let stats = Arc::new(NetStats::default());
+        let mut teller = Teller::new(ShardId(0), events, way_back, Arc::clone(&stats));
+        let now = crate::clock::now();
+        for status in 200..203 {
+            teller.tell(now, Event::CallSetUp(Box::new(record(status))));
+            teller.flush();
+        }
+        assert_eq!(stats.events_dropped.get(), 2);
+        assert_eq!(teller.records().len(), 2);
     }
 }

@@ -88,10 +88,12 @@ impl Edge {
     /// The fences told since the last time.
     fn told(&mut self) -> Vec<Fence> {
         let batches = std::iter::from_fn(|| self.handles.events.try_recv().ok());
-        let fences = batches.flatten().filter_map(|event| match event {
-            Event::Fence(fence) => Some(*fence),
-            _ => None,
-        });
+        let fences = batches
+            .flat_map(|batch| batch.events)
+            .filter_map(|event| match event {
+                Event::Fence(fence) => Some(*fence),
+                _ => None,
+            });
         fences.collect()
     }
 

@@ -277,7 +277,7 @@ fn events_arrive_in_order_even_those_of_the_last_moment() {
     assert!(matches!(world.hear(), Said::Message(..)));
     world.command(Command::Drain);
     let batches = std::iter::from_fn(|| world.handles.events.blocking_recv());
-    let events: Vec<Event> = batches.flatten().collect();
+    let events: Vec<Event> = batches.flat_map(|batch| batch.events).collect();
     let (last, others) = events.split_last().expect("some were told");
     assert_eq!(*last, Event::Parked);
     assert_eq!(others, vec![Event::Retransmitted; 600]);

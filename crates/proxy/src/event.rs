@@ -139,6 +139,16 @@ pub enum Event {
     },
 }
 
+/// What happened at one shard, in order. Whoever has read it sends it back whole, so that its memory, and that
+/// of the records in it, is used again where it came from.
+#[derive(PartialEq, Debug)]
+pub struct Batch {
+    /// Where.
+    pub shard: ShardId,
+    /// What.
+    pub events: Vec<Event>,
+}
+
 /// Strangers whose datagrams the system drops for us, since they flood.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fence {

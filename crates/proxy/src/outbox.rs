@@ -5,6 +5,7 @@ use std::{ops::Range, time::Duration};
 
 use crate::{
     Event, Hop,
+    event::CallRecord,
     health::News,
     question::{AskId, Question},
 };
@@ -38,12 +39,17 @@ pub enum Effect {
 /// Bytes of the arena that an ordinary turn may fill, and effects.
 const ARENA_KEPT: usize = 256 * 1024;
 const EFFECTS_KEPT: usize = 1024;
+/// Boxes of records that have come back and wait for the next calls.
+const RECORDS_KEPT: usize = 256;
 
 /// The effects of one or more inputs, in order, and the arena their bytes live in.
 #[derive(Debug, Default)]
 pub struct Outbox {
     arena: Vec<u8>,
     effects: Vec<Effect>,
+    /// Read by whoever they were for.
+    #[expect(clippy::vec_box, reason = "the box is what is kept, not the record")]
+    records: Vec<Box<CallRecord>>,
 }
 
 impl Outbox {
@@ -117,6 +123,25 @@ impl Outbox {
     /// Tells whoever keeps count.
     pub fn tell(&mut self, event: Event) {
         self.effects.push(Effect::Tell(event));
+    }
+
+    /// Tells the line of a call, in a box that has [come back](Self::reuse) where there is one.
+    pub fn tell_call(&mut self, record: CallRecord) {
+        let record = match self.records.pop() {
+            Some(mut used) => {
+                *used = record;
+                used
+            }
+            None => Box::new(record),
+        };
+        self.tell(Event::CallSetUp(record));
+    }
+
+    /// Takes the boxes of records that were read, for the next calls. What would be more than those need
+    /// goes.
+    pub fn reuse(&mut self, records: impl Iterator<Item = Box<CallRecord>>) {
+        let room = RECORDS_KEPT.saturating_sub(self.records.len());
+        self.records.extend(records.take(room));
     }
 
     /// Tells the other shards.

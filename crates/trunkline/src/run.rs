@@ -4,7 +4,7 @@ use std::{
     future::Future,
     path::Path,
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, mpsc::SyncSender},
     task::Poll,
     thread,
     time::{Duration, Instant},
@@ -20,7 +20,7 @@ use trunkline_control::{
     Control, ControlHandle, ControlSettings, LineFormat, NetCounts, Pace, View,
 };
 use trunkline_net::{Bound, Command, Count, NetLimits, NetStats, Threads, owner::Owners};
-use trunkline_proxy::{AskId, Proxy, Seed, Settings, Shared, branch::Branches};
+use trunkline_proxy::{AskId, Proxy, Seed, Settings, Shared, branch::Branches, event::Batch};
 
 use crate::{logging, secrets};
 
@@ -134,6 +134,7 @@ impl Service {
             commands,
             questions,
             events,
+            read,
             stats,
         } = shard_ends;
         let slow_side = tokio::spawn(control.run(
@@ -141,6 +142,7 @@ impl Service {
             events,
             answering(commands.clone()),
             snapshotting(commands.clone()),
+            returning(read),
             move || counts(&stats),
         ));
         handle.listening();
@@ -336,6 +338,15 @@ fn snapshotting(
     move |routing| {
         for shard in &shards {
             post(shard, Command::Routing(Arc::clone(&routing)));
+        }
+    }
+}
+
+fn returning(shards: Vec<SyncSender<Batch>>) -> impl Fn(Batch) + Send {
+    move |batch| {
+        if let Some(shard) = shards.get(usize::from(batch.shard.0)) {
+            // It has enough of them, or is gone.
+            let _ = shard.try_send(batch);
         }
     }
 }

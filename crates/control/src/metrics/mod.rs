@@ -5,15 +5,14 @@
 //! come and go (candidates) are written at scrape time from the [`View`](crate::View), because the exporter
 //! never forgets a series.
 
+mod histogram;
 mod scrape;
 mod table;
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{
-    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use trunkline_proxy::{
     Event, Settings,
     event::{CallRecord, Direction, HealthState, Load},
@@ -21,18 +20,11 @@ use trunkline_proxy::{
     settings::TrunkId,
 };
 
+use histogram::{Histogram, Histograms};
+
 use crate::{dr::rehearsal::Report, resolve::LookupResult};
 pub use scrape::{NetCounts, Scrape};
 pub use table::{Kind, METRICS, Metric, markdown_table};
-
-/// Buckets of every histogram, seconds: around a UDP round trip, 4 s (`response_timeout`), 28 s
-/// (`setup_budget`) and 32 s (the caller's own Timer B).
-const BUCKETS: [f64; 13] = [
-    0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 28.0, 32.0,
-];
-/// After so many samples the exporter sorts them into buckets, so that they do not pile up while
-/// nobody scrapes.
-const SAMPLES_MAX: u32 = 4096;
 
 const METADATA: Metadata<'static> =
     Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
@@ -65,7 +57,6 @@ pub struct Metrics {
     load: [Gauge; 4],
     /// What each shard told last.
     loads: Vec<Load>,
-    samples: u32,
 }
 
 struct Registry {
@@ -76,25 +67,43 @@ struct Registry {
 /// The counters of one name, by the values of their labels.
 struct Family<K> {
     metric: Metric,
+    /// Counted last: most often it is next as well.
+    last: Option<(K, Counter)>,
     kept: HashMap<K, Counter, foldhash::fast::RandomState>,
 }
 
-impl<K: Eq + Hash> Family<K> {
+impl<K: Copy + Eq + Hash> Family<K> {
     fn new(metric: Metric) -> Self {
         Family {
             metric,
+            last: None,
             kept: HashMap::default(),
         }
     }
 
+    #[inline]
     fn add(&mut self, registry: &Registry, key: K, values: &[&str], by: u64) {
+        match &self.last {
+            Some((last, counter)) if *last == key => counter.increment(by),
+            _ => self.find(registry, key, values).increment(by),
+        }
+    }
+
+    #[inline(never)]
+    fn find(&mut self, registry: &Registry, key: K, values: &[&str]) -> &Counter {
         let counter = match self.kept.entry(key) {
             std::collections::hash_map::Entry::Occupied(kept) => kept.into_mut(),
             std::collections::hash_map::Entry::Vacant(free) => {
                 free.insert(registry.counter(&self.metric, values))
             }
         };
-        counter.increment(by);
+        &self.last.insert((key, counter.clone())).1
+    }
+
+    /// Trunks may have other names from now on.
+    fn forget(&mut self) {
+        self.last = None;
+        self.kept.clear();
     }
 }
 
@@ -107,11 +116,6 @@ impl Registry {
     fn gauge(&self, metric: &Metric, values: &[&str]) -> Gauge {
         self.recorder
             .register_gauge(&key(metric, values), &METADATA)
-    }
-
-    fn histogram(&self, metric: &Metric, values: &[&str]) -> Histogram {
-        self.recorder
-            .register_histogram(&key(metric, values), &METADATA)
     }
 }
 
@@ -131,36 +135,28 @@ fn key(metric: &Metric, values: &[&str]) -> Key {
     Key::from_parts(metric.name, labels)
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Metrics {
     /// All at zero.
-    ///
-    /// # Errors
-    /// When the exporter refuses the buckets, which only a changed build can cause.
-    pub fn new() -> Result<Self, BuildError> {
-        let mut builder = PrometheusBuilder::new();
-        for metric in METRICS
-            .iter()
-            .filter(|metric| metric.kind == Kind::Histogram)
-        {
-            builder =
-                builder.set_buckets_for_metric(Matcher::Full(metric.name.into()), &BUCKETS)?;
-        }
-        let recorder = builder.build_recorder();
+    pub fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
         for metric in METRICS {
             let (name, help) = (metric.name.into(), metric.help.into());
             match metric.kind {
                 Kind::Counter => recorder.describe_counter(name, None, help),
                 Kind::Gauge => recorder.describe_gauge(name, None, help),
-                Kind::Histogram => recorder.describe_histogram(name, None, help),
+                // Not the exporter's.
+                Kind::Histogram => {}
             }
         }
         let registry = Registry {
             handle: recorder.handle(),
             recorder,
-        };
-        let both = |metric: &Metric| {
-            [Direction::Termination, Direction::Origination]
-                .map(|direction| registry.histogram(metric, &[direction.word()]))
         };
         let mut metrics = Metrics {
             trunks: Vec::new(),
@@ -181,10 +177,10 @@ impl Metrics {
             retransmissions: registry.counter(&table::RETRANSMISSIONS, &[]),
             oversized: registry.counter(&table::OVERSIZED, &[]),
             parked: registry.counter(&table::PARKED, &[]),
-            setup: both(&table::CALL_SETUP),
-            ring: both(&table::CALL_RING),
-            attempt: both(&table::ATTEMPT_DURATION),
-            webhook: registry.histogram(&table::WEBHOOK_DURATION, &[]),
+            setup: Default::default(),
+            ring: Default::default(),
+            attempt: Default::default(),
+            webhook: Histogram::default(),
             load: [
                 table::CONTEXTS,
                 table::CALLS_IN_SETUP,
@@ -194,10 +190,9 @@ impl Metrics {
             .map(|metric| registry.gauge(&metric, &[])),
             loads: Vec::new(),
             registry,
-            samples: 0,
         };
         metrics.show_zeros();
-        Ok(metrics)
+        metrics
     }
 
     /// A rate needs a zero before the first one: what is known beforehand is there from the start.
@@ -234,19 +229,37 @@ impl Metrics {
         }
         self.trunks = names;
         // Kept by the trunk's place in the file, which may have another name now.
-        self.calls_started.kept.clear();
-        self.calls.kept.clear();
-        self.calls_ended.kept.clear();
-        self.call_seconds.kept.clear();
-        self.attempts.kept.clear();
-        self.retries_withheld.kept.clear();
-        self.late_answers.kept.clear();
-        self.recovery.kept.clear();
+        self.calls_started.forget();
+        self.calls.forget();
+        self.calls_ended.forget();
+        self.call_seconds.forget();
+        self.attempts.forget();
+        self.retries_withheld.forget();
+        self.late_answers.forget();
+        self.recovery.forget();
     }
 
     /// What the scrape endpoint needs.
     fn exporter(&self) -> PrometheusHandle {
         self.registry.handle.clone()
+    }
+
+    /// And what the exporter does not have.
+    fn histograms(&self) -> Vec<Histograms> {
+        let ways = [Direction::Termination, Direction::Origination].map(|way| Some(way.word()));
+        let both = |metric, pair: &[Histogram; 2]| Histograms {
+            metric,
+            series: ways.into_iter().zip(pair.iter().cloned()).collect(),
+        };
+        vec![
+            both(table::CALL_SETUP, &self.setup),
+            both(table::CALL_RING, &self.ring),
+            both(table::ATTEMPT_DURATION, &self.attempt),
+            Histograms {
+                metric: table::WEBHOOK_DURATION,
+                series: vec![(None, self.webhook.clone())],
+            },
+        ]
     }
 
     /// Counts an event.
@@ -281,7 +294,6 @@ impl Metrics {
                 self.attempts
                     .add(registry, (*direction, *id, word), &values, 1);
                 self.attempt[slot(*direction)].record(*took);
-                self.sampled();
             }
             Event::CallSetUp(call) => {
                 let word = call_outcome(call);
@@ -292,7 +304,6 @@ impl Metrics {
                 if let Some(ring) = call.first_ring {
                     self.ring[slot(call.direction)].record(ring);
                 }
-                self.sampled();
             }
             Event::CallEnded {
                 direction,
@@ -400,15 +411,6 @@ impl Metrics {
         };
         self.webhooks.add(&self.registry, result, &[result], 1);
         self.webhook.record(took);
-        self.sampled();
-    }
-
-    fn sampled(&mut self) {
-        self.samples += 1;
-        if self.samples >= SAMPLES_MAX {
-            self.samples = 0;
-            self.registry.handle.run_upkeep();
-        }
     }
 }
 

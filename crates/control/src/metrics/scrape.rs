@@ -11,6 +11,7 @@ use trunkline_proxy::{event::HealthState, routing::Freshness};
 
 use super::{
     Metrics,
+    histogram::Histograms,
     table::{self, Kind, Metric},
 };
 use crate::view::View;
@@ -50,6 +51,7 @@ pub struct NetCounts {
 #[derive(Clone)]
 pub struct Scrape {
     exporter: PrometheusHandle,
+    histograms: Vec<Histograms>,
     view: Arc<View>,
     net: Arc<dyn Fn() -> NetCounts + Send + Sync>,
     started: u64,
@@ -67,6 +69,7 @@ impl Scrape {
             .map_or(0, |since| since.as_secs());
         Scrape {
             exporter: metrics.exporter(),
+            histograms: metrics.histograms(),
             view,
             net,
             started,
@@ -75,8 +78,12 @@ impl Scrape {
 
     /// The Prometheus text.
     pub fn text(&self) -> String {
-        self.exporter.run_upkeep();
         let mut out = self.exporter.render();
+        for histograms in &self.histograms {
+            head(&mut out, &histograms.metric);
+            histograms.write(&mut out);
+            out.push('\n');
+        }
         self.candidates(&mut out);
         self.places(&mut out);
         let net = (self.net)();

@@ -249,7 +249,7 @@ impl Context {
             ("", true) => "own",
             (why, _) => why,
         };
-        turn.tell(Event::CallSetUp(Box::new(CallRecord {
+        turn.out.tell_call(CallRecord {
             names: CallNames::new(
                 request.call_id(),
                 caller.unwrap_or_default(),
@@ -265,7 +265,7 @@ impl Context {
             took,
             why,
             drill: self.drilled,
-        })));
+        });
     }
 
     /// The `X-` headers of the request, for a webhook.
