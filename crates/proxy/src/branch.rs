@@ -193,7 +193,7 @@ impl std::fmt::Debug for Branches {
 }
 
 /// The quick hasher for one purpose.
-fn quick(process_key: &[u8; 16], purpose: &[u8]) -> Quick {
+pub(crate) fn quick(process_key: &[u8; 16], purpose: &[u8]) -> Quick {
     let half = |half: &[u8]| hash128(process_key, &[purpose, half]);
     Quick::new([half(b"shared"), half(b"seeds")])
 }

@@ -101,6 +101,8 @@ impl Contexts {
         // Held to the end: what is heard late is evidence too.
         let peers = context.attempts.iter().filter_map(|attempt| attempt.peer);
         peers.for_each(|peer| turn.engine.health.release(peer));
+        let paper = std::mem::take(&mut context.request);
+        turn.engine.papers.take_back(paper);
         self.slab.discard(slot);
         while let Some((slot, _)) = self.settled.front() {
             if self.slab.get_mut(*slot).is_some() {

@@ -7,13 +7,33 @@
 
 use std::hash::Hasher;
 
-use siphasher::{
-    sip::SipHasher13,
-    sip128::{Hasher128, SipHasher13 as SipHasher13x128},
-};
+use siphasher::sip::SipHasher13;
+
+use crate::{branch, quick::Quick};
 
 /// The letters of a tag. Lower case only: some peers compare tags without regard to case.
 const TAG_LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+/// Where the dice of all calls come from: the secret of a process. What is made of it here stays
+/// here, so a [quick](crate::quick) hash is enough; what is seen of it are numbers that another hash
+/// makes of that.
+#[derive(Clone, Debug)]
+pub struct Cup(Quick);
+
+impl Cup {
+    /// With the key of this process.
+    pub fn new(key: &[u8; 16]) -> Cup {
+        Cup(branch::quick(key, b"dice"))
+    }
+
+    /// The dice of the call with this Call-ID. The same key and Call-ID always give the same dice.
+    pub fn dice(&self, call_id: &[u8]) -> Dice {
+        Dice {
+            key: self.0.hash128(&[call_id]).to_le_bytes(),
+            drawn: 0,
+        }
+    }
+}
 
 /// The random numbers of one call, in order.
 #[derive(Clone, Debug, Default)]
@@ -23,14 +43,9 @@ pub struct Dice {
 }
 
 impl Dice {
-    /// The dice of the call with this Call-ID. The same key and Call-ID always give the same dice.
+    /// The dice of one call, from a [`Cup`] of its own.
     pub fn for_call(key: &[u8; 16], call_id: &[u8]) -> Dice {
-        let mut hasher = SipHasher13x128::new_with_key(key);
-        hasher.write(call_id);
-        Dice {
-            key: hasher.finish128().as_u128().to_le_bytes(),
-            drawn: 0,
-        }
+        Cup::new(key).dice(call_id)
     }
 
     /// The next number, any of the 2^64.

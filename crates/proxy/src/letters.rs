@@ -62,10 +62,10 @@ fn write_few(bytes: &[u8], text: &mut [u8]) -> usize {
         [a, b] => u32::from_be_bytes([0, a, b, 0]),
         _ => return whole,
     };
-    let last = text[whole..].iter_mut().take(rest.len() + 1);
-    last.zip([18, 12, 6])
-        .for_each(|(place, shift)| *place = letter(bits >> shift));
-    letters_of(bytes.len())
+    let len = letters_of(bytes.len());
+    let letters = [letter(bits >> 18), letter(bits >> 12), letter(bits >> 6)];
+    text[whole..len].copy_from_slice(&letters[..len - whole]);
+    len
 }
 
 /// Reads letters into the front of `bytes`, which has room for three of four; says how many bytes

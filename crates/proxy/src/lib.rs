@@ -26,6 +26,7 @@ pub mod moment;
 mod next_hop;
 pub mod outbox;
 mod own_route;
+mod paper;
 pub mod pressure;
 pub mod proxy;
 pub mod question;

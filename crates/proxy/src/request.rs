@@ -205,7 +205,7 @@ impl Contexts {
         let (key, kind) = (opening.key, opening.kind);
         let dice = match opening.walk {
             Walk::Termination { .. } | Walk::Origination { .. } => {
-                Dice::for_call(&turn.engine.dice_key, request.call_id().unwrap_or_default())
+                turn.engine.cup.dice(request.call_id().unwrap_or_default())
             }
             // Nothing is left to chance.
             Walk::Fixed { .. } => Dice::default(),
@@ -214,7 +214,8 @@ impl Contexts {
             direction: opening.walk.direction(),
             trunk: opening.walk.first_trunk(),
         };
-        let context = Context::new(opening, snapshot, request, dice, turn.now);
+        let paper = turn.engine.papers.keep(request.bytes());
+        let context = Context::new(opening, snapshot, request, paper, dice, turn.now);
         let slot = self.slab.insert(context);
         turn.engine.by_key.insert(key, slot);
         if kind == Kind::Call {
@@ -315,7 +316,7 @@ pub(crate) fn server_key(
     };
     let branch = facts.via.branch().unwrap_or_default();
     let port = facts.via.port.unwrap_or(0).to_be_bytes();
-    if branch.len() > 7 && branch[..7].eq_ignore_ascii_case(b"z9hG4bK") {
+    if has_cookie(branch) {
         return engine
             .branches
             .key128(&[branch, facts.via.host_raw(), &port, method.as_bytes()]);
@@ -332,6 +333,18 @@ pub(crate) fn server_key(
         uri,
         method.as_bytes(),
     ])
+}
+
+/// Whether a branch tells one transaction from all others, as RFC 3261 §8.1.1.7 wants it.
+#[inline(always)]
+fn has_cookie(branch: &[u8]) -> bool {
+    const COOKIE: &[u8; 7] = b"z9hG4bK";
+    match branch.split_first_chunk::<7>() {
+        // Nearly all write it like this.
+        Some((COOKIE, rest)) => !rest.is_empty(),
+        Some((first, rest)) => !rest.is_empty() && first.eq_ignore_ascii_case(COOKIE),
+        None => false,
+    }
 }
 
 fn is_for_us(facts: &Facts<'_>, snapshot: &Snapshot) -> bool {

@@ -264,10 +264,14 @@ impl Snapshot {
     /// by letter.
     pub fn may_be_our_via(&self, header: &Header<'_>) -> bool {
         match sent_by_of_only(header) {
-            Some(sent_by) => self
-                .faces
-                .iter()
-                .any(|face| sent_by.starts_with(face.authority.as_bytes())),
+            Some(sent_by) => self.faces.iter().any(|face| {
+                let authority = face.authority.as_bytes();
+                let start = sent_by.get(..authority.len());
+                // The end of the host and the port tell most, in one step.
+                start.is_some_and(|start| {
+                    start.last_chunk::<8>() == authority.last_chunk() && start == authority
+                })
+            }),
             None => self
                 .advertised
                 .iter()
@@ -411,9 +415,8 @@ impl Snapshot {
 /// before its host. `None` for any other.
 fn sent_by_of_only<'a>(header: &Header<'a>) -> Option<&'a [u8]> {
     let rest = header.value.strip_prefix(b"SIP/2.0/")?;
-    // Most transports have three letters.
-    let sent_by = match rest {
-        [b'A'..=b'Z', b'A'..=b'Z', b'A'..=b'Z', b' ', sent_by @ ..] => sent_by,
+    let sent_by = match rest.split_first_chunk()? {
+        (b"UDP " | b"TCP " | b"TLS ", sent_by) => sent_by,
         _ => &rest[rest.iter().position(|byte| *byte == b' ')? + 1..],
     };
     (header.is_single() && *sent_by.first()? > b' ').then_some(sent_by)

@@ -138,7 +138,7 @@ impl Context {
 
     /// Runs `work` with the request parsed. It was parsed before, so it parses again.
     pub(super) fn with_request(&mut self, work: impl FnOnce(&mut Context, &Message<'_>)) {
-        let bytes = Arc::clone(&self.request);
+        let bytes = self.request.clone();
         if let Ok(request) = Message::parse(&bytes, &crate::proxy::LIMITS) {
             work(self, &request);
         }

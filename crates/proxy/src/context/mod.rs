@@ -23,6 +23,7 @@ use crate::{
     dice::Dice,
     event::{AttemptRecord, Direction, Outcome},
     health::PeerIx,
+    paper::Paper,
     routing::Candidate,
     settings::TrunkId,
     snapshot::Snapshot,
@@ -187,7 +188,7 @@ pub struct Context {
     pub from: Hop,
     /// Where its responses go (RFC 3261 §18.2.2).
     pub back: Hop,
-    pub request: Arc<[u8]>,
+    pub request: Paper,
     pub kept: Kept,
     pub began: Moment,
     pub server: Server,
@@ -271,11 +272,12 @@ impl Attempt {
 }
 
 impl Context {
-    /// A context with nothing tried yet.
+    /// A context with nothing tried yet. `paper`: the request's bytes.
     pub fn new(
         opening: Opening,
         snapshot: Arc<Snapshot>,
         request: &Message<'_>,
+        paper: Paper,
         dice: Dice,
         now: Moment,
     ) -> Self {
@@ -285,7 +287,7 @@ impl Context {
             kind: opening.kind,
             from: opening.from,
             back: opening.back,
-            request: request.bytes().into(),
+            request: paper,
             kept: match opening.kind {
                 Kind::Call => Kept::of(request),
                 Kind::ReInvite | Kind::Other => Kept::default(),

@@ -416,7 +416,9 @@ impl Context {
                 .enumerate()
                 .all(|(at, it)| self.winner == Some(at as u8) || it.is_settled())
         {
-            self.request = Default::default();
+            turn.engine
+                .papers
+                .take_back(std::mem::take(&mut self.request));
             self.in_dialog = None;
         }
     }
@@ -593,7 +595,10 @@ pub fn forget_call(turn: &mut Turn<'_>, key: u128, why: &'static str) {
         return;
     };
     let lasted = turn.now.saturating_duration_since(ended.began);
-    if let Some(aftermath) = turn.engine.aftermaths.remove(&key) {
+    // Hardly any call has one, and to hash a name costs more than to see that none has.
+    if !turn.engine.aftermaths.is_empty()
+        && let Some(aftermath) = turn.engine.aftermaths.remove(&key)
+    {
         let told = Question::Http(aftermath.request(lasted));
         turn.ask(Asker::Nobody, told);
     }

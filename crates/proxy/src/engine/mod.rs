@@ -19,9 +19,11 @@ use crate::{
     Clock, Event, Hop, Moment, Outbox, Seed, ShardId, Shared,
     branch::{BranchText, BranchToken, Branches},
     dialog::{self, Calls},
+    dice::Cup,
     event::{HealthState, Load},
     health::{Change, Evidence, HealthTable, Lesson, News, PeerIx},
     local::Local,
+    paper::Papers,
     pressure::Pressure,
     question::{AskId, Question},
     recovery::Aftermath,
@@ -120,7 +122,7 @@ pub struct Engine {
     clock: (Moment, u64),
     pub branches: Branches,
     pub tokens: Tokens,
-    pub dice_key: [u8; 16],
+    pub cup: Cup,
     pub snapshot: Arc<Snapshot>,
     retired: Vec<Arc<Snapshot>>,
     pub health: HealthTable,
@@ -145,6 +147,7 @@ pub struct Engine {
     pub pressure: Pressure,
     pub refusals: Refusals,
     pub sweep: Sweep,
+    pub papers: Papers,
 }
 
 impl Engine {
@@ -166,7 +169,7 @@ impl Engine {
             clock: (began, clock.unix),
             branches: Branches::new(seed.process),
             tokens,
-            dice_key: seed.process,
+            cup: Cup::new(&seed.process),
             snapshot,
             retired: Vec::new(),
             health,
@@ -187,6 +190,7 @@ impl Engine {
             pressure: Pressure::default(),
             refusals: Refusals::new(Branches::refusal_sums(seed.process)),
             sweep: Sweep::default(),
+            papers: Papers::default(),
         }
     }
 
