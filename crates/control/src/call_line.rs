@@ -269,13 +269,34 @@ static SHORT: [[u8; 4]; 1000] = {
     short
 };
 
+#[inline]
 fn push_decimal(out: &mut Vec<u8>, value: u64) {
-    if let Some([digits @ .., count]) = SHORT.get(value as usize) {
-        return out.extend_from_slice(&digits[..usize::from(*count)]);
+    if value < 1000 {
+        push_short(out, value as usize);
+    } else {
+        push_long(out, value);
     }
-    push_decimal(out, value / 1000);
-    let digit = |value| b'0' + (value % 10) as u8;
-    out.extend_from_slice(&[digit(value / 100), digit(value / 10), digit(value)]);
+}
+
+/// Of less than a thousand.
+#[inline]
+fn push_short(out: &mut Vec<u8>, value: usize) {
+    let [digits @ .., count] = SHORT[value];
+    // Always three, which is one step, and then less.
+    let end = out.len() + usize::from(count);
+    out.extend_from_slice(&digits);
+    out.truncate(end);
+}
+
+fn push_long(out: &mut Vec<u8>, value: u64) {
+    let (thousands, rest) = (value / 1000, (value % 1000) as u32);
+    if thousands < 1000 {
+        push_short(out, thousands as usize);
+    } else {
+        push_long(out, thousands);
+    }
+    let digit = |value: u32| b'0' + (value % 10) as u8;
+    out.extend_from_slice(&[digit(rest / 100), digit(rest / 10), digit(rest)]);
 }
 
 #[cfg(test)]

@@ -43,8 +43,8 @@ const FINISHED_MAX: usize = 1024;
 /// Batches of events, each what a shard told within 50 ms at most, taken before anything else gets its
 /// turn.
 const BATCHES_A_TURN: usize = 4;
-/// Events recorded before whoever else waits for this core has it: some 10 µs.
-const EVENTS_AT_A_STRETCH: usize = 32;
+/// Events recorded before whoever else waits for this core has it: some 20 µs.
+const EVENTS_AT_A_STRETCH: usize = 64;
 
 /// What the slow side needs to know beside the [`Settings`].
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -24,11 +24,12 @@ pub fn number(text: &str) -> String {
 /// [`number`] of one that [is plain](is_plain), at the end of a line.
 pub(crate) fn push_plain_number(out: &mut Vec<u8>, plain: &[u8]) {
     let (head, tail) = stays(plain.len());
-    let (start, rest) = plain.split_at(head);
-    let (hidden, end) = rest.split_at(rest.len() - tail);
-    out.extend_from_slice(start);
-    out.resize(out.len() + hidden.len(), b'*');
-    out.extend_from_slice(end);
+    let start = out.len() + head;
+    out.extend_from_slice(plain);
+    let end = out.len() - tail;
+    if let Some(hidden) = out.get_mut(start..end) {
+        hidden.fill(b'*');
+    }
 }
 
 /// How many characters of so many stay at the beginning and at the end.

@@ -174,33 +174,13 @@ impl View {
 
     /// Something happened about now. Of a call, the record is taken and one that is no longer shown left in its
     /// place, for its memory.
+    #[inline]
     pub(crate) fn record(&self, event: &mut Event, now: SystemTime) {
         match event {
             Event::Health { peer, is, why, .. } => {
                 self.lock().health.insert(*peer, (*is, why));
             }
-            Event::CallSetUp(record) => {
-                let mut inner = self.lock();
-                let mut kept = if inner.calls.len() == CALLS_MAX
-                    && let Some(mut oldest) = inner.calls.pop_front()
-                {
-                    // The shard gets that one's box.
-                    std::mem::swap(&mut oldest.record, record);
-                    oldest
-                } else {
-                    CallKept {
-                        trunk: None,
-                        ended_at: now,
-                        record: record.clone(),
-                    }
-                };
-                let trunk = inner.trunks.get(usize::from(kept.record.trunk.0));
-                if kept.trunk.as_ref() != trunk {
-                    kept.trunk = trunk.cloned();
-                }
-                kept.ended_at = now;
-                inner.calls.push_back(kept);
-            }
+            Event::CallSetUp(record) => self.keep_call(record, now),
             Event::Rejected { .. }
             | Event::Dropped { .. }
             | Event::CallStarted { .. }
@@ -216,6 +196,28 @@ impl View {
             | Event::Fence(_)
             | Event::Load { .. } => {}
         }
+    }
+
+    fn keep_call(&self, record: &mut Box<CallRecord>, now: SystemTime) {
+        let mut inner = self.lock();
+        let mut kept = if inner.calls.len() == CALLS_MAX
+            && let Some(mut oldest) = inner.calls.pop_front()
+        {
+            std::mem::swap(&mut oldest.record, record);
+            oldest
+        } else {
+            CallKept {
+                trunk: None,
+                ended_at: now,
+                record: record.clone(),
+            }
+        };
+        let trunk = inner.trunks.get(usize::from(kept.record.trunk.0));
+        if kept.trunk.as_ref() != trunk {
+            kept.trunk = trunk.cloned();
+        }
+        kept.ended_at = now;
+        inner.calls.push_back(kept);
     }
 
     /// Whom the sockets keep out now.

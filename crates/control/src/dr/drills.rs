@@ -202,6 +202,7 @@ impl Drills {
     }
 
     /// Counts what happened to a call of a drill.
+    #[inline]
     pub fn record(&self, event: &Event, settings: &Settings) {
         let name = |id: TrunkId| {
             let trunk = settings.trunks.get(usize::from(id.0));
