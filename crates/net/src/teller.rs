@@ -25,7 +25,7 @@ const TOGETHER_FOR: Duration = Duration::from_millis(50);
 /// So many do not wait.
 pub(crate) const TOGETHER_MAX: usize = 256;
 /// Batches that were read and wait to be filled again; of more than that, the memory goes.
-const READ_MAX: usize = 8;
+const READ_MAX: usize = 4;
 
 pub(crate) struct Teller {
     shard: ShardId,
