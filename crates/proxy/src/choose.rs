@@ -49,7 +49,7 @@ pub fn choose_walk(
             })
         }
         Direction::Termination => {
-            let named = snapshot.trunk_of_edge(uri.host_raw);
+            let named = snapshot.routing().trunk_of_edge(uri.host_raw);
             let trunks = snapshot.routing().trunks_for(number);
             if named.is_none() && trunks.is_empty() {
                 return Err(Reject::NoRoute);
@@ -91,9 +91,12 @@ fn direction(
     if !role.pbx {
         return Direction::Origination;
     }
-    let names_edge = snapshot.trunk_of_edge(uri.host_raw).is_some();
+    let names_edge = snapshot.routing().trunk_of_edge(uri.host_raw).is_some();
     let names_trunk = || role.named(uri.host(), number).is_some();
-    if names_edge || (snapshot.is_target(from.remote) && !names_trunk()) || !role.takes_calls() {
+    if names_edge
+        || (snapshot.routing().is_target(from.remote) && !names_trunk())
+        || !role.takes_calls()
+    {
         Direction::Termination
     } else {
         Direction::Origination

@@ -305,11 +305,17 @@ impl HealthTable {
 
     /// Tells who is configured now. The others are probed no more, and forgotten once released;
     /// those that are not well only after [`LINGER`].
-    pub fn retain_configured(&mut self, now: Moment, configured: &dyn Fn(&Peer) -> bool) {
+    pub fn retain_configured(&mut self, now: Moment, configured: &[PeerIx]) {
+        let mut is_configured = vec![false; self.entries.len()];
+        for ix in configured {
+            if let Some(place) = is_configured.get_mut(ix.0 as usize) {
+                *place = true;
+            }
+        }
         let mut lingering = 0;
         for at in 0..self.entries.len() as u32 {
             let ix = PeerIx(at);
-            if !self.is_live(ix) || configured(&self.entry(ix).peer) {
+            if is_configured[at as usize] || !self.is_live(ix) {
                 continue;
             }
             lingering += 1;

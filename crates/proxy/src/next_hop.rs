@@ -72,7 +72,7 @@ impl Engine {
             );
             return Some(candidate.into_iter().collect());
         }
-        if let Some(known) = snapshot.known_place(place) {
+        if let Some(known) = snapshot.routing().known_place(place) {
             let candidates = &snapshot.routing().resolved(known).candidates;
             if !candidates.is_empty() {
                 return Some(candidates.clone());

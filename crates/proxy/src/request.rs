@@ -350,7 +350,7 @@ fn has_cookie(branch: &[u8]) -> bool {
 fn is_for_us(facts: &Facts<'_>, snapshot: &Snapshot) -> bool {
     facts.uri.is_none_or(|uri| {
         snapshot.own_uri(&uri).is_some()
-            || (uri.user.is_none() && snapshot.trunk_of_edge(uri.host_raw).is_none())
+            || (uri.user.is_none() && snapshot.routing().trunk_of_edge(uri.host_raw).is_none())
     })
 }
 

@@ -1,6 +1,7 @@
 //! The immutable snapshot that every decision reads: the settings, what their names resolve to
 //! now, and who may speak.
 
+mod named;
 mod numbers;
 mod outbound;
 mod ranges;
@@ -14,7 +15,7 @@ use std::{
 
 use trunkline_sip::Transport;
 
-use self::{outbound::Outbound, roles::Sources};
+use self::{named::Named, outbound::Outbound, roles::Sources};
 pub use self::{
     roles::Role,
     tiers::{Tier, target_id},
@@ -24,7 +25,7 @@ use crate::{
     drill::Drill,
     event::Peer,
     hop::{Hop, ListenerId},
-    settings::{PlaceId, Settings, Trunk, TrunkId},
+    settings::{Health, Place, PlaceId, Settings, Trunk, TrunkId},
 };
 
 /// One address that a name resolves to.
@@ -93,6 +94,7 @@ pub struct Routing {
     places: Vec<Arc<Resolved>>,
     sources: Sources,
     outbound: Outbound,
+    named: Named,
     /// By trunk: the targets that come first.
     tiers: Vec<Tier>,
     drills: Arc<[Drill]>,
@@ -105,6 +107,7 @@ impl Routing {
         places.resize_with(settings.places.len(), Arc::default);
         let sources = Sources::new(&settings, &places);
         let outbound = Outbound::new(&settings);
+        let named = Named::new(&settings, &places);
         let targets = |trunk: &Trunk| match &trunk.origination {
             Some(origination) => Tier::first(&origination.targets, origination.policy),
             None => Tier::default(),
@@ -115,6 +118,7 @@ impl Routing {
             places,
             sources,
             outbound,
+            named,
             tiers,
             drills: Arc::default(),
         }
@@ -163,6 +167,27 @@ impl Routing {
     /// matches, or all where there is none at all; always such that have edges.
     pub fn trunks_for(&self, number: &[u8]) -> &Arc<[TrunkId]> {
         self.outbound.find(number)
+    }
+
+    /// The trunk one of whose edges has this host.
+    pub fn trunk_of_edge(&self, host: &[u8]) -> Option<TrunkId> {
+        self.named.edge(host)
+    }
+
+    /// Whether a PBX target is reached at exactly this address.
+    pub fn is_target(&self, addr: SocketAddr) -> bool {
+        self.named.is_target(addr)
+    }
+
+    /// A configured place for a next hop that was found in a message.
+    pub fn known_place(&self, wanted: &Place) -> Option<PlaceId> {
+        self.named.place(wanted)
+    }
+
+    /// How the health of a place's candidates is kept: by what the first edge or target there says; `None` for
+    /// a place of neither.
+    pub(crate) fn care(&self, place: PlaceId) -> Option<Health> {
+        self.named.care(place)
     }
 
     /// The targets of a trunk that come first.

@@ -1,24 +1,20 @@
 //! A shard's view of [`Routing`]: the same data with what is looked up for every message found
 //! beforehand.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use memchr::memmem::Finder;
 use trunkline_sip::{Header, Host, Transport, Uri};
 
 use crate::{
     Moment,
-    event::{Direction, Peer},
+    event::Direction,
     forward::Face,
     health::{HealthTable, PeerIx},
     hop::ListenerId,
     retry::Retries,
-    routing::{Candidate, Routing},
-    settings::{Health, Listener, Place, PlaceId, Settings, Target, Termination, Trunk, TrunkId},
+    routing::{Candidate, Resolved, Routing},
+    settings::{Listener, PlaceId, Settings, Target, Termination, Trunk, TrunkId},
     shared::Shared,
     tally::Tally,
     token::Tokens,
@@ -72,18 +68,11 @@ impl TrunkTallies {
     }
 }
 
-/// One snapshot, pinned by every call that began under it.
+/// What a shard makes of one file, whatever its names resolve to.
 #[derive(Debug)]
-pub struct Snapshot {
-    routing: Arc<Routing>,
-    /// By place: the health entries of its candidates, in their order.
-    pools: Vec<Vec<PeerIx>>,
+struct File {
     /// Our own names and addresses, with their ports.
     own: Vec<(OwnHost, u16, ListenerId)>,
-    edges: HashMap<Box<str>, TrunkId>,
-    targets: HashSet<SocketAddr>,
-    /// Configured places by what names them, where they are spoken to from left out.
-    places: HashMap<Place, PlaceId>,
     /// By listener: what we write of it.
     faces: Vec<Face>,
     /// That of a listener that is not there.
@@ -92,122 +81,129 @@ pub struct Snapshot {
     advertised: Vec<Finder<'static>>,
     /// By trunk: the hash of its name that tokens carry.
     trunk_hashes: Vec<u32>,
-    trunks_of_hashes: HashMap<u32, TrunkId>,
+    trunks_of_hashes: HashMap<u32, TrunkId, foldhash::fast::RandomState>,
     /// By trunk: what is counted of it over all shards.
     tallies: Vec<TrunkTallies>,
 }
 
-impl Snapshot {
-    /// Interns every candidate in the health table and holds it until [`release`](Self::release).
-    pub fn new(
-        routing: Arc<Routing>,
-        tokens: &Tokens,
-        health: &mut HealthTable,
-        shared: &Shared,
-        now: Moment,
-    ) -> Self {
-        let settings = Arc::clone(routing.settings());
-        let mut cares: Vec<Option<Health>> = vec![None; settings.places.len()];
-        let mut edges = HashMap::new();
-        let mut targets = HashSet::new();
-        for (index, trunk) in settings.trunks.iter().enumerate() {
-            if let Some(termination) = &trunk.termination {
-                for edge in &termination.edges {
-                    edges
-                        .entry(edge.address.host.clone())
-                        .or_insert(TrunkId(index as u16));
-                    care(&mut cares, edge.place, termination.health);
-                }
-            }
-            if let Some(origination) = &trunk.origination {
-                for target in &origination.targets {
-                    care(&mut cares, target.place, origination.health);
-                    let candidates = &routing.resolved(target.place).candidates;
-                    targets.extend(candidates.iter().map(|candidate| candidate.addr));
-                }
-            }
-        }
-        let pools = cares
-            .iter()
-            .enumerate()
-            .map(|(place, care)| {
-                let Some(care) = care else { return Vec::new() };
-                let candidates = &routing.resolved(PlaceId(place as u32)).candidates;
-                candidates
-                    .iter()
-                    .map(|candidate| {
-                        let ix = health.intern(candidate.peer(), *care, now);
-                        health.hold(ix);
-                        ix
-                    })
-                    .collect()
-            })
-            .collect();
-        let mut places = HashMap::new();
-        for (index, place) in settings.places.iter().enumerate() {
-            places
-                .entry(anywhere(place))
-                .or_insert(PlaceId(index as u32));
-        }
-        let own = settings
-            .listeners
-            .iter()
-            .enumerate()
-            .flat_map(own_names)
-            .collect();
-        let trunk_hashes: Vec<u32> = settings
-            .trunks
-            .iter()
-            .map(|trunk| tokens.name_hash(trunk.name.as_bytes()))
-            .collect();
-        let mut trunks_of_hashes = HashMap::new();
+impl File {
+    fn new(settings: &Settings, tokens: &Tokens, shared: &Shared) -> Self {
+        let names = settings.trunks.iter().map(|trunk| trunk.name.as_bytes());
+        let trunk_hashes: Vec<u32> = names.map(|name| tokens.name_hash(name)).collect();
+        let mut trunks_of_hashes = HashMap::default();
         for (index, hash) in trunk_hashes.iter().enumerate() {
             trunks_of_hashes
                 .entry(*hash)
                 .or_insert(TrunkId(index as u16));
         }
-        let advertised = settings
-            .listeners
-            .iter()
-            .map(|listener| Finder::new(listener.advertise.as_bytes()).into_owned())
-            .collect();
-        let faces = settings
-            .listeners
-            .iter()
-            .map(|listener| Face::new(listener.transport, &listener.advertise))
-            .collect();
-        let tallies = settings
-            .trunks
-            .iter()
-            .map(|trunk| TrunkTallies::new(trunk, shared))
-            .collect();
-        Snapshot {
-            tallies,
-            faces,
+        let listeners = &settings.listeners;
+        let trunks = settings.trunks.iter();
+        File {
+            own: listeners.iter().enumerate().flat_map(own_names).collect(),
+            faces: listeners
+                .iter()
+                .map(|listener| Face::new(listener.transport, &listener.advertise))
+                .collect(),
             faceless: Face::new(Transport::Udp, ""),
-            advertised,
-            routing,
-            pools,
-            own,
-            edges,
-            targets,
-            places,
+            advertised: listeners
+                .iter()
+                .map(|listener| Finder::new(listener.advertise.as_bytes()).into_owned())
+                .collect(),
             trunk_hashes,
             trunks_of_hashes,
+            tallies: trunks
+                .map(|trunk| TrunkTallies::new(trunk, shared))
+                .collect(),
         }
+    }
+}
+
+/// One snapshot, pinned by every call that began under it.
+#[derive(Debug)]
+pub struct Snapshot {
+    routing: Arc<Routing>,
+    file: Arc<File>,
+    /// The health entries of all candidates, place by place in their order.
+    peers: Vec<PeerIx>,
+    /// By place: where its candidates begin among them. One more than there are places.
+    pools: Vec<u32>,
+}
+
+impl Snapshot {
+    /// Interns every candidate in the health table and holds it until [`release`](Self::release). `before`: the
+    /// snapshot that this one follows; what has not changed since is taken from there, for every packet waits
+    /// meanwhile.
+    pub fn new(
+        routing: Arc<Routing>,
+        before: Option<&Snapshot>,
+        tokens: &Tokens,
+        health: &mut HealthTable,
+        shared: &Shared,
+        now: Moment,
+    ) -> Self {
+        let before = before.filter(|before| before.is_of_file(&routing));
+        let file = match before {
+            Some(before) => Arc::clone(&before.file),
+            None => Arc::new(File::new(routing.settings(), tokens, shared)),
+        };
+        let count = routing.places().len();
+        let mut peers = Vec::with_capacity(before.map_or(count, |before| before.peers.len()));
+        let mut pools = Vec::with_capacity(count + 1);
+        pools.push(0);
+        for (at, resolved) in routing.places().iter().enumerate() {
+            let place = PlaceId(at as u32);
+            match before.and_then(|before| before.unchanged(place, resolved)) {
+                Some(same) => peers.extend_from_slice(same),
+                None => {
+                    if let Some(care) = routing.care(place) {
+                        let candidates = resolved.candidates.iter();
+                        peers.extend(candidates.map(|it| health.intern(it.peer(), care, now)));
+                    }
+                }
+            }
+            pools.push(peers.len() as u32);
+        }
+        for ix in &peers {
+            health.hold(*ix);
+        }
+        Snapshot {
+            routing,
+            file,
+            peers,
+            pools,
+        }
+    }
+
+    /// Whether it differs from this one in DNS only.
+    fn is_of_file(&self, routing: &Routing) -> bool {
+        Arc::ptr_eq(self.routing.settings(), routing.settings())
+    }
+
+    /// The health entries of a place that is known to have the very candidates it had.
+    fn unchanged(&self, place: PlaceId, resolved: &Arc<Resolved>) -> Option<&[PeerIx]> {
+        let known = self.routing.places().get(place.0 as usize)?;
+        Arc::ptr_eq(known, resolved).then(|| self.pool_of(place))
+    }
+
+    fn pool_of(&self, place: PlaceId) -> &[PeerIx] {
+        let at = place.0 as usize;
+        let (Some(start), Some(end)) = (self.pools.get(at), self.pools.get(at + 1)) else {
+            return &[];
+        };
+        let pool = self.peers.get(*start as usize..*end as usize);
+        pool.unwrap_or_default()
     }
 
     /// Lets go of the health entries; the snapshot is not used again.
     pub fn release(&self, health: &mut HealthTable) {
-        self.pools
-            .iter()
-            .flatten()
-            .for_each(|ix| health.release(*ix));
+        for ix in &self.peers {
+            health.release(*ix);
+        }
     }
 
     /// How many holds it has on health entries.
     pub fn holds(&self) -> usize {
-        self.pools.iter().map(Vec::len).sum()
+        self.peers.len()
     }
 
     /// The snapshot itself.
@@ -222,10 +218,7 @@ impl Snapshot {
 
     /// Candidates of a place beside their health entries.
     pub fn pool(&self, place: PlaceId) -> impl Iterator<Item = (&Candidate, PeerIx)> + '_ {
-        let peers = self
-            .pools
-            .get(place.0 as usize)
-            .map_or(&[][..], Vec::as_slice);
+        let peers = self.pool_of(place);
         self.routing
             .resolved(place)
             .candidates
@@ -233,16 +226,9 @@ impl Snapshot {
             .zip(peers.iter().copied())
     }
 
-    /// Every candidate of edges and targets.
-    pub fn peers(&self) -> HashSet<Peer> {
-        let used = self
-            .pools
-            .iter()
-            .enumerate()
-            .filter(|(_, pool)| !pool.is_empty());
-        used.flat_map(|(place, _)| &self.routing.resolved(PlaceId(place as u32)).candidates)
-            .map(Candidate::peer)
-            .collect()
+    /// The health entries of every candidate of edges and targets.
+    pub fn peers(&self) -> &[PeerIx] {
+        &self.peers
     }
 
     /// A listener.
@@ -252,19 +238,22 @@ impl Snapshot {
 
     /// What peers see of a listener.
     pub fn face(&self, id: ListenerId) -> &Face {
-        self.faces.get(usize::from(id.0)).unwrap_or(&self.faceless)
+        self.file
+            .faces
+            .get(usize::from(id.0))
+            .unwrap_or(&self.file.faceless)
     }
 
     /// All listeners beside what peers see of them.
     pub fn faces(&self) -> impl Iterator<Item = (ListenerId, &Face)> {
-        (0..).map(ListenerId).zip(&self.faces)
+        (0..).map(ListenerId).zip(&self.file.faces)
     }
 
     /// Whether one of ours may be in a Via header: what we write into one is there letter
     /// by letter.
     pub fn may_be_our_via(&self, header: &Header<'_>) -> bool {
         match sent_by_of_only(header) {
-            Some(sent_by) => self.faces.iter().any(|face| {
+            Some(sent_by) => self.file.faces.iter().any(|face| {
                 let authority = face.authority.as_bytes();
                 let start = sent_by.get(..authority.len());
                 // The end of the host and the port tell most, in one step.
@@ -273,6 +262,7 @@ impl Snapshot {
                 })
             }),
             None => self
+                .file
                 .advertised
                 .iter()
                 .any(|name| name.find(header.value).is_some()),
@@ -288,6 +278,7 @@ impl Snapshot {
     ) -> Option<ListenerId> {
         let port = port.unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
         let mut named = self
+            .file
             .own
             .iter()
             .filter(|(name, at, _)| *at == port && name.is(host));
@@ -309,7 +300,7 @@ impl Snapshot {
 
     /// What is counted of a target, over all shards.
     pub fn tally(&self, trunk: TrunkId, target: u16) -> Option<&Arc<Tally>> {
-        let trunk = self.tallies.get(usize::from(trunk.0))?;
+        let trunk = self.file.tallies.get(usize::from(trunk.0))?;
         trunk.targets.get(usize::from(target))
     }
 
@@ -331,19 +322,19 @@ impl Snapshot {
     pub fn carrier(&self, trunk: TrunkId) -> Option<(&Termination, &Arc<Tally>)> {
         let at = usize::from(trunk.0);
         let termination = self.settings().trunks.get(at)?.termination.as_ref()?;
-        Some((termination, &self.tallies.get(at)?.carrier))
+        Some((termination, &self.file.tallies.get(at)?.carrier))
     }
 
     /// Whether an operator has taken an edge of a trunk out.
     pub fn is_edge_drained(&self, trunk: TrunkId, at: u16) -> bool {
-        let trunk = self.tallies.get(usize::from(trunk.0));
+        let trunk = self.file.tallies.get(usize::from(trunk.0));
         let edge = trunk.and_then(|trunk| trunk.edges.get(usize::from(at)));
         edge.is_some_and(|edge| edge.is_drained())
     }
 
     /// What a trunk's further attempts in one direction are held to.
     pub fn retries(&self, trunk: TrunkId, direction: Direction) -> Option<&Retries> {
-        let tallies = self.tallies.get(usize::from(trunk.0))?;
+        let tallies = self.file.tallies.get(usize::from(trunk.0))?;
         let [termination, origination] = &tallies.retries;
         Some(match direction {
             Direction::Termination => termination,
@@ -362,7 +353,8 @@ impl Snapshot {
 
     /// What tokens call a trunk: the same on every node and after a reload.
     pub fn trunk_hash(&self, trunk: TrunkId) -> u32 {
-        self.trunk_hashes
+        self.file
+            .trunk_hashes
             .get(usize::from(trunk.0))
             .copied()
             .unwrap_or(0)
@@ -370,27 +362,7 @@ impl Snapshot {
 
     /// The trunk that tokens call so.
     pub fn trunk_of_hash(&self, hash: u32) -> Option<TrunkId> {
-        self.trunks_of_hashes.get(&hash).copied()
-    }
-
-    /// The trunk one of whose edges has this host.
-    pub fn trunk_of_edge(&self, host: &[u8]) -> Option<TrunkId> {
-        let host = std::str::from_utf8(host).ok()?.to_ascii_lowercase();
-        self.edges.get(host.as_str()).copied()
-    }
-
-    /// Whether a PBX target is reached at exactly this address.
-    pub fn is_target(&self, addr: SocketAddr) -> bool {
-        self.targets.contains(&addr)
-    }
-
-    /// A configured place for a next hop that was found in a message.
-    pub fn known_place(&self, wanted: &Place) -> Option<PlaceId> {
-        let known = match wanted.from {
-            None => self.places.get(wanted),
-            Some(_) => self.places.get(&anywhere(wanted)),
-        };
-        known.copied()
+        self.file.trunks_of_hashes.get(&hash).copied()
     }
 
     /// The listener that speaks this transport with this address, `preferred` if it does.
@@ -420,20 +392,6 @@ fn sent_by_of_only<'a>(header: &Header<'a>) -> Option<&'a [u8]> {
         _ => &rest[rest.iter().position(|byte| *byte == b' ')? + 1..],
     };
     (header.is_single() && *sent_by.first()? > b' ').then_some(sent_by)
-}
-
-/// A place, wherever it is spoken to from.
-fn anywhere(place: &Place) -> Place {
-    Place {
-        from: None,
-        ..place.clone()
-    }
-}
-
-fn care(cares: &mut [Option<Health>], place: PlaceId, health: Health) {
-    if let Some(slot) = cares.get_mut(place.0 as usize) {
-        slot.get_or_insert(health);
-    }
 }
 
 fn own_names((index, listener): (usize, &Listener)) -> Vec<(OwnHost, u16, ListenerId)> {

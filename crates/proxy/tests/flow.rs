@@ -2,7 +2,12 @@
 
 mod common;
 
-use trunkline_proxy::{Answer, Event, Hop, HopLoss, Input, Question};
+use std::{collections::BTreeSet, sync::Arc};
+
+use trunkline_proxy::{
+    Answer, Event, Hop, HopLoss, Input, Question, Routing, ShardId, Shared,
+    routing::{Candidate, Freshness, Resolved},
+};
 
 use common::{CARRIER, FILE, PBX, World, heads, inside, invite, line, respond, snapshot};
 
@@ -298,6 +303,74 @@ fn a_reload_that_reorders_targets_still_counts_each_ones_calls() {
     assert_eq!(call(&mut world, "c3"), "10.0.2.1:5060");
 }
 
+#[test]
+fn an_answer_of_dns_moves_the_place_that_it_is_for_and_no_other() {
+    let before = snapshot(FILE, |_| {}, |_| {});
+    let start = common::began();
+    let shared = Shared::new(1, start);
+    let mut world = World::of_shard(ShardId(0), shared, start, Arc::clone(&before));
+    let at = |world: &World| -> BTreeSet<String> {
+        let known = world.proxy.peers();
+        known.map(|(peer, _)| peer.addr.to_string()).collect()
+    };
+    let others = ["203.0.113.9:5060", "10.0.2.1:5060", "10.0.2.2:5060"];
+    let with = |more: &[&str]| {
+        others
+            .iter()
+            .chain(more)
+            .map(|it| (*it).to_owned())
+            .collect()
+    };
+    let was: BTreeSet<String> = with(&["203.0.113.1:5060", "203.0.113.2:5060"]);
+    assert_eq!(at(&world), was);
+    let place = |host: &str| {
+        let mut places = before.settings().places.iter();
+        places
+            .position(|place| &*place.host == host)
+            .expect("it is configured")
+    };
+    // More of them, fewer, and none; then as before.
+    for addresses in [
+        &["203.0.113.3:5060", "203.0.113.4:5060", "203.0.113.5:5060"][..],
+        &["203.0.113.3:5060"],
+        &[],
+        &["203.0.113.1:5060", "203.0.113.2:5060"],
+    ] {
+        let mut places = before.places().to_vec();
+        let one = &mut places[place("one.carrier.test")];
+        let candidates = addresses.iter().map(|addr| Candidate {
+            addr: addr.parse().expect("an address"),
+            ..one.candidates[0]
+        });
+        *one = Arc::new(Resolved {
+            candidates: candidates.collect(),
+            freshness: Freshness::Fresh,
+        });
+        let routing = Arc::new(Routing::new(Arc::clone(before.settings()), places));
+        world
+            .proxy
+            .handle(world.now, Input::Routing(routing), &mut world.out);
+        world.collect();
+        assert_eq!(at(&world), with(addresses));
+        // The first edge's addresses, then the second's.
+        let name = format!("out{}", addresses.len());
+        let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", &name, PBX));
+        let first = addresses.contains(&&*sent[1].0);
+        assert!(
+            first || (addresses.is_empty() && sent[1].0 == others[0]),
+            "{sent:#?}"
+        );
+        world.message(&sent[1].0, &respond(&sent[1].1, 486, "x", ""));
+        let name = format!("in{}", addresses.len());
+        let sent = world.message(CARRIER, &invite("sip:+15550199@192.0.2.10", &name, CARRIER));
+        assert_eq!(sent[1].0, others[1]);
+        world.message(&sent[1].0, &respond(&sent[1].1, 486, "x", ""));
+        // Until the calls let go of what they began under.
+        let later = (world.now - world.start).as_millis() as u64 + 60_000;
+        world.until(later);
+    }
+}
+
 /// [`FILE`] with other targets, and further keys of `[trunk.origination]`.
 fn with_targets(keys: &str, targets: &str) -> String {
     let (head, rest) = FILE.split_once("targets = [").unwrap();
@@ -346,10 +419,9 @@ fn a_hash_keeps_a_caller_a_callee_or_a_call_at_one_target() {
     ] {
         let keys = format!("policy = \"hash\"\nhash_on = \"{on}\"");
         let mut world = World::with(&with_targets(&keys, targets), |_| {});
-        let one: std::collections::BTreeSet<_> =
-            (0..30).map(|call| called(&mut world, 7, call)).collect();
+        let one: BTreeSet<_> = (0..30).map(|call| called(&mut world, 7, call)).collect();
         assert_eq!(one.len() == 1, one_number_one_target, "{on}: {one:?}");
-        let all: std::collections::BTreeSet<_> = (0..30)
+        let all: BTreeSet<_> = (0..30)
             .map(|number| called(&mut world, number, 100 + number))
             .collect();
         assert_eq!(all.len() == 1, all_one_target, "{on}: {all:?}");

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     path::Path,
     process::ExitCode,
-    sync::{Arc, mpsc::SyncSender},
+    sync::{Arc, Mutex, PoisonError, mpsc::SyncSender},
     task::Poll,
     thread,
     time::{Duration, Instant},
@@ -20,7 +20,9 @@ use trunkline_control::{
     Control, ControlHandle, ControlSettings, LineFormat, NetCounts, Pace, View,
 };
 use trunkline_net::{Bound, Command, Count, NetLimits, NetStats, Threads, owner::Owners};
-use trunkline_proxy::{AskId, Proxy, Seed, Settings, Shared, branch::Branches, event::Batch};
+use trunkline_proxy::{
+    AskId, Proxy, Routing, Seed, Settings, Shared, branch::Branches, event::Batch,
+};
 
 use crate::{logging, secrets};
 
@@ -141,7 +143,7 @@ impl Service {
             questions,
             events,
             answering(commands.clone()),
-            snapshotting(commands.clone()),
+            snapshotting(commands.clone(), routing),
             returning(read),
             move || counts(&stats),
         ));
@@ -332,13 +334,20 @@ fn answering(
     }
 }
 
+/// Sends snapshots to all shards, and has the last hold of each: taking one apart takes milliseconds, for which a
+/// shard has no time.
 fn snapshotting(
     shards: Vec<mpsc::Sender<Command>>,
-) -> impl Fn(Arc<trunkline_proxy::Routing>) + Send {
+    first: Arc<Routing>,
+) -> impl Fn(Arc<Routing>) + Send {
+    let held = Mutex::new(vec![first]);
     move |routing| {
         for shard in &shards {
             post(shard, Command::Routing(Arc::clone(&routing)));
         }
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|old| Arc::strong_count(old) > 1);
+        held.push(routing);
     }
 }
 

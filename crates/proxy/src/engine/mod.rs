@@ -162,7 +162,14 @@ impl Engine {
         let mut health = HealthTable::new(shard, shared.shards());
         let capacity = routing.settings().capacity.of_one(shared.shards());
         let tokens = Tokens::new(seed.cluster);
-        let snapshot = Arc::new(Snapshot::new(routing, &tokens, &mut health, &shared, began));
+        let snapshot = Arc::new(Snapshot::new(
+            routing,
+            None,
+            &tokens,
+            &mut health,
+            &shared,
+            began,
+        ));
         Engine {
             shard,
             shared,
@@ -198,12 +205,12 @@ impl Engine {
     pub fn adopt(&mut self, routing: Arc<Routing>, now: Moment) {
         let fresh = Arc::new(Snapshot::new(
             routing,
+            Some(&self.snapshot),
             &self.tokens,
             &mut self.health,
             &self.shared,
             now,
         ));
-        let configured = fresh.peers();
         let old = std::mem::replace(&mut self.snapshot, fresh);
         if !Arc::ptr_eq(old.routing().settings(), self.snapshot.routing().settings()) {
             // Another file: trunks may stand elsewhere in it.
@@ -211,8 +218,7 @@ impl Engine {
                 .renumber(|trunk| old.translate(&self.snapshot, trunk));
         }
         self.retired.push(old);
-        self.health
-            .retain_configured(now, &|peer| configured.contains(peer));
+        self.health.retain_configured(now, self.snapshot.peers());
         self.release_retired();
     }
 

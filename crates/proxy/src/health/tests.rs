@@ -402,9 +402,7 @@ fn who_leaves_the_configuration_is_probed_no_more_and_forgotten_once_released() 
     world.table.hold(ix);
     let leave = |world: &mut World| {
         let now = world.now;
-        world
-            .table
-            .retain_configured(now, &|known| *known == peer(2));
+        world.table.retain_configured(now, &[stays]);
     };
     leave(&mut world);
     assert_eq!(world.wait(60 * S).1, []);
@@ -427,7 +425,7 @@ fn what_is_not_well_is_remembered_for_a_while_after_it_left() {
     let (mut world, ix) = World::one(pbx());
     let leave = |world: &mut World| {
         let now = world.now;
-        world.table.retain_configured(now, &|_| false);
+        world.table.retain_configured(now, &[]);
     };
     world.fail(ix, 2);
     leave(&mut world);

@@ -94,6 +94,12 @@ pub fn snapshot(
     Arc::new(Routing::new(Arc::clone(&settings), places.collect()))
 }
 
+/// Where virtual time begins.
+pub fn began() -> Instant {
+    #[allow(clippy::disallowed_methods)] // It is never read again.
+    Instant::now()
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(FILE, |_| {})
@@ -109,8 +115,7 @@ impl World {
         names: impl Fn(&mut Vec<(&'static str, &'static str)>),
         tune: impl Fn(&mut trunkline_proxy::Settings),
     ) -> Self {
-        #[allow(clippy::disallowed_methods)] // Where virtual time begins; it is never read again.
-        let start = Instant::now();
+        let start = began();
         let shared = Shared::new(1, start);
         Self::of_shard(ShardId(0), shared, start, snapshot(file, names, tune))
     }
