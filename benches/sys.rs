@@ -227,6 +227,12 @@ pub fn terminate(child: &Child) {
     unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
 }
 
+/// Has a process of ours load its configuration again.
+pub fn hang_up(process: u32) {
+    // SAFETY: plain numbers.
+    unsafe { libc::kill(process as libc::pid_t, libc::SIGHUP) };
+}
+
 /// Ends what is left of a process group that a child of ours leads, which was not waited for yet: the
 /// number is not somebody else's.
 pub fn kill_group(leader: u32) {

@@ -11,6 +11,7 @@ mod relay;
 mod report;
 mod server;
 mod soak;
+mod upkeep;
 
 use std::process::ExitCode;
 

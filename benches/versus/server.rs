@@ -115,6 +115,7 @@ pub enum Failure {
 pub struct Server {
     pub load: Load,
     child: Child,
+    admin: Option<SocketAddr>,
     folder: PathBuf,
     keep: bool,
 }
@@ -135,7 +136,7 @@ impl Server {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "taskset", "-c", &site.cores]);
         command.args(&site.wrapper).process_group(0);
-        configure(&mut command, system, site, &bound, address, &folder)?;
+        let admin = configure(&mut command, system, site, &bound, address, &folder)?;
         let child = command
             .stdin(Stdio::null())
             .stdout(fs::File::create(&log)?)
@@ -166,9 +167,15 @@ impl Server {
         Ok(Server {
             load,
             child,
+            admin,
             folder,
             keep,
         })
+    }
+
+    /// Where it is watched, if anywhere.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// Its number.
@@ -255,7 +262,7 @@ fn await_listener(address: SocketAddr) -> Result<(), Failure> {
     }
 }
 
-/// Writes what the server reads, and completes the command.
+/// Writes what the server reads, and completes the command. Where it is watched, if anywhere.
 fn configure(
     command: &mut Command,
     system: System,
@@ -263,13 +270,14 @@ fn configure(
     bound: &Bound,
     address: SocketAddr,
     folder: &Path,
-) -> Result<(), Failure> {
+) -> Result<Option<SocketAddr>, Failure> {
     let targets = bound.targets()?;
     match system {
         System::Trunkline | System::TrunklineTcp | System::Baseline => {
             let file = folder.join("trunkline.toml");
             let transport = system.carrier().name();
-            let text = trunkline_toml(site.workers, address, &targets, transport, folder)?;
+            let admin = TcpListener::bind(SocketAddr::from((ADMIN, 0)))?.local_addr()?;
+            let text = trunkline_toml(site.workers, address, admin, &targets, transport, folder);
             fs::write(&file, text)?;
             let binary = match (system, &site.baseline) {
                 (System::Baseline, Some(binary)) => binary,
@@ -277,6 +285,7 @@ fn configure(
                 _ => &site.trunkline,
             };
             command.arg(binary).arg("run").arg("--config").arg(file);
+            return Ok(Some(admin));
         }
         System::Kamailio | System::KamailioStateless => {
             let list = folder.join("dispatcher.list");
@@ -312,23 +321,23 @@ fn configure(
                 .args(targets.iter().map(ToString::to_string));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Everything on that a site would have on: probes, admin and metrics, a log line for each call.
 fn trunkline_toml(
     workers: usize,
     address: SocketAddr,
+    admin: SocketAddr,
     targets: &[SocketAddr],
     transport: &str,
     folder: &Path,
-) -> io::Result<String> {
-    let admin = TcpListener::bind(SocketAddr::from((ADMIN, 0)))?.local_addr()?;
+) -> String {
     let targets: String = targets
         .iter()
         .map(|target| format!("  {{ uri = \"sip:{target};transport={transport}\" }},\n"))
         .collect();
-    Ok(format!(
+    format!(
         r#"[node]
 workers = {workers}
 state_dir = "{folder}"
@@ -350,5 +359,5 @@ targets = [
 level = "info"
 "#,
         folder = folder.display()
-    ))
+    )
 }

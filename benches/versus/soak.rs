@@ -1,5 +1,5 @@
-//! Latencies over a long time, and the longest of them all. The relay shows which of them are the
-//! machine's and the load's own.
+//! Latencies over a long time, and the longest of them all. Trunkline is scraped, looked at and has to load its
+//! configuration again meanwhile. The relay shows which of them are the machine's and the load's own.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::{
     highest,
     options::Options,
     server::{Failure, Server, Site, System},
+    upkeep::Upkeep,
 };
 
 /// No pause of the server is longer.
@@ -38,7 +39,11 @@ pub fn run(options: &Options, site: &Site) -> Result<Value, Failure> {
                 let every = Duration::from_secs_f64(options.every.max(0.1));
                 Watch::begin(server.process(), every)
             });
+            // A signal to a wrapper would end it.
+            let upkeep = server.admin().filter(|_| site.wrapper.is_empty());
+            let upkeep = upkeep.map(|admin| Upkeep::begin(server.process(), admin));
             let turn = Turn::of(&mut server, &plan);
+            let upkeep = upkeep.map(Upkeep::end).unwrap_or_default();
             let score = &turn.score;
             let ringing = &score.ringing;
             println!(
@@ -61,6 +66,12 @@ pub fn run(options: &Options, site: &Site) -> Result<Value, Failure> {
                     ""
                 }
             );
+            if upkeep.pages > 0 {
+                println!(
+                    "meanwhile {} pages were read ({} failed) and the configuration was loaded {} times",
+                    upkeep.pages, upkeep.failed, upkeep.reloads
+                );
+            }
             print!("{}", ringing.picture());
             if let (Some(watch), Some(file)) = (watch, &options.samples) {
                 let samples = watch.end();
@@ -82,6 +93,8 @@ pub fn run(options: &Options, site: &Site) -> Result<Value, Failure> {
                 "us_a_call": turn.cost(),
                 "resident_bytes": turn.resident,
                 "load_fell_behind": score.fell_behind(),
+                "pages": upkeep.pages,
+                "reloads": upkeep.reloads,
             }));
         }
     }
