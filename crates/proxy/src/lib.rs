@@ -34,6 +34,7 @@ mod quick;
 mod rate;
 pub mod recovery;
 mod reject;
+mod rendezvous;
 mod reply;
 mod request;
 mod retry;

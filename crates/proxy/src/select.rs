@@ -4,7 +4,7 @@
 //! tried), and a call that fails asks again with what is left. That is how a failed target's
 //! share goes to its peers in proportion, and why there is no list to keep in step.
 
-use crate::dice::Dice;
+use crate::{dice::Dice, rendezvous};
 
 /// One that may be tried.
 #[derive(Copy, Clone, Debug)]
@@ -104,7 +104,7 @@ impl<'a> Best<'a> {
             let choices = self.choices();
             choices.filter(|(_, choice)| weightless || choice.weight > 0)
         };
-        let at = first_by_hash(
+        let at = rendezvous::first(
             key,
             taking_part().map(|(_, choice)| (choice.id, choice.weight)),
         )?;
@@ -135,39 +135,6 @@ impl Load {
             (_, _) => self.calls * other.weight < other.calls * self.weight,
         }
     }
-}
-
-/// Which of these comes first for this key: weighted rendezvous among names with their weights. Each
-/// takes an exponential time at the rate of its weight, so that it wins in proportion to that, whoever
-/// else takes part.
-pub fn first_by_hash(key: u64, choices: impl Iterator<Item = (u64, u32)>) -> Option<usize> {
-    let mut first: Option<(usize, f64)> = None;
-    for (at, (id, weight)) in choices.enumerate() {
-        let (chance, rate) = (chance(key, id), f64::from(weight.max(1)));
-        // -ln x is never below 1 - x: most are too late without a logarithm.
-        if first.is_some_and(|(_, time)| 1.0 - chance > time * rate) {
-            continue;
-        }
-        let time = -chance.ln() / rate;
-        if first.is_none_or(|(_, first)| time < first) {
-            first = Some((at, time));
-        }
-    }
-    first.map(|(at, _)| at)
-}
-
-/// A number above 0 and below 1 for this key and name, mixed as MurmurHash3 mixes at its end, and twice:
-/// names that are alike would skew the shares.
-fn chance(key: u64, id: u64) -> f64 {
-    // 53 bits fill a double; a half more keeps it inside.
-    ((mixed(key ^ mixed(id)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-}
-
-/// Every bit of it depends on every bit of `number`.
-fn mixed(number: u64) -> u64 {
-    let number = (number ^ (number >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let number = (number ^ (number >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    number ^ (number >> 33)
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 //! no more than the next. What comes out has the very shares that `select` gives among those that can:
 //! drawing again until one fits is drawing among those that fit.
 //!
-//! By hash: the one whose turn it is when all can. Who is asked first, and can, wins among those that can.
+//! By hash: one after the other in their turn. The first that can take the call has the turn among those that can.
 
 use std::collections::BTreeMap;
 
 use crate::{
     dice::Dice,
-    select,
+    rendezvous::Columns,
     settings::{Policy, Target},
 };
 
@@ -25,8 +25,8 @@ pub struct Tier {
     sums: Vec<u64>,
     /// Those that weigh nothing.
     weightless: Vec<u16>,
-    /// Where the policy is a hash: those of them that take part, by name and weight.
-    hashed: Vec<(u64, u32)>,
+    /// Where the policy is a hash: those of them that take part.
+    hashed: Columns,
 }
 
 impl Tier {
@@ -44,9 +44,8 @@ impl Tier {
         if matches!(policy, Policy::Hash(_)) {
             let takes_part = tier.takes_part().iter();
             let targets = takes_part.filter_map(|at| targets.get(usize::from(*at)));
-            tier.hashed = targets
-                .map(|target| (target_id(target), u32::from(target.weight)))
-                .collect();
+            let names = targets.map(|target| (target_id(target), u32::from(target.weight)));
+            tier.hashed = Columns::new(names);
         }
         tier
     }
@@ -60,10 +59,19 @@ impl Tier {
         }
     }
 
-    /// Whose turn it is by this hash when all can take the call; `None` where the policy is another.
-    pub fn hashed(&self, hash: u64) -> Option<u16> {
-        let at = select::first_by_hash(hash, self.hashed.iter().copied())?;
-        self.takes_part().get(at).copied()
+    /// Whose turn it is by this hash, of those that `fits` says something of: what it says. Gives up after so many
+    /// `turns`, and at once where the policy is another.
+    pub fn in_turn<T>(
+        &self,
+        turns: usize,
+        hash: u64,
+        fits: impl Fn(u16) -> Option<T>,
+    ) -> Option<(u16, T)> {
+        let mut in_turn = self.hashed.in_turn(hash);
+        (0..turns).find_map(|_| {
+            let at = *self.takes_part().get(in_turn.next()?)?;
+            Some((at, fits(at)?))
+        })
     }
 
     fn add(&mut self, at: u16, weight: u16) {
@@ -124,7 +132,7 @@ impl Tier {
 
 /// Names a target for hashing: the same on every node and after a reload.
 pub fn target_id(target: &Target) -> u64 {
-    // FNV-1a: only told apart here, mixed strongly by `select`.
+    // FNV-1a: only told apart here, mixed strongly by `rendezvous`.
     target
         .address
         .written
@@ -246,8 +254,52 @@ mod tests {
             for _ in 0..1000 {
                 let key = dice.next_u64();
                 let picked = select::pick(By::Hash(key), &choices, &mut dice);
-                assert_eq!(tier.hashed(key).map(usize::from), picked, "{weights:?}");
+                assert_eq!(
+                    tier.in_turn(1, key, |at| Some(usize::from(at)))
+                        .map(|it| it.1),
+                    picked,
+                    "{weights:?}"
+                );
             }
+        }
+    }
+
+    #[test]
+    fn who_has_the_first_turn_and_can_is_the_one_among_all_that_can() {
+        let mut targets: Vec<Target> = (0..300).map(|at| target(10, 1 + at % 4)).collect();
+        for (at, target) in targets.iter_mut().enumerate() {
+            target.address.written = format!("sip:10.0.2.{at}").into();
+        }
+        let tier = Tier::first(&targets, Policy::Hash(HashKey::CallId));
+        let mut dice = Dice::for_call(&[7; 16], b"a call");
+        // So many of a thousand are dead or full.
+        for closed in [0, 10, 300, 700, 990] {
+            let mut given_up = 0;
+            for _ in 0..200 {
+                let open: Vec<bool> = targets.iter().map(|_| dice.below(1000) >= closed).collect();
+                let places: Vec<usize> = (0..targets.len()).filter(|at| open[*at]).collect();
+                let choices: Vec<Choice> = places
+                    .iter()
+                    .map(|at| Choice {
+                        priority: 0,
+                        weight: u32::from(targets[*at].weight),
+                        active: 0,
+                        id: target_id(&targets[*at]),
+                    })
+                    .collect();
+                let key = dice.next_u64();
+                let fits = |at: u16| open[usize::from(at)].then_some(());
+                match tier.in_turn(24, key, fits) {
+                    Some((at, ())) => {
+                        let picked = select::pick(By::Hash(key), &choices, &mut dice);
+                        let picked = picked.map(|at| places[at]);
+                        assert_eq!(Some(usize::from(at)), picked, "{closed}");
+                    }
+                    None => given_up += 1,
+                }
+            }
+            // Where a third is left, 24 turns are enough.
+            assert!(closed > 700 || given_up == 0, "{closed}: {given_up}");
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
 
 /// So many targets are all looked at when the first one does not fit; of more, some are drawn.
 const SCANNED: usize = 8;
-/// Draws by weight among more than [`SCANNED`] before all are looked at.
+/// Draws by weight, or turns by hash, among more than [`SCANNED`] before all are looked at.
 const DRAWS: usize = 24;
 /// Among more targets than this, the fewest calls are those of the best of [`COMPARED`] drawn by weight.
 const COUNTED: usize = 16;
@@ -96,16 +96,15 @@ impl Field<'_> {
     fn likely(&self, dice: &mut Dice, hash: u64) -> Option<u16> {
         let tier = self.terrain.snapshot.routing().tier(self.trunk)?;
         let many = self.origination.targets.len();
+        let draws = if many > SCANNED { DRAWS } else { 1 };
         match self.origination.policy {
-            Policy::Weighted => {
-                let draws = if many > SCANNED { DRAWS } else { 1 };
-                tier.draw(draws, dice, |at| Some(self.usable(at)?.share))
-            }
+            Policy::Weighted => tier.draw(draws, dice, |at| Some(self.usable(at)?.share)),
             Policy::LeastCalls if many > COUNTED => self.emptiest_drawn(tier, dice),
             Policy::LeastCalls => None,
             Policy::Hash(_) => {
-                let at = tier.hashed(hash)?;
-                (self.usable(at)?.share >= WHOLE).then_some(at)
+                let (at, open) = tier.in_turn(draws, hash, |at| self.usable(at))?;
+                // One that has but a share of its turns may come after others.
+                (open.share >= WHOLE).then_some(at)
             }
         }
     }
