@@ -1,9 +1,9 @@
 //! The value in our Via, which leads a response straight home.
 //!
 //! A branch is `z9hG4bK` and 32 characters of base64: ten bytes that say which attempt it is, six
-//! of loop fingerprint, eight of keyed tag over both. A response that nobody asked for fails the
-//! tag and is dropped without a search; so does every answer to an earlier life of the process,
-//! whose key was another.
+//! of loop fingerprint, eight of keyed tag over both. Each attempt keeps its branch, so a response
+//! that nobody asked for is seen by a comparison and dropped without a search; so is every answer to
+//! an earlier life of the process, whose key was another. Where none is kept, the tag tells.
 
 use siphasher::{sip::SipHasher24, sip128::SipHasher24 as SipHasher24x128};
 
@@ -11,6 +11,7 @@ use crate::{
     hop::ShardId,
     letters,
     quick::{Quick, Running},
+    table::Slot,
 };
 
 /// RFC 3261 §8.1.1.7: what tells a branch of our time from one of RFC 2543.
@@ -34,6 +35,37 @@ pub struct BranchToken {
     pub generation: u32,
     /// Which attempt of the context.
     pub attempt: u8,
+}
+
+impl BranchToken {
+    /// What a branch says that it names, if it is as long as one of ours. Whether we wrote it, only
+    /// [`Branches::read`] can tell, and who has kept that attempt's branch.
+    #[inline]
+    pub fn claimed(branch: &[u8]) -> Option<BranchToken> {
+        let text = letters_in(branch)?;
+        // The name and some of the fingerprint: as much as one step reads.
+        let mut start = [0; letters::RUN_BYTES];
+        letters::read(text.first_chunk::<{ letters::RUN }>()?, &mut start)?;
+        start.first_chunk().map(BranchToken::of)
+    }
+
+    /// The context, or the transaction of our own.
+    pub fn named(&self) -> Slot {
+        Slot {
+            index: self.slot,
+            generation: self.generation,
+        }
+    }
+
+    fn of(name: &[u8; NAME_BYTES]) -> BranchToken {
+        let [shard, attempt, s, t, u, v, g, h, i, j] = *name;
+        BranchToken {
+            shard: ShardId(shard),
+            slot: u32::from_be_bytes([s, t, u, v]),
+            generation: u32::from_be_bytes([g, h, i, j]),
+            attempt,
+        }
+    }
 }
 
 /// A branch as it stands in a Via. Letters, digits, `-` and `_` only.
@@ -95,14 +127,8 @@ impl Branches {
     pub fn read(&self, branch: &[u8]) -> Option<(BranchToken, u64)> {
         let raw = decode(branch)?;
         let loop_print = self.open(Kind::Transaction, &raw)?;
-        let word = |at: usize| u32::from_be_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
-        let token = BranchToken {
-            shard: ShardId(raw[0]),
-            slot: word(2),
-            generation: word(6),
-            attempt: raw[1],
-        };
-        Some((token, loop_print))
+        let (name, _) = raw.split_first_chunk()?;
+        Some((BranchToken::of(name), loop_print))
     }
 
     /// The branch of a request that is forwarded without state, an ACK to a 2xx for instance.
@@ -200,12 +226,14 @@ pub(crate) fn quick(process_key: &[u8; 16], purpose: &[u8]) -> Quick {
 
 /// The bytes of something as long as a branch of ours and in its letters.
 fn decode(branch: &[u8]) -> Option<[u8; RAW_BYTES]> {
-    let text = branch
-        .strip_prefix(COOKIE)
-        .filter(|text| text.len() == TEXT_BYTES - COOKIE.len())?;
     let mut raw = [0; RAW_BYTES];
-    let read = letters::read(text, &mut raw)?;
+    let read = letters::read(letters_in(branch)?, &mut raw)?;
     (read == RAW_BYTES).then_some(raw)
+}
+
+/// What follows the cookie in a branch as long as ours.
+fn letters_in(branch: &[u8]) -> Option<&[u8; TEXT_BYTES - COOKIE.len()]> {
+    branch.strip_prefix(COOKIE)?.try_into().ok()
 }
 
 /// SipHash-2-4 of the parts, each with its length before it.
@@ -313,6 +341,9 @@ mod tests {
             &padded,
         ] {
             assert_eq!(branches().read(text.as_bytes()), None, "{text}");
+            let claims = text.len() == TEXT_BYTES;
+            let claimed = BranchToken::claimed(text.as_bytes());
+            assert_eq!(claimed.is_some(), claims, "{text}");
             assert_eq!(branches().loop_print(text.as_bytes()), None, "{text}");
         }
     }
@@ -366,6 +397,7 @@ mod tests {
             let text = branches().write(token, print);
             prop_assert_eq!(branches().read(text.as_ref()), Some((token, print & PRINT_MASK)));
             prop_assert_eq!(branches().loop_print(text.as_ref()), Some(print & PRINT_MASK));
+            prop_assert_eq!(BranchToken::claimed(text.as_ref()), Some(token));
         }
 
         #[test]

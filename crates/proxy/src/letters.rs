@@ -7,9 +7,9 @@
 use wide::{CmpGt, i8x16};
 
 /// Letters that are written and read at a time.
-const RUN: usize = 16;
+pub const RUN: usize = 16;
 /// The bytes that they stand for.
-const RUN_BYTES: usize = 12;
+pub const RUN_BYTES: usize = 12;
 
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// In [`VALUES`]: no letter of ours. Letters have six bits, so it is seen after all were joined.

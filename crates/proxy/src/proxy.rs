@@ -11,6 +11,7 @@ use trunkline_sip::{Limits, Malformed, Message, peek};
 
 use crate::{
     Event, Moment,
+    branch::BranchToken,
     context::{self, Context},
     contexts::Contexts,
     engine::{Alarm, Asker, Engine, LOCAL, Turn},
@@ -281,9 +282,8 @@ impl Proxy {
     }
 
     fn on_response(&mut self, now: Moment, from: Hop, bytes: &[u8], out: &mut Outbox) {
-        let token = peek::top_branch(bytes).and_then(|branch| self.engine.branches.read(branch));
-        let token = token.map(|(token, _)| token);
-        let Some(token) = token.filter(|token| token.shard == self.engine.shard) else {
+        let token = peek::top_branch(bytes).and_then(|branch| self.asked_with(branch));
+        let Some(token) = token else {
             return self.on_stray(from, bytes, out);
         };
         let mut room = None;
@@ -292,10 +292,7 @@ impl Proxy {
             Ok(response) if token.attempt != LOCAL || response.top_via().is_ok() => response,
             Ok(_) | Err(_) => return self.on_stray(from, bytes, out),
         };
-        let slot = Slot {
-            index: token.slot,
-            generation: token.generation,
-        };
+        let slot = token.named();
         let mut turn = Turn {
             now,
             engine: &mut self.engine,
@@ -312,17 +309,23 @@ impl Proxy {
             });
         }
         let response = &*response;
-        let mut known = false;
         self.contexts.with(slot, &mut turn, |context, turn| {
-            known = true;
             context.on_response(slot, usize::from(token.attempt), from, response, turn);
         });
-        if !known {
-            turn.tell(Event::Dropped {
-                from,
-                why: "stray_response",
-            });
-        }
+    }
+
+    /// Whose request has this branch, if it is one of ours that is still known: the attempt has kept it
+    /// as it was written. The tag in it is 64 bits that nobody else can make.
+    fn asked_with(&self, branch: &[u8]) -> Option<BranchToken> {
+        let token = BranchToken::claimed(branch)?;
+        let is_ours = if token.attempt == LOCAL {
+            self.engine.branches.read(branch).is_some()
+        } else {
+            let context = self.contexts.slab.get(token.named())?;
+            let attempt = context.attempts.get(usize::from(token.attempt))?;
+            attempt.branch.as_ref() == branch
+        };
+        (is_ours && token.shard == self.engine.shard).then_some(token)
     }
 
     /// RFC 6026 §7.3: a response that nobody asked for goes nowhere, and a stranger's not even to the

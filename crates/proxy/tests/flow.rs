@@ -79,6 +79,26 @@ fn a_call_out_is_answered_and_its_bye_finds_the_way_by_token_and_by_memory() {
 }
 
 #[test]
+fn an_answer_with_another_branch_than_was_sent_is_nobodys() {
+    let mut world = World::new();
+    let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c1", PBX));
+    let (to, out) = &sent[1];
+    let ours = out.split("branch=").nth(1).expect("our Via is on top");
+    let (branch, _) = ours.split_at(ours.find([';', '\r']).expect("it ends"));
+    let ringing = respond(out, 180, "t1", to);
+    let mut others = vec![format!("{branch}A"), branch[..branch.len() - 1].to_owned()];
+    others.extend((0..branch.len()).map(|at| {
+        let letter = if &branch[at..=at] == "A" { "B" } else { "A" };
+        format!("{}{letter}{}", &branch[..at], &branch[at + 1..])
+    }));
+    for other in others {
+        let forged = ringing.replacen(branch, &other, 1);
+        assert!(world.message(to, &forged).is_empty(), "{other}");
+    }
+    assert_eq!(heads(&world.message(to, &ringing)), ["180"]);
+}
+
+#[test]
 fn a_call_that_passes_twice_goes_by_the_token_of_each_pass() {
     // The carrier sends the call back as a proxy does: one dialog, and its Route holds both of our
     // tokens. Only the one of the way out says that the carrier is spoken to where it was.

@@ -234,6 +234,7 @@ impl Context {
             addressed: step.addressed,
             candidate: step.candidate,
             hop,
+            branch: turn.engine.branch(slot, number as u8, self.loop_print),
             request_uri,
             peer: step.peer,
             further: direction_of(step.addressed).filter(|_| self.is_further(step.trunk)),
@@ -256,7 +257,7 @@ impl Context {
             linger_at: now,
             verdict: None,
         });
-        self.transmit(slot, number, request, turn);
+        self.transmit(number, request, turn);
         self.watch(slot, number, patience, turn);
     }
 
@@ -394,7 +395,7 @@ impl Context {
         self.attempts[number].client = Client::Invite(next);
         if actions.has(Do::RESEND) {
             turn.tell(Event::Retransmitted);
-            self.with_request(|context, request| context.transmit(slot, number, request, turn));
+            self.with_request(|context, request| context.transmit(number, request, turn));
         }
         if actions.has(Do::ARM_A) {
             let sends = self.attempts[number].sends;
@@ -421,7 +422,7 @@ impl Context {
         }
         if let Some(response) = response {
             if actions.has(Do::ACK) {
-                self.send_ack(slot, number, response, turn);
+                self.send_ack(number, response, turn);
             }
             if actions.has(Do::CANCEL) && self.attempts[number].cancels == 0 {
                 self.send_cancel(slot, number, turn);
@@ -462,7 +463,7 @@ impl Context {
         self.attempts[number].client = Client::Other(next);
         if actions.has(Do::RESEND) {
             turn.tell(Event::Retransmitted);
-            self.with_request(|context, request| context.transmit(slot, number, request, turn));
+            self.with_request(|context, request| context.transmit(number, request, turn));
         }
         if actions.has(Do::ARM_E) {
             let sends = self.attempts[number].sends;

@@ -20,6 +20,7 @@ use trunkline_sip::Message;
 
 use crate::{
     Hop, Moment,
+    branch::BranchText,
     dice::Dice,
     event::{AttemptRecord, Direction, Outcome},
     health::PeerIx,
@@ -128,6 +129,8 @@ pub struct Attempt {
     pub candidate: Candidate,
     /// The connection it goes by, where one is already known.
     pub hop: Hop,
+    /// The branch of our Via in its request: an answer with any other is none to it.
+    pub branch: BranchText,
     /// The Request-URI it was sent with, where no edge or target says.
     pub request_uri: Arc<[u8]>,
     pub peer: Option<PeerIx>,

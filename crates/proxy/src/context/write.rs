@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use trunkline_sip::{Malformed, Message};
 
-use super::{Context, TokenBytes};
+use super::{Attempt, Context, TokenBytes};
 use crate::{
     Event, UDP_SAFE_BYTES,
     engine::{Alarm, Engine, Ring, Turn},
@@ -26,13 +26,7 @@ const IDENTITIES: [&str; 3] = [ASSERTED, "P-Preferred-Identity", "Remote-Party-I
 
 impl Context {
     /// Sends the attempt's request, for the first time or again: the same bytes.
-    pub(super) fn transmit(
-        &mut self,
-        slot: Slot,
-        number: usize,
-        request: &Message<'_>,
-        turn: &mut Turn<'_>,
-    ) {
+    pub(super) fn transmit(&mut self, number: usize, request: &Message<'_>, turn: &mut Turn<'_>) {
         self.attempts[number].sends = self.attempts[number].sends.saturating_add(1);
         let first = self.attempts[number].sends == 1;
         let attempt = &self.attempts[number];
@@ -47,7 +41,7 @@ impl Context {
             connect.unwrap_or(Duration::from_secs(2)),
             |out| {
                 let start = out.len();
-                self.write_request(engine, slot, number, request, out);
+                self.write_request(engine, number, request, out);
                 size = out.len() - start;
             },
         );
@@ -62,14 +56,12 @@ impl Context {
     fn write_request(
         &self,
         engine: &Engine,
-        slot: Slot,
         number: usize,
         request: &Message<'_>,
         out: &mut Vec<u8>,
     ) {
         let attempt = &self.attempts[number];
         let candidate = &attempt.candidate;
-        let branch = engine.branch(slot, number as u8, self.loop_print);
         let token = self.token(engine, number, request);
         let incoming = RecordRoute {
             face: self.snapshot.face(self.from.listener),
@@ -80,7 +72,7 @@ impl Context {
             token: None,
         };
         let both = [outgoing, incoming];
-        let mut plan = self.plan(number, request, branch.as_ref());
+        let mut plan = self.plan(number, request);
         // RFC 5658: where the two sides differ, each finds its own side of us at the top.
         plan.record_route = match token {
             None => &[],
@@ -135,20 +127,17 @@ impl Context {
 
     /// What every message of the attempt has in common.
     #[inline]
-    fn plan<'p>(
-        &'p self,
-        number: usize,
-        request: &Message<'_>,
-        branch: &'p [u8],
-    ) -> RequestPlan<'p> {
-        let candidate = &self.attempts[number].candidate;
+    fn plan<'p>(&'p self, number: usize, request: &Message<'_>) -> RequestPlan<'p> {
+        let Attempt {
+            candidate, branch, ..
+        } = &self.attempts[number];
         RequestPlan {
             request_uri: self.request_uri(number),
             drop_routes: usize::from(self.drop_routes),
             received: Some(self.from.remote),
             via: ViaPlan {
                 face: self.snapshot.face(candidate.listener),
-                branch,
+                branch: branch.as_ref(),
                 alias: false,
             },
             record_route: &[],
@@ -235,16 +224,8 @@ impl Context {
     }
 
     /// Runs `write` with what the attempt's request was sent as.
-    fn with_sent(
-        &self,
-        engine: &Engine,
-        slot: Slot,
-        number: usize,
-        request: &Message<'_>,
-        write: impl FnOnce(&Sent<'_>),
-    ) {
-        let branch = engine.branch(slot, number as u8, self.loop_print);
-        let plan = self.plan(number, request, branch.as_ref());
+    fn with_sent(&self, number: usize, request: &Message<'_>, write: impl FnOnce(&Sent<'_>)) {
+        let plan = self.plan(number, request);
         let mut room = UriText::new();
         let request_uri = plan
             .request_uri
@@ -273,9 +254,8 @@ impl Context {
             super::Caller::Answered(_) | super::Caller::Waiting => None,
         };
         self.with_request(|context, request| {
-            let engine = &*turn.engine;
             let out = &mut *turn.out;
-            context.with_sent(engine, slot, number, request, |sent| {
+            context.with_sent(number, request, |sent| {
                 out.send(
                     context.attempts[number].hop,
                     Duration::from_secs(2),
@@ -295,17 +275,10 @@ impl Context {
     }
 
     /// The ACK to a failure (RFC 3261 §17.1.1.3).
-    pub(super) fn send_ack(
-        &mut self,
-        slot: Slot,
-        number: usize,
-        response: &Message<'_>,
-        turn: &mut Turn<'_>,
-    ) {
+    pub(super) fn send_ack(&mut self, number: usize, response: &Message<'_>, turn: &mut Turn<'_>) {
         self.with_request(|context, request| {
-            let engine = &*turn.engine;
             let out = &mut *turn.out;
-            context.with_sent(engine, slot, number, request, |sent| {
+            context.with_sent(number, request, |sent| {
                 out.send(
                     context.attempts[number].hop,
                     Duration::from_secs(2),

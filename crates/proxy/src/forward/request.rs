@@ -117,7 +117,10 @@ pub fn request(
 
     let mut to_add = Additions::new(message, plan);
     // What goes below the Vias, which stay together and on top for who reads no further.
-    let below = message.run_end(Name::Via).unwrap_or(uri_at.1);
+    let below = match to_add.waits_on_top() {
+        true => message.run_end(Name::Via).unwrap_or(uri_at.1),
+        false => u32::MAX,
+    };
     let mut via_written = false;
     let of_interest = match (plan.drop.is_empty(), plan.content_length) {
         (true, false) => CHANGING,
@@ -125,7 +128,7 @@ pub fn request(
         (false, _) => NameSet::ALL,
     };
     for header in message.places_in(of_interest) {
-        if to_add.waits_on_top() && header.line.0 >= below {
+        if header.line.0 >= below && to_add.waits_on_top() {
             to_add.write_top(plan, below, &mut splice);
         }
         match header.name {
