@@ -51,14 +51,15 @@ fn usual_top_branch(bytes: &[u8]) -> Option<&[u8]> {
         return None;
     }
     let end = lex::seek_param_end(bytes, branch);
+    let text = bytes.get(branch..end)?;
     let is_over = match bytes.get(end..)? {
-        [b';' | b',', ..] => true,
+        [b';', ..] => true,
+        // A comma behind a bracket does not separate values.
+        [b',', ..] => lex::find(text, 0, b'<').is_none(),
         [b'\r', b'\n', next, ..] => !matches!(next, b' ' | b'\t'),
         _ => false,
     };
-    bytes
-        .get(branch..end)
-        .filter(|branch| is_over && !branch.is_empty())
+    (is_over && !text.is_empty()).then_some(text)
 }
 
 #[inline(never)]
@@ -134,6 +135,8 @@ mod tests {
             ("SIP/2.0/UDP a;branch=", None),
             ("SIP/2.0/UDP a;branch=;branch=z9", None),
             ("SIP/2.0/UDP a;branch=\"z;9\"", Some("\"z;9\"")),
+            ("SIP/2.0/UDP a;branch=z<9,x y", Some("z<9,x y")),
+            ("SIP/2.0/UDP a;branch=z<9,x>y;rport", Some("z<9,x>y")),
             ("SIP/2.0/UDP a", None),
         ];
         for (via, branch) in table {
