@@ -302,7 +302,12 @@ impl Proxy {
             return local::on_response(&mut turn, slot, response);
         }
         // What is wrong in it would be wrong in our ACK and our BYE, and upstream.
-        if let Err(malformed) = response.settle() {
+        let settled = if self.contexts.has_our_via(response, slot, token.attempt) {
+            response.settle_below()
+        } else {
+            response.settle()
+        };
+        if let Err(malformed) = settled {
             return turn.tell(Event::Dropped {
                 from,
                 why: malformed.fault.word(),

@@ -99,6 +99,22 @@ fn an_answer_with_another_branch_than_was_sent_is_nobodys() {
 }
 
 #[test]
+fn an_answer_is_checked_below_our_via_whether_that_comes_back_as_it_was_or_noted_in() {
+    let mut world = World::new();
+    let sent = world.message(PBX, &invite("sip:+15550100@192.0.2.10", "c1", PBX));
+    let (to, out) = &sent[1];
+    let ours = line(out, "Via:");
+    let ringing = respond(out, 180, "t1", to);
+    for noted in ["", ";received=192.0.2.77"] {
+        let good = ringing.replacen(ours, &format!("{ours}{noted}"), 1);
+        let bad = good.replacen(&format!("SIP/2.0/UDP {PBX}"), "nonsense", 1);
+        assert!(bad != good && good.contains(noted), "{good}");
+        assert!(world.message(to, &bad).is_empty(), "{bad}");
+        assert_eq!(heads(&world.message(to, &good)), ["180"], "{good}");
+    }
+}
+
+#[test]
 fn a_call_that_passes_twice_goes_by_the_token_of_each_pass() {
     // The carrier sends the call back as a proxy does: one dialog, and its Route holds both of our
     // tokens. Only the one of the way out says that the carrier is spoken to where it was.

@@ -125,21 +125,26 @@ impl Context {
         forward::request(request, &plan, out)
     }
 
+    /// Our Via in every message of an attempt.
+    #[inline]
+    pub fn via<'p>(&'p self, attempt: &'p Attempt) -> ViaPlan<'p> {
+        ViaPlan {
+            face: self.snapshot.face(attempt.candidate.listener),
+            branch: attempt.branch.as_ref(),
+            alias: false,
+        }
+    }
+
     /// What every message of the attempt has in common.
     #[inline]
     fn plan<'p>(&'p self, number: usize, request: &Message<'_>) -> RequestPlan<'p> {
-        let Attempt {
-            candidate, branch, ..
-        } = &self.attempts[number];
+        let attempt = &self.attempts[number];
+        let candidate = &attempt.candidate;
         RequestPlan {
             request_uri: self.request_uri(number),
             drop_routes: usize::from(self.drop_routes),
             received: Some(self.from.remote),
-            via: ViaPlan {
-                face: self.snapshot.face(candidate.listener),
-                branch: branch.as_ref(),
-                alias: false,
-            },
+            via: self.via(attempt),
             record_route: &[],
             max_forwards: max_forwards(request),
             strict: self

@@ -25,7 +25,18 @@ impl ViaPlan<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.face.via);
         out.extend_from_slice(self.branch);
-        out.extend_from_slice(if self.alias { b";alias\r\n" } else { b"\r\n" });
+        out.extend_from_slice(self.end());
+    }
+
+    /// Whether a header line is the one that [`write`](Self::write) wrote: a peer that has nothing to
+    /// note in it gives it back as it is.
+    pub fn is_line(&self, line: &[u8]) -> bool {
+        let behind = line.strip_prefix(&*self.face.via);
+        behind.and_then(|rest| rest.strip_prefix(self.branch)) == Some(self.end())
+    }
+
+    fn end(&self) -> &'static [u8] {
+        if self.alias { b";alias\r\n" } else { b"\r\n" }
     }
 }
 

@@ -23,7 +23,7 @@ const ONCE_BITS: u64 = {
 /// What [`Message::checked`] read on its way: nobody need read it twice.
 #[derive(Copy, Clone, Debug)]
 pub struct Facts<'a> {
-    /// The top Via.
+    /// The top Via, but for [`Message::settle_below`].
     pub via: Via<'a>,
     /// Call-ID.
     pub call_id: &'a [u8],
@@ -71,10 +71,26 @@ impl<'a> Message<'a> {
     /// As [`check`](Self::check), and keeps what it read: from now on nothing of that is read again,
     /// whoever asks.
     pub fn settle(&mut self) -> Result<(), Malformed> {
-        if self.settle_usual().is_none() {
-            self.facts = None;
-            self.facts = Some(self.checked()?);
+        match self.settle_usual(false) {
+            Some(()) => Ok(()),
+            None => self.settle_slowly(),
         }
+    }
+
+    /// As [`settle`](Self::settle), for who has written the line of the top Via and knows it again,
+    /// letter by letter: what is right in it is not checked, and [`Facts::via`] says nothing.
+    /// [`top_via`](Self::top_via) reads it when somebody asks.
+    pub fn settle_below(&mut self) -> Result<(), Malformed> {
+        match self.settle_usual(true) {
+            Some(()) => Ok(()),
+            None => self.settle_slowly(),
+        }
+    }
+
+    #[cold]
+    fn settle_slowly(&mut self) -> Result<(), Malformed> {
+        self.facts = None;
+        self.facts = Some(self.checked()?);
         Ok(())
     }
 

@@ -363,8 +363,8 @@ impl<'a> Message<'a> {
     /// The topmost Via value. Fails when there is none or it cannot be read.
     pub fn top_via(&self) -> Result<Via<'a>, Malformed> {
         match &self.facts {
-            Some(facts) => Ok(facts.via),
-            None => self.read_top_via(),
+            Some(facts) if facts.via.at.1 > 0 => Ok(facts.via),
+            Some(_) | None => self.read_top_via(),
         }
     }
 

@@ -10,8 +10,9 @@ use crate::uri::{Scheme, Uri};
 
 impl<'a> Message<'a> {
     /// What [`Message::checked`] would say, kept; `None` where something is unusual, and then what is
-    /// kept means nothing.
-    pub(super) fn settle_usual(&mut self) -> Option<()> {
+    /// kept means nothing. `top_is_known`: see [`Message::settle_below`].
+    #[inline(never)]
+    pub(super) fn settle_usual(&mut self, top_is_known: bool) -> Option<()> {
         if !self.has_usual_counts() {
             return None;
         }
@@ -22,6 +23,10 @@ impl<'a> Message<'a> {
         let (mut is_top, mut below) = (true, Via::NONE);
         for entry in headers.all_named(Name::Via) {
             if entry.name != Name::Via {
+                continue;
+            }
+            if is_top && top_is_known {
+                is_top = false;
                 continue;
             }
             let slot = if is_top { &mut facts.via } else { &mut below };

@@ -1,7 +1,7 @@
 //! What holds for any bytes whatever. The mutation test and the fuzz targets run these.
 
 use trunkline_sip::frame::{Frame, Framer};
-use trunkline_sip::{Edit, Glance, Host, Limits, Message, Name, Scheme, Uri, peek};
+use trunkline_sip::{Edit, Facts, Glance, Host, Limits, Message, Name, Scheme, Uri, peek};
 
 /// Reading and changing a message: no panic, nothing out of bounds, nothing lost.
 pub fn message(bytes: &[u8]) {
@@ -154,6 +154,21 @@ fn whole(message: &Message<'_>) {
     let facts = settled.facts().map(|facts| format!("{facts:?}"));
     let checked = message.checked().map(|facts| format!("{facts:?}"));
     assert_eq!(outcome.map(|()| facts.unwrap_or_default()), checked);
+    // Who knows the top Via is told the same of all else.
+    let mut below = message.clone();
+    let outcome = below.settle_below();
+    let first = message.first(Name::Via);
+    if first.is_some_and(|via| via.is_single()) && message.top_via().is_ok() {
+        assert_eq!(outcome, message.check());
+    }
+    if let (Ok(facts), Some(told)) = (message.checked(), below.facts()) {
+        let told = Facts {
+            via: facts.via,
+            ..*told
+        };
+        assert_eq!(format!("{told:?}"), format!("{facts:?}"));
+        assert_eq!(below.top_via().map(|top| top.at), Ok(facts.via.at));
+    }
     if let Ok(facts) = message.checked() {
         assert_eq!(
             facts.from_tag,
