@@ -178,6 +178,12 @@ impl Branches {
         self.keys.hash128(parts)
     }
 
+    /// As [`key128`](Self::key128), of parts and a number.
+    #[inline]
+    pub fn key128_with(&self, number: u64, parts: &[&[u8]]) -> u128 {
+        self.keys.hash128_with(number, parts)
+    }
+
     fn seal(&self, kind: Kind, name: &[u8; NAME_BYTES], loop_print: u64) -> BranchText {
         let mut raw = [0; RAW_BYTES];
         raw[..NAME_BYTES].copy_from_slice(name);

@@ -315,12 +315,18 @@ pub(crate) fn server_key(
         other => other,
     };
     let branch = facts.via.branch().unwrap_or_default();
-    let port = facts.via.port.unwrap_or(0).to_be_bytes();
+    let port = facts.via.port.unwrap_or(0);
     if has_cookie(branch) {
-        return engine
-            .branches
-            .key128(&[branch, facts.via.host_raw(), &port, method.as_bytes()]);
+        let (port, host) = (u64::from(port) << 8, facts.via.host_raw());
+        let branches = &engine.branches;
+        // The methods that calls are made of are a number each: that costs less than their texts.
+        return match method {
+            Method::Invite => branches.key128_with(port | 1, &[branch, host]),
+            Method::Bye => branches.key128_with(port | 2, &[branch, host]),
+            other => branches.key128_with(port, &[branch, host, other.as_bytes()]),
+        };
     }
+    let port = port.to_be_bytes();
     // RFC 2543 peers: the fields that its copies, its ACK and its CANCEL have in common.
     engine.branches.key128(&[
         b"2543",
