@@ -166,6 +166,44 @@ fn errors_of_many_peers_at_once_cost_another_nothing() {
     }
 }
 
+/// In a crowd, what goes to one peer leaves as one: so it is lost as one, and nothing else is.
+#[test]
+fn a_dead_peer_in_a_crowd_is_told_of_and_costs_the_others_nothing() {
+    const CROWD: u8 = 12;
+    let nobody = closed_port("127.0.0.1:0");
+    let somebody = udp_peer("127.0.0.1:0");
+    let to = somebody.local_addr().expect("bound");
+    let world = World::new(
+        &[(Transport::Udp, "127.0.0.1:0")],
+        NetLimits::default(),
+        move |said, out| {
+            if let Said::Message(_, bytes) = said {
+                for number in 0..CROWD {
+                    for remote in [nobody, to] {
+                        out.send(hop(Transport::Udp, 0, remote), PATIENCE, |arena| {
+                            arena.extend_from_slice(bytes);
+                            arena.push(number);
+                        });
+                    }
+                }
+            }
+        },
+    );
+    let peer = udp_peer("127.0.0.1:0");
+    for round in 0..20u8 {
+        peer.send_to(&[b'x', round], world.addrs[0]).expect("sent");
+        for number in 0..CROWD {
+            assert_eq!(receive(&somebody), [b'x', round, number]);
+        }
+        let lost = std::iter::from_fn(|| Some(world.hear()))
+            .find(|said| !matches!(said, Said::Message(..)));
+        let Some(Said::Lost(hop, why)) = lost else {
+            panic!("{lost:?}");
+        };
+        assert_eq!((hop.remote, why), (nobody, HopLoss::Unreachable));
+    }
+}
+
 #[test]
 fn a_message_too_large_for_a_datagram_is_a_lost_hop_and_counted() {
     let sink = udp_peer("127.0.0.1:0");
