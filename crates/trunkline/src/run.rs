@@ -389,3 +389,31 @@ fn counts(shards: &[Arc<NetStats>]) -> NetCounts {
         posts_dropped: sum(|stats| &stats.posts_dropped),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "[[listen]]\nprotocol = \"udp\"\naddress = \"127.0.0.1:5060\"\n\
+                        [[trunk]]\nname = \"a\"\nallow = [\"127.0.0.2\"]\n\
+                        origination.targets = [\"sip:127.0.0.3\"]\n";
+
+    #[test]
+    fn a_snapshot_is_taken_apart_by_the_slow_side_once_no_shard_has_it() {
+        let loaded = trunkline_config::parse(FILE, Path::new("t.toml"), &trunkline_config::System);
+        let settings = loaded.expect("it has no fault").settings;
+        let routing = || Arc::new(Routing::new(Arc::clone(&settings), Vec::new()));
+        let (commands, mut shard) = mpsc::channel(8);
+        let first = routing();
+        let (of_shard, watched) = (Arc::clone(&first), Arc::downgrade(&first));
+        let send = snapshotting(vec![commands], first);
+        send(routing());
+        drop(of_shard);
+        assert!(watched.upgrade().is_some(), "not by the shard");
+        send(routing());
+        assert!(watched.upgrade().is_none(), "and not never");
+        for _ in 0..2 {
+            assert!(matches!(shard.try_recv(), Ok(Command::Routing(_))));
+        }
+    }
+}
