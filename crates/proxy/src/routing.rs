@@ -1,7 +1,7 @@
 //! The immutable snapshot that every decision reads: the settings, what their names resolve to
 //! now, and who may speak.
 
-mod named;
+mod lookup;
 mod numbers;
 mod outbound;
 mod ranges;
@@ -15,7 +15,7 @@ use std::{
 
 use trunkline_sip::Transport;
 
-use self::{named::Named, outbound::Outbound, roles::Sources};
+use self::{lookup::Lookup, outbound::Outbound, roles::Sources};
 pub use self::{
     roles::Role,
     tiers::{Tier, target_id},
@@ -94,7 +94,7 @@ pub struct Routing {
     places: Vec<Arc<Resolved>>,
     sources: Sources,
     outbound: Outbound,
-    named: Named,
+    lookup: Lookup,
     /// By trunk: the targets that come first.
     tiers: Vec<Tier>,
     drills: Arc<[Drill]>,
@@ -107,7 +107,7 @@ impl Routing {
         places.resize_with(settings.places.len(), Arc::default);
         let sources = Sources::new(&settings, &places);
         let outbound = Outbound::new(&settings);
-        let named = Named::new(&settings, &places);
+        let lookup = Lookup::new(&settings, &places);
         let targets = |trunk: &Trunk| match &trunk.origination {
             Some(origination) => Tier::first(&origination.targets, origination.policy),
             None => Tier::default(),
@@ -118,7 +118,7 @@ impl Routing {
             places,
             sources,
             outbound,
-            named,
+            lookup,
             tiers,
             drills: Arc::default(),
         }
@@ -171,23 +171,23 @@ impl Routing {
 
     /// The trunk one of whose edges has this host.
     pub fn trunk_of_edge(&self, host: &[u8]) -> Option<TrunkId> {
-        self.named.edge(host)
+        self.lookup.edge(host)
     }
 
     /// Whether a PBX target is reached at exactly this address.
     pub fn is_target(&self, addr: SocketAddr) -> bool {
-        self.named.is_target(addr)
+        self.lookup.is_target(addr)
     }
 
     /// A configured place for a next hop that was found in a message.
     pub fn known_place(&self, wanted: &Place) -> Option<PlaceId> {
-        self.named.place(wanted)
+        self.lookup.place(wanted)
     }
 
     /// How the health of a place's candidates is kept: by what the first edge or target there says; `None` for
     /// a place of neither.
     pub(crate) fn care(&self, place: PlaceId) -> Option<Health> {
-        self.named.care(place)
+        self.lookup.care(place)
     }
 
     /// The targets of a trunk that come first.

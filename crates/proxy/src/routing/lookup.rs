@@ -12,7 +12,7 @@ use crate::settings::{Health, Place, PlaceId, Settings, TrunkId};
 
 /// See the module's text.
 #[derive(Clone, Debug)]
-pub(super) struct Named {
+pub(super) struct Lookup {
     /// Trunks by the hosts of their edges.
     edges: HashMap<Box<str>, TrunkId>,
     /// Addresses of PBX targets.
@@ -23,9 +23,9 @@ pub(super) struct Named {
     cares: Vec<Option<Health>>,
 }
 
-impl Named {
+impl Lookup {
     pub(super) fn new(settings: &Settings, resolved: &[Arc<Resolved>]) -> Self {
-        let mut named = Named {
+        let mut lookup = Lookup {
             edges: HashMap::new(),
             targets: HashSet::new(),
             places: HashMap::with_capacity(settings.places.len()),
@@ -35,24 +35,24 @@ impl Named {
             if let Some(termination) = &trunk.termination {
                 for edge in &termination.edges {
                     let host = edge.address.host.clone();
-                    named.edges.entry(host).or_insert(TrunkId(index as u16));
-                    named.care_for(edge.place, termination.health);
+                    lookup.edges.entry(host).or_insert(TrunkId(index as u16));
+                    lookup.care_for(edge.place, termination.health);
                 }
             }
             if let Some(origination) = &trunk.origination {
                 for target in &origination.targets {
-                    named.care_for(target.place, origination.health);
+                    lookup.care_for(target.place, origination.health);
                     let resolved = resolved.get(target.place.0 as usize);
                     let candidates = resolved.iter().flat_map(|it| &it.candidates);
-                    named.targets.extend(candidates.map(|it| it.addr));
+                    lookup.targets.extend(candidates.map(|it| it.addr));
                 }
             }
         }
         for (index, place) in settings.places.iter().enumerate() {
             let id = PlaceId(index as u32);
-            named.places.entry(anywhere(place)).or_insert(id);
+            lookup.places.entry(anywhere(place)).or_insert(id);
         }
-        named
+        lookup
     }
 
     /// The first to care for a place says how.
