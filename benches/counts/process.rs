@@ -21,6 +21,7 @@ use std::{
 
 use trunkline_benches::{
     callgrind::Tally,
+    load::message::{self, CallerScript},
     peers::{Scene, answer, value},
 };
 
@@ -43,21 +44,35 @@ const STRANGERS: std::ops::Range<u8> = 100..228;
 /// What anything may take on a slow, busy machine, under callgrind.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Whose messages a call is made of.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Words {
+    /// A carrier's behind proxies of its own: two Vias, a Record-Route below ours.
+    Carrier,
+    /// The yardstick's, which [`versus`](../versus) sends as well: one Via, no other Record-Route.
+    Yardstick,
+}
+
 /// Instructions of the whole process for one call and for one packet of a stranger.
 pub struct Cost {
     pub call: u64,
+    pub yardstick: u64,
     pub stranger: u64,
 }
 
-/// Counts both.
+/// Counts all of them.
 pub fn count() -> Result<Cost, String> {
     let program = program()?;
     let questions = PACKETS / PACKETS_AT_ONCE;
-    let base = run(&program, WARM_UP, 0, questions)?;
-    let calls = run(&program, WARM_UP + CALLS, 0, questions)?;
-    let strangers = run(&program, WARM_UP, PACKETS_AT_ONCE, questions)?;
+    let run = |words, calls, strangers| run(&program, words, calls, strangers, questions);
+    let base = run(Words::Carrier, WARM_UP, 0)?;
+    let calls = run(Words::Carrier, WARM_UP + CALLS, 0)?;
+    let strangers = run(Words::Carrier, WARM_UP, PACKETS_AT_ONCE)?;
+    let yardstick_base = run(Words::Yardstick, WARM_UP, 0)?;
+    let yardstick = run(Words::Yardstick, WARM_UP + CALLS, 0)?;
     Ok(Cost {
         call: calls.saturating_sub(base) / CALLS,
+        yardstick: yardstick.saturating_sub(yardstick_base) / CALLS,
         stranger: strangers.saturating_sub(base) / PACKETS,
     })
 }
@@ -105,6 +120,7 @@ fn program() -> Result<PathBuf, String> {
 /// One life of the process: instructions from its start to its end.
 fn run(
     program: &PathBuf,
+    words: Words,
     calls: u64,
     strangers_at_once: u64,
     questions: u64,
@@ -112,7 +128,7 @@ fn run(
     let tally = Tally::new("process");
     let stop = Arc::new(AtomicBool::new(false));
     let callees: Vec<Callee> = (3..6)
-        .map(|host| Callee::start(host, &stop))
+        .map(|host| Callee::start(words, host, &stop))
         .collect::<Result<_, _>>()?;
     let caller = socket(2)?;
     let strangers: Vec<UdpSocket> = STRANGERS.map(socket).collect::<Result<_, _>>()?;
@@ -143,6 +159,8 @@ fn run(
             edge: edge.to_string(),
             ..Scene::default()
         },
+        script: CallerScript::new(local(&caller)?, edge, "udp"),
+        words,
         caller,
         asked: 0,
     };
@@ -228,7 +246,7 @@ struct Callee {
 }
 
 impl Callee {
-    fn start(host: u8, stop: &Arc<AtomicBool>) -> Result<Callee, String> {
+    fn start(words: Words, host: u8, stop: &Arc<AtomicBool>) -> Result<Callee, String> {
         let socket = socket(host)?;
         let address = local(&socket)?;
         let stop = Arc::clone(stop);
@@ -243,7 +261,14 @@ impl Callee {
                     _ => &["200 OK"],
                 };
                 for status in statuses {
-                    let _ = socket.send_to(&answer(&request, status, &address.to_string()), from);
+                    let mut bytes = Vec::new();
+                    match words {
+                        Words::Carrier => bytes = answer(&request, status, &address.to_string()),
+                        Words::Yardstick => {
+                            message::answer(&request, status, address, "udp", &mut bytes);
+                        }
+                    }
+                    let _ = socket.send_to(&bytes, from);
                 }
             }
         });
@@ -253,7 +278,9 @@ impl Callee {
 
 /// The carrier.
 struct Load {
+    words: Words,
     scene: Scene,
+    script: CallerScript,
     caller: UdpSocket,
     asked: u64,
 }
@@ -286,14 +313,14 @@ impl Load {
     fn calls(&mut self, calls: u64) -> Result<(), String> {
         let mut answered = HashSet::new();
         for number in 0..calls {
-            self.send(&self.scene.invite(number));
+            self.send(&self.invite(number));
             self.wait(PATIENCE, |load, text| {
                 let ok = text.starts_with("SIP/2.0 200 ");
                 match value(text, "CSeq") {
                     // A copy has been answered already.
                     Some("1 INVITE") if ok && answered.insert(number) => {
-                        load.send(&load.scene.within("ACK", 1, text.as_bytes()));
-                        load.send(&load.scene.within("BYE", 2, text.as_bytes()));
+                        load.send(&load.within("ACK", number, text));
+                        load.send(&load.within("BYE", number, text));
                         false
                     }
                     Some("2 BYE") => ok,
@@ -303,6 +330,32 @@ impl Load {
             .map_err(|error| format!("call {number}: {error}"))?;
         }
         Ok(())
+    }
+
+    fn invite(&self, number: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self.words {
+            Words::Carrier => bytes = self.scene.invite(number),
+            Words::Yardstick => self.script.invite(number, &mut bytes),
+        }
+        bytes
+    }
+
+    /// The ACK or the BYE in the dialog that this 2xx made.
+    fn within(&self, method: &str, number: u64, answer: &str) -> Vec<u8> {
+        if self.words == Words::Carrier {
+            let cseq = if method == "ACK" { 1 } else { 2 };
+            return self.scene.within(method, cseq, answer.as_bytes());
+        }
+        let (mut routes, mut contact, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+        message::routes(answer.as_bytes(), &mut routes);
+        message::contact(answer.as_bytes(), &mut contact);
+        let write = match method {
+            "ACK" => CallerScript::ack,
+            _ => CallerScript::bye,
+        };
+        write(&self.script, number, &contact, &routes, &mut bytes);
+        bytes
     }
 
     fn send(&self, bytes: &[u8]) {

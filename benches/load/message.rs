@@ -21,8 +21,11 @@ const SDP: &str = "v=0\r\no=root 1234567 1234567 IN IP4 127.0.0.1\r\ns=-\r\nc=IN
 /// The methods that occur.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Method {
+    /// It begins a call.
     Invite,
+    /// Of a 200 or of a failure.
     Ack,
+    /// It ends a call.
     Bye,
     /// OPTIONS and what else is answered with 200.
     Other,
@@ -31,13 +34,16 @@ pub enum Method {
 /// What a message is.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
+    /// A request of this method.
     Request(Method),
+    /// A response of this code to such a request.
     Response(u16, Method),
 }
 
 /// What [`read`] found.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Seen {
+    /// Request or response.
     pub kind: Kind,
     /// Of which call; none of ours when absent.
     pub call: Option<u64>,
@@ -222,10 +228,12 @@ impl CallerScript {
         }
     }
 
+    /// The INVITE of a call.
     pub fn invite(&self, call: u64, out: &mut Vec<u8>) {
         self.invite.write(call, out);
     }
 
+    /// The ACK to a failure of it.
     pub fn ack_failure(&self, call: u64, failure: &[u8], out: &mut Vec<u8>) {
         let [before_tag, after_tag] = &self.ack_failure;
         before_tag.write(call, out);
@@ -233,10 +241,12 @@ impl CallerScript {
         after_tag.write(call, out);
     }
 
+    /// The ACK to its 200, along `contact` and `routes`.
     pub fn ack(&self, call: u64, contact: &[u8], routes: &[u8], out: &mut Vec<u8>) {
         in_dialog(b"ACK ", &self.ack, call, contact, routes, out);
     }
 
+    /// The BYE that ends it.
     pub fn bye(&self, call: u64, contact: &[u8], routes: &[u8], out: &mut Vec<u8>) {
         in_dialog(b"BYE ", &self.bye, call, contact, routes, out);
     }

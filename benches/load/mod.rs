@@ -9,7 +9,7 @@
 
 mod calls;
 mod line;
-mod message;
+pub mod message;
 mod peers;
 mod score;
 mod stranger;
