@@ -76,39 +76,54 @@ pub fn receive(socket: &UdpSocket, inbox: &mut Inbox) -> usize {
     inbox.filled
 }
 
-/// Sends datagrams over a connected socket: `bytes` cut at `ends`. How many the system took; the
+/// Sends datagrams over a connected socket, those of one length that stand side by side as one *bundle* (`UDP_SEGMENT`,
+/// see udp(7)): the system cuts it apart, and what the other side reads is the same. How many the system took; the
 /// others are lost, as on any line.
-pub fn send(socket: &UdpSocket, bytes: &[u8], ends: &[usize]) -> usize {
+pub fn send(socket: &UdpSocket, datagrams: &[&[u8]], bundled: bool) -> usize {
     let mut taken = 0;
-    let mut start = 0;
-    for ends in ends.chunks(BATCH) {
+    for datagrams in datagrams.chunks(BATCH) {
         let mut parts = [const { empty_part() }; BATCH];
-        // SAFETY: as in `receive`.
-        let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
-        for ((header, part), end) in headers.iter_mut().zip(&mut parts).zip(ends) {
-            let datagram = &bytes[start..*end];
+        for (part, datagram) in parts.iter_mut().zip(datagrams) {
             part.iov_base = datagram.as_ptr().cast_mut().cast();
             part.iov_len = datagram.len();
+        }
+        // SAFETY: all-zero is a valid `mmsghdr`: no name, no parts, no control data.
+        let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
+        let mut controls = [Segments::of(0); BATCH];
+        let mut counts = [0; BATCH];
+        let bundles = datagrams.chunk_by(|one, next| {
+            bundled && one.len() == next.len() && (1..=BUNDLED_MAX).contains(&next.len())
+        });
+        let slots = headers.iter_mut().zip(&mut controls).zip(&mut counts);
+        let (mut filled, mut part) = (0, parts.as_mut_ptr());
+        for (((header, control), count), bundle) in slots.zip(bundles) {
             header.msg_hdr.msg_iov = part;
-            header.msg_hdr.msg_iovlen = 1;
-            start = *end;
+            header.msg_hdr.msg_iovlen = bundle.len();
+            if bundle.len() > 1 {
+                *control = Segments::of(bundle[0].len() as u16);
+                header.msg_hdr.msg_control = ptr::from_mut(control).cast();
+                header.msg_hdr.msg_controllen = size_of::<Segments>();
+            }
+            *count = bundle.len();
+            part = part.wrapping_add(bundle.len());
+            filled += 1;
         }
         let mut from = 0;
-        while from < ends.len() {
-            // SAFETY: the headers from `from` to the end of the chunk are filled and point to parts
-            // and bytes that outlive the call, which only reads them.
-            let count = unsafe {
+        while from < filled {
+            // SAFETY: the headers from `from` to `filled` are filled, and point to parts, bytes and control data that
+            // outlive the call, which only reads them.
+            let sent = unsafe {
                 libc::sendmmsg(
                     socket.as_raw_fd(),
                     headers.as_mut_ptr().add(from),
-                    (ends.len() - from) as u32,
+                    (filled - from) as u32,
                     libc::MSG_DONTWAIT,
                 )
             };
-            match usize::try_from(count) {
-                Ok(count) => {
-                    taken += count;
-                    from += count;
+            match usize::try_from(sent) {
+                Ok(sent) => {
+                    taken += counts[from..from + sent].iter().sum::<usize>();
+                    from += sent;
                 }
                 // An ICMP error of an earlier datagram is told once and then gone; what the system
                 // has no room for is dropped.
@@ -119,6 +134,28 @@ pub fn send(socket: &UdpSocket, bytes: &[u8], ends: &[usize]) -> usize {
         }
     }
     taken
+}
+
+/// The longest datagram of a bundle: so that [`BATCH`] of them are one datagram's worth for the system.
+const BUNDLED_MAX: usize = 65_000 / BATCH;
+
+/// Says how long the datagrams of a bundle are.
+#[repr(C)]
+#[derive(Copy, Clone)]
+struct Segments {
+    header: libc::cmsghdr,
+    length: u16,
+}
+
+impl Segments {
+    fn of(length: u16) -> Self {
+        // SAFETY: all-zero is a valid `cmsghdr`, and `CMSG_LEN` only computes.
+        let mut header: libc::cmsghdr = unsafe { mem::zeroed() };
+        header.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<u16>() as u32) } as usize;
+        header.cmsg_level = libc::SOL_UDP;
+        header.cmsg_type = libc::UDP_SEGMENT;
+        Segments { header, length }
+    }
 }
 
 const fn empty_part() -> libc::iovec {
@@ -245,5 +282,32 @@ fn check(result: libc::c_int) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundles_arrive_as_the_datagrams_that_they_were_made_of() {
+        let bind = || UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (here, there) = (bind(), bind());
+        here.connect(there.local_addr().unwrap()).unwrap();
+        let lengths = [988, 988, 988, 1500, 1500, 430, 430, 424, 0, 0, 7];
+        let all: Vec<Vec<u8>> = (0u8..44)
+            .map(|number| vec![number; lengths[usize::from(number) % lengths.len()]])
+            .collect();
+        let datagrams: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+        for bundled in [false, true] {
+            assert_eq!(send(&here, &datagrams, bundled), all.len());
+            let mut inbox = Inbox::default();
+            let mut came = Vec::new();
+            // All of it is there before `send` returns: loopback keeps nothing back.
+            while receive(&there, &mut inbox) > 0 {
+                came.extend(inbox.datagrams().map(<[u8]>::to_vec));
+            }
+            assert!(came == all, "{} came, bundled: {bundled}", came.len());
+        }
     }
 }

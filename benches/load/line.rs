@@ -1,7 +1,9 @@
 //! One socket of the load: a caller's or a callee's, whatever carries the messages.
 
 use std::{
+    cmp::Reverse,
     io::{self, ErrorKind, Read, Write},
+    iter,
     net::{SocketAddr, TcpStream, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
 };
@@ -42,6 +44,9 @@ struct Unread {
     open: bool,
 }
 
+/// So many datagrams that leave together are sent in bundles.
+const CROWD: usize = 8;
+
 /// Messages that wait to be sent together.
 #[derive(Default)]
 pub struct Out {
@@ -50,6 +55,20 @@ pub struct Out {
 }
 
 impl Out {
+    /// All of them; in a crowd those of one length side by side, the longest first: a call's 180 is longer than its 200, and
+    /// its ACK as long as its BYE, so each call's messages keep their order.
+    fn datagrams(&self) -> Vec<&[u8]> {
+        let starts = iter::once(&0).chain(&self.ends);
+        let each = starts
+            .zip(&self.ends)
+            .map(|(start, end)| &self.bytes[*start..*end]);
+        let mut all: Vec<_> = each.collect();
+        if all.len() >= CROWD {
+            all.sort_by_key(|datagram| Reverse(datagram.len()));
+        }
+        all
+    }
+
     /// One more.
     pub fn message(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.bytes);
@@ -140,8 +159,9 @@ impl Line {
         }
         match &mut self.carrier {
             Carrier::Udp(socket, _) => {
-                let taken = sys::send(socket, &self.out.bytes, &self.out.ends);
-                self.unsent += (self.out.ends.len() - taken) as u64;
+                let datagrams = self.out.datagrams();
+                let taken = sys::send(socket, &datagrams, datagrams.len() >= CROWD);
+                self.unsent += (datagrams.len() - taken) as u64;
                 self.out.bytes.clear();
             }
             Carrier::Tcp(stream, unread) => match stream.write(&self.out.bytes) {

@@ -365,6 +365,10 @@ mod tests {
         let limits = trunkline_sip::Limits::default();
         let parsed = trunkline_sip::Message::parse(&bye, &limits).unwrap();
         assert_eq!(parsed.to_tag(), Some(&b"callee"[..]));
+        let mut ack = Vec::new();
+        script().ack(7, &contact_found, &routes_found, &mut ack);
+        let why = "a bundle keeps the order of what is of one length";
+        assert_eq!(ack.len(), bye.len(), "{why}");
         assert!(bye.starts_with(b"BYE sip:callee@127.0.0.11:5080;transport=udp SIP/2.0\r\n"));
     }
 

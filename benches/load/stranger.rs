@@ -16,8 +16,7 @@ const AT_ONCE: u64 = 64;
 /// His socket, and all he ever says: some of it again and again.
 pub struct Stranger {
     socket: UdpSocket,
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
+    all: Vec<Vec<u8>>,
     sent: u64,
 }
 
@@ -27,8 +26,8 @@ impl Stranger {
         let socket = udp((ADDRESS, 0).into())?;
         socket.connect(server)?;
         let script = CallerScript::new(socket.local_addr()?, server, "udp");
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        for number in 0..AT_ONCE {
+        let all = (0..AT_ONCE).map(|number| {
+            let mut bytes = Vec::new();
             match number % 4 {
                 // A call, as a scanner places it.
                 0 | 1 => script.invite(number, &mut bytes),
@@ -40,12 +39,11 @@ impl Stranger {
                 // No SIP at all.
                 _ => bytes.extend((0..200_u8).map(|at| at.wrapping_mul(167) ^ number as u8)),
             }
-            ends.push(bytes.len());
-        }
+            bytes
+        });
         Ok(Stranger {
             socket,
-            bytes,
-            ends,
+            all: all.collect(),
             sent: 0,
         })
     }
@@ -57,6 +55,11 @@ impl Stranger {
         }
         let count = (total - self.sent).min(AT_ONCE);
         self.sent += count;
-        sys::send(&self.socket, &self.bytes, &self.ends[..count as usize]) as u64
+        let due: Vec<&[u8]> = self.all[..count as usize]
+            .iter()
+            .map(Vec::as_slice)
+            .collect();
+        // As of many strangers: one by one.
+        sys::send(&self.socket, &due, false) as u64
     }
 }
