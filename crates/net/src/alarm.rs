@@ -44,10 +44,16 @@ impl Alarm {
     ///
     /// `now` was read after the last wait: an alarm whose time has come since then is still to be
     /// waited for, and ends the next wait at once.
+    #[inline]
     pub(crate) fn ring_by(&mut self, now: Instant, deadline: Instant) -> io::Result<()> {
         if self.rings_at.is_some_and(|at| now < at && at <= deadline) {
             return Ok(());
         }
+        self.ring_at(deadline)
+    }
+
+    #[inline(never)]
+    fn ring_at(&mut self, deadline: Instant) -> io::Result<()> {
         self.rings_at = None;
         self.set(deadline.saturating_duration_since(clock::now()))?;
         self.rings_at = Some(deadline);

@@ -18,7 +18,7 @@ use libc::{UDP_SEGMENT, c_int, c_uint};
 
 use crate::{
     address::{self, Address},
-    mmsg,
+    mmsg, system,
 };
 
 /// Datagrams sent at once. No more than a bundle may have (`UDP_MAX_SEGMENTS`).
@@ -88,9 +88,11 @@ impl Bundles {
         datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])> + Clone,
         bundled: bool,
     ) -> io::Result<usize> {
+        if !bundled {
+            return send_each(socket, datagrams);
+        }
         loop {
-            let longest = if bundled { self.longest } else { 0 };
-            let Refused { error, length } = match send(socket, datagrams.clone(), longest) {
+            let Refused { error, length } = match send(socket, datagrams.clone(), self.longest) {
                 Ok(sent) => return Ok(sent),
                 Err(refused) => refused,
             };
@@ -139,6 +141,38 @@ impl Open {
     }
 }
 
+/// Sends the first of these datagrams, each by itself: how many went out.
+#[inline]
+fn send_each<'a>(
+    socket: &impl AsFd,
+    datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+) -> io::Result<usize> {
+    let mut names = [const { MaybeUninit::<Address>::uninit() }; BATCH];
+    let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH];
+    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
+    let slots = names.iter_mut().zip(&mut parts).zip(&mut headers);
+    let mut count = 0;
+    for (((name, part), header), (to, bytes)) in slots.zip(datagrams) {
+        let (name, length) = address::write(name, to);
+        header.write(mmsg::header(name, length, part.write(part_of(bytes))));
+        count += 1;
+    }
+    // SAFETY: the first `count` headers are initialised, and each points to an address of the length
+    // beside it and to a part with bytes that live until the end of this function.
+    unsafe {
+        let headers = headers.as_mut_ptr().cast();
+        system::sendmmsg(socket.as_fd(), headers, count, libc::MSG_DONTWAIT)
+    }
+}
+
+fn part_of(bytes: &[u8]) -> libc::iovec {
+    libc::iovec {
+        // The system only reads from there.
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    }
+}
+
 /// Sends the first of these datagrams, those up to `longest` in bundles: how many went out.
 fn send<'a>(
     socket: &impl AsFd,
@@ -156,14 +190,9 @@ fn send<'a>(
     let mut bundles = 0;
     let mut open: Option<Open> = None;
     for (at, (address, bytes)) in datagrams.take(BATCH).enumerate() {
-        let part = libc::iovec {
-            // The system only reads from there.
-            iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
-        };
         // SAFETY: there are `BATCH` places, and `at` is less.
         let part = unsafe {
-            parts.add(at).write(part);
+            parts.add(at).write(part_of(bytes));
             parts.add(at)
         };
         if let Some(open) = &mut open
@@ -195,21 +224,16 @@ fn send<'a>(
     // bytes, and where it has more than one to a control message, all of the lengths and numbers beside them; they live until
     // the end of this function.
     let sent = unsafe {
-        libc::sendmmsg(
-            socket.as_fd().as_raw_fd(),
-            headers.as_mut_ptr().cast(),
-            bundles as c_uint,
-            libc::MSG_DONTWAIT,
-        )
+        let headers = headers.as_mut_ptr().cast();
+        system::sendmmsg(socket.as_fd(), headers, bundles, libc::MSG_DONTWAIT)
     };
-    match usize::try_from(sent) {
+    match sent {
         Ok(sent) => Ok(counts
             .iter()
             .take(sent)
             .map(|&count| usize::from(count))
             .sum()),
-        Err(_) => {
-            let error = io::Error::last_os_error();
+        Err(error) => {
             // SAFETY: the first bundle begins with the first part, which was written.
             let length = (counts[0] > 1).then(|| unsafe { (*parts).iov_len });
             Err(Refused { error, length })

@@ -22,11 +22,17 @@ impl Grid {
     }
 
     /// The first point that is not before `deadline`.
+    #[inline]
     pub(crate) fn point(&mut self, deadline: Instant) -> Instant {
         let (before, point) = self.last;
         if before < deadline && deadline <= point {
             return point;
         }
+        self.another(deadline)
+    }
+
+    #[inline(never)]
+    fn another(&mut self, deadline: Instant) -> Instant {
         let since = deadline.saturating_duration_since(self.start);
         // Numbers of nanoseconds last for 584 years.
         let (since, width) = (since.as_nanos() as u64, WIDTH.as_nanos() as u64);

@@ -163,6 +163,7 @@ impl Mail {
     }
 
     /// Whether there is nobody else.
+    #[inline]
     pub(crate) fn is_alone(&self) -> bool {
         self.doors.len() == 1
     }
@@ -242,7 +243,14 @@ impl Mail {
     }
 
     /// Sends what was posted, and wakes whom it is for.
+    #[inline]
     pub(crate) fn send_off(&mut self, stats: &NetStats) {
+        if !self.is_alone() {
+            self.send_all_off(stats);
+        }
+    }
+
+    fn send_all_off(&mut self, stats: &NetStats) {
         for (post, door) in self.posts.iter_mut().zip(self.doors.iter()) {
             if let Some(post) = post
                 && !post.filling.letters.is_empty()
@@ -255,7 +263,12 @@ impl Mail {
 
     /// Whether something could not be sent off, because somebody does not keep up: until he does,
     /// streams are to be left unread.
+    #[inline]
     pub(crate) fn is_stuck(&self) -> bool {
+        !self.is_alone() && self.has_unsent()
+    }
+
+    fn has_unsent(&self) -> bool {
         let mut posts = self.posts.iter().flatten();
         posts.any(|post| !post.filling.letters.is_empty())
     }

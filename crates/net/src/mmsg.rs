@@ -5,108 +5,134 @@
 #![allow(unsafe_code)]
 
 use std::{
-    io,
-    mem::{self, MaybeUninit},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    os::fd::{AsFd, AsRawFd},
-    ptr,
+    io, mem,
+    net::SocketAddr,
+    os::fd::AsFd,
+    ptr::{self, NonNull},
+    slice,
 };
 
-use libc::c_uint;
-
-use crate::address::{self, Address};
+use crate::{
+    address::{self, Address},
+    system,
+};
 
 /// Datagrams read at once.
 pub(crate) const BATCH: usize = 32;
 /// The largest datagram there is.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
-/// Datagrams asked for at first. Most looks bring one or two, and each place costs setting up.
+/// Datagrams asked for at first.
 const ASKED_AT_FIRST: usize = 4;
 
 /// Where datagrams are read to. Only what was written to takes memory.
 pub(crate) struct Inbox {
-    bytes: Box<[u8]>,
+    /// `BATCH` places of `DATAGRAM_BYTES_MAX` each.
+    bytes: NonNull<u8>,
+    slots: NonNull<Slots>,
     asked: usize,
-    read: [(SocketAddr, usize); BATCH],
+    /// Datagrams of the last read; at most `BATCH`.
+    received: usize,
 }
+
+/// What the system is told of the places. Written once: each header points to what stands beside it and
+/// to its place, so all of it stays where it is, and is reached by pointers only.
+struct Slots {
+    from: [Address; BATCH],
+    parts: [libc::iovec; BATCH],
+    headers: [libc::mmsghdr; BATCH],
+}
+
+// SAFETY: both pieces of memory are the inbox's alone, and belong to no thread.
+unsafe impl Send for Inbox {}
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        let nobody = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+        let bytes = vec![0_u8; BATCH * DATAGRAM_BYTES_MAX].into_boxed_slice();
+        let bytes = NonNull::from(Box::leak(bytes)).cast::<u8>();
+        // SAFETY: all-zero bytes are a valid value of these plain C structs.
+        let slots: Box<Slots> = Box::new(unsafe { mem::zeroed() });
+        let slots = NonNull::from(Box::leak(slots));
+        let at = slots.as_ptr();
+        for index in 0..BATCH {
+            // SAFETY: `at` points to what was just made, and there are `BATCH` places.
+            unsafe {
+                (*at).parts[index] = libc::iovec {
+                    iov_base: bytes.add(index * DATAGRAM_BYTES_MAX).as_ptr().cast(),
+                    iov_len: DATAGRAM_BYTES_MAX,
+                };
+                let (from, part) = (&raw mut (*at).from[index], &raw mut (*at).parts[index]);
+                (*at).headers[index] = header(from, size_of::<Address>(), part);
+            }
+        }
         Inbox {
-            bytes: vec![0; BATCH * DATAGRAM_BYTES_MAX].into_boxed_slice(),
+            bytes,
+            slots,
             asked: ASKED_AT_FIRST,
-            read: [(nobody, 0); BATCH],
+            received: 0,
         }
     }
 
     /// A buffer for something else than datagrams, between two reads.
     pub(crate) fn scratch(&mut self) -> &mut [u8] {
-        &mut self.bytes[..DATAGRAM_BYTES_MAX]
+        // SAFETY: the first place, and nobody else has it as long as `self` is borrowed.
+        unsafe { slice::from_raw_parts_mut(self.bytes.as_ptr(), DATAGRAM_BYTES_MAX) }
     }
 
-    /// The first `count` datagrams of the last read.
-    pub(crate) fn datagrams(&self, count: usize) -> impl Iterator<Item = (SocketAddr, &[u8])> {
-        let places = self.bytes.chunks_exact(DATAGRAM_BYTES_MAX);
-        let read = self.read.iter().zip(places).take(count);
-        read.map(|((from, length), place)| (*from, &place[..*length]))
+    /// A datagram of the last read, by its number; none when it comes from no Internet address.
+    #[inline]
+    pub(crate) fn datagram(&self, number: usize) -> Option<(SocketAddr, &[u8])> {
+        if number >= self.received {
+            return None;
+        }
+        let slots = self.slots.as_ptr();
+        // SAFETY: the system has filled in the first `received` headers, each with the length of the address
+        // that it has written, and has written so many bytes to its place; it writes there again when
+        // nothing else borrows `self`.
+        unsafe {
+            let header = (&raw const (*slots).headers)
+                .cast::<libc::mmsghdr>()
+                .add(number);
+            let from = (&raw const (*slots).from).cast::<Address>().add(number);
+            let from = address::read(from, (*header).msg_hdr.msg_namelen)?;
+            let place = self.bytes.add(number * DATAGRAM_BYTES_MAX);
+            let length = DATAGRAM_BYTES_MAX.min((*header).msg_len as usize);
+            Some((from, slice::from_raw_parts(place.as_ptr(), length)))
+        }
     }
 
-    /// Reads some [datagrams](Self::datagrams): how many, and whether the socket had fewer than were asked for. What
-    /// comes from no Internet address is left out.
+    /// Reads some datagrams: how many, and whether the socket had fewer than were asked for.
     pub(crate) fn receive(&mut self, socket: &impl AsFd) -> io::Result<(usize, bool)> {
-        let asked = self.asked;
-        let mut from = [const { MaybeUninit::<Address>::uninit() }; BATCH];
-        let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH];
-        let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
-        let places = self.bytes.chunks_exact_mut(DATAGRAM_BYTES_MAX);
-        let slots = places.zip(&mut from).zip(&mut parts).zip(&mut headers);
-        for (((place, from), part), slot) in slots.take(asked) {
-            let part = part.write(libc::iovec {
-                iov_base: place.as_mut_ptr().cast(),
-                iov_len: place.len(),
-            });
-            slot.write(header(from.as_mut_ptr(), size_of::<Address>(), part));
+        let (asked, slots) = (self.asked, self.slots.as_ptr());
+        for index in 0..mem::take(&mut self.received) {
+            // SAFETY: there are `BATCH` headers, and no more were received.
+            unsafe { (*slots).headers[index].msg_hdr.msg_namelen = size_of::<Address>() as _ };
         }
-        // SAFETY: the first `asked` headers are initialised, and each points to room of the length
-        // beside it that lives until the end of this function. No timeout.
+        // SAFETY: `asked` is at most `BATCH`; each header points to room of the length beside it, which
+        // lives as long as the inbox.
         let received = unsafe {
-            libc::recvmmsg(
-                socket.as_fd().as_raw_fd(),
-                headers.as_mut_ptr().cast(),
-                asked as c_uint,
-                libc::MSG_DONTWAIT,
-                ptr::null_mut(),
-            )
-        };
-        let Ok(received) = usize::try_from(received) else {
-            return Err(io::Error::last_os_error());
-        };
-        let mut kept = 0;
-        for index in 0..received {
-            // SAFETY: the system has filled in the first `received` headers; all of them were
-            // initialised above.
-            let header = unsafe { headers[index].assume_init_ref() };
-            // SAFETY: the system has written an address of this length there.
-            let from = unsafe { address::read(from[index].as_ptr(), header.msg_hdr.msg_namelen) };
-            let Some(from) = from else { continue };
-            if kept != index {
-                let start = index * DATAGRAM_BYTES_MAX;
-                let end = start + header.msg_len as usize;
-                self.bytes
-                    .copy_within(start..end, kept * DATAGRAM_BYTES_MAX);
-            }
-            self.read[kept] = (from, header.msg_len as usize);
-            kept += 1;
-        }
+            let headers = (&raw mut (*slots).headers).cast();
+            system::recvmmsg(socket.as_fd(), headers, asked, libc::MSG_DONTWAIT)
+        }?;
         let all = received < asked;
+        self.received = received.min(BATCH);
         self.asked = if all {
             ASKED_AT_FIRST.max(received + received / 2)
         } else {
             asked * 2
         }
         .min(BATCH);
-        Ok((kept, all))
+        Ok((received, all))
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        let bytes = ptr::slice_from_raw_parts_mut(self.bytes.as_ptr(), BATCH * DATAGRAM_BYTES_MAX);
+        // SAFETY: both are boxes that `new` has taken apart, of these lengths, and nobody else has them.
+        unsafe {
+            drop(Box::from_raw(bytes));
+            drop(Box::from_raw(self.slots.as_ptr()));
+        }
     }
 }
 
@@ -145,7 +171,7 @@ mod tests {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, true),
                 received => received.expect("the socket is well"),
             };
-            let read = inbox.datagrams(count);
+            let read = (0..count).filter_map(|number| inbox.datagram(number));
             all.extend(read.map(|(from, bytes)| (from, bytes.to_vec())));
             if last {
                 return (all, reads);
@@ -166,6 +192,24 @@ mod tests {
             assert_eq!(arrived.len(), burst);
             assert!(took <= reads, "{burst}: {took} reads");
         }
+    }
+
+    #[test]
+    fn a_read_has_no_datagram_of_the_one_before() {
+        let (here, there) = pair("127.0.0.1:0");
+        there.set_nonblocking(true).expect("an option can be set");
+        let to = there.local_addr().expect("bound");
+        let mut inbox = Inbox::new();
+        for bytes in [&b"one"[..], b"two"] {
+            here.send_to(bytes, to).expect("sent");
+        }
+        assert_eq!(inbox.receive(&there).expect("two came"), (2, true));
+        here.send_to(b"three", to).expect("sent");
+        assert_eq!(inbox.receive(&there).expect("one came"), (1, true));
+        assert_eq!(inbox.datagram(0).expect("one came").1, b"three");
+        assert_eq!(inbox.datagram(1), None);
+        inbox.receive(&there).expect_err("none came");
+        assert_eq!(inbox.datagram(0), None);
     }
 
     #[test]

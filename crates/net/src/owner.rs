@@ -43,10 +43,15 @@ impl Owners {
 
     /// Who owns these bytes; `None` when they do not say, so that whoever has them may keep them:
     /// a request without Call-ID, a response to nothing of ours.
+    #[inline]
     pub fn of(&self, bytes: &[u8]) -> Option<ShardId> {
         if self.shards == 1 {
             return None;
         }
+        self.of_several(bytes)
+    }
+
+    fn of_several(&self, bytes: &[u8]) -> Option<ShardId> {
         if peek::is_response(bytes) {
             return (self.of_branch)(peek::top_branch(bytes)?)
                 .filter(|shard| shard.0 < self.shards);

@@ -8,16 +8,13 @@
 //! Readiness is told once, when it begins (edge-triggered). Whoever leaves something unread must
 //! come back by himself.
 
-use std::{
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, os::fd::AsRawFd, sync::Arc, time::Instant};
 
-use mio::{Events, Interest, Poll, Registry, Waker, event::Source, unix::SourceFd};
+use libc::{EPOLLERR, EPOLLHUP, EPOLLRDHUP, c_int, epoll_event};
+use mio::{Interest, Poll, Registry, Waker, event::Source, unix::SourceFd};
 use trunkline_proxy::{ConnectionId, ListenerId};
 
-use crate::{alarm::Alarm, clock};
+use crate::{alarm::Alarm, clock, system};
 
 /// Sockets told of in one look.
 const EVENTS_PER_LOOK: usize = 256;
@@ -27,6 +24,9 @@ const BELL: mio::Token = mio::Token(usize::MAX);
 const ALARM: mio::Token = mio::Token(usize::MAX - 1);
 /// Numbers below this are listeners', from here on connections'.
 pub(crate) const FIRST_CONNECTION: u64 = 1 << 16;
+
+/// An error is queued, or the other side is closed, or both are.
+const TO_THE_END: u32 = (EPOLLERR | EPOLLHUP | EPOLLRDHUP) as u32;
 
 /// What has something to do.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -66,8 +66,9 @@ pub(crate) struct Ready {
 
 /// The epoll set.
 pub(crate) struct Poller {
+    /// What is in it, and by which number.
     poll: Poll,
-    events: Events,
+    events: Box<[epoll_event]>,
     alarm: Alarm,
 }
 
@@ -78,7 +79,7 @@ impl Poller {
             .register(&mut SourceFd(&alarm.fd()), ALARM, Interest::READABLE)?;
         Ok(Poller {
             poll,
-            events: Events::with_capacity(EVENTS_PER_LOOK),
+            events: vec![epoll_event { events: 0, u64: 0 }; EVENTS_PER_LOOK].into(),
             alarm,
         })
     }
@@ -104,37 +105,39 @@ impl Poller {
         until: Option<Instant>,
         mut tell: impl FnMut(Ready),
     ) -> bool {
-        let patience = until.and_then(|until| self.patience(now, until));
-        if self.poll.poll(&mut self.events, patience).is_err() {
-            // A signal (EINTR); everything else would be a set that is not there.
-            return false;
-        }
+        let patience = self.patience(now, until);
+        // An error is a signal (EINTR); everything else would be a set that is not there.
+        let told = system::epoll_wait(self.poll.as_raw_fd(), &mut self.events, patience);
         let mut rang = false;
-        for event in &self.events {
-            match event.token() {
-                BELL => {
-                    rang = true;
-                    continue;
-                }
-                ALARM => continue,
-                _ => {}
+        for event in self.events.iter().take(told.unwrap_or(0)) {
+            // The number that `mio` was given is what the system hands back.
+            let number = event.u64 as usize;
+            if number == BELL.0 {
+                rang = true;
+            } else if number != ALARM.0 {
+                tell(Ready {
+                    token: mio::Token(number).into(),
+                    to_the_end: event.events & TO_THE_END != 0,
+                });
             }
-            tell(Ready {
-                token: event.token().into(),
-                to_the_end: event.is_error() || event.is_read_closed() || event.is_write_closed(),
-            });
         }
         rang
     }
 
-    /// What the sleep itself must be limited to.
-    fn patience(&mut self, now: Instant, until: Instant) -> Option<Duration> {
+    /// What the sleep itself must be limited to, in milliseconds; -1: to nothing.
+    fn patience(&mut self, now: Instant, until: Option<Instant>) -> c_int {
+        let Some(until) = until else {
+            return -1;
+        };
         if until <= now {
-            return Some(Duration::ZERO);
+            return 0;
         }
         match self.alarm.ring_by(now, until) {
-            Ok(()) => None,
-            Err(_) => Some(until.saturating_duration_since(clock::now())),
+            Ok(()) => -1,
+            Err(_) => {
+                let left = until.saturating_duration_since(clock::now()).as_millis();
+                c_int::try_from(left + 1).unwrap_or(c_int::MAX)
+            }
         }
     }
 }
@@ -158,7 +161,47 @@ impl Entrance {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn each_socket_is_told_by_the_number_it_was_put_in_with() {
+        let mut poller = Poller::new().expect("an epoll set");
+        let (bell, entrance) = (poller.bell().expect("a bell"), poller.entrance());
+        let entrance = entrance.expect("the set can be shared");
+        let tokens = [
+            Token::Listener(ListenerId(7)),
+            Token::Connection(ConnectionId(3 << 56 | FIRST_CONNECTION)),
+        ];
+        let bind = |_| mio::net::UdpSocket::bind(([127, 0, 0, 1], 0).into()).expect("loopback");
+        let mut sockets: Vec<_> = tokens.iter().map(bind).collect();
+        for (socket, token) in sockets.iter_mut().zip(tokens) {
+            entrance.reading(socket, token).expect("it can be watched");
+        }
+        let now = clock::now();
+        let mut look = |until| {
+            let mut told = Vec::new();
+            let rang = poller.look(now, until, |ready| told.push(ready));
+            (rang, told)
+        };
+        assert_eq!(look(Some(now)), (false, Vec::new()), "nothing has come");
+        for (socket, token) in sockets.iter().zip(tokens) {
+            let to = socket.local_addr().expect("bound");
+            socket.send_to(b"x", to).expect("sent");
+            let ready = Ready {
+                token,
+                to_the_end: false,
+            };
+            assert_eq!(look(None), (false, vec![ready]));
+        }
+        bell.wake().expect("it rings");
+        assert_eq!(look(None), (true, Vec::new()));
+        // The alarm ends a sleep, and nobody is told of it.
+        let soon = clock::now() + Duration::from_millis(1);
+        assert_eq!(look(Some(soon)), (false, Vec::new()));
+        assert!(clock::now() >= soon);
+    }
 
     #[test]
     fn a_token_is_what_it_was_made_of() {

@@ -11,24 +11,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc;
 use trunkline_proxy::{
-    Answer, AskId, Effect, Hop, HopLoss, Input, Outbox, Question, Routing, ShardId, event::Batch,
-    health::News, question::HttpFailure,
+    Answer, AskId, Input, Outbox, Question, Routing, ShardId, event::Batch, health::News,
 };
-use trunkline_sip::{Transport, peek};
 
 use crate::{
     brain::Brain,
     clock,
-    fence::{Fences, Word},
+    fence::Fences,
     grid::Grid,
-    mailbox::{self, Letter, Mail},
+    hands::Hands,
+    mailbox::{Letter, Mail},
     owner::Owners,
     poller::{Ready, Token},
     sockets::Sockets,
     stats::NetStats,
-    stream,
     teller::Teller,
     thrift::Thrift,
 };
@@ -95,30 +93,22 @@ pub(crate) struct Shard<B> {
     owners: Owners,
     brain: B,
     out: Outbox,
-    sockets: Sockets,
-    fences: Fences,
-    mail: Mail,
+    hands: Hands,
     /// Connections left unread while another shard does not keep up.
     held: Vec<Ready>,
-    /// Questions for which the slow side had no room.
-    unanswered: VecDeque<(AskId, Answer)>,
     /// `None` when the slow side is gone. Calls go on without it.
     commands: Option<mpsc::Receiver<Command>>,
-    questions: mpsc::Sender<(AskId, Box<Question>)>,
-    teller: Teller,
     thrift: Thrift,
-    stats: Arc<NetStats>,
     bell: Waker,
     /// The bell rang, and whoever rang it was not asked yet.
     called: bool,
     draining: bool,
     /// When the last turn began.
     turned: Instant,
-    /// When the brain wants to be told of its deadline, as it was at the end of the last turn.
+    /// When the brain wants to be told of its deadline or something else is due, as it was at the end of the
+    /// last turn.
     due: Option<Instant>,
-    timers: Grid,
-    /// For everything else that is due some time.
-    chores: Grid,
+    grid: Grid,
     /// The last turn did not get to the end of what there was to read.
     is_behind: bool,
     /// When a turn last did.
@@ -143,24 +133,26 @@ impl<B: Brain> Shard<B> {
             owners,
             brain,
             out: Outbox::new(),
-            sockets,
-            fences: Fences::new(id, mail.shards()),
-            mail,
+            hands: Hands {
+                shard: id,
+                sockets,
+                fences: Fences::new(id, mail.shards()),
+                mail,
+                questions: ends.questions,
+                unanswered: VecDeque::new(),
+                teller: Teller::new(id, ends.events, ends.read, Arc::clone(&stats)),
+                stats,
+            },
             held: Vec::new(),
-            unanswered: VecDeque::new(),
             commands: Some(ends.commands),
-            questions: ends.questions,
-            teller: Teller::new(id, ends.events, ends.read, Arc::clone(&stats)),
             thrift: Thrift::new(now),
-            stats,
             bell: Waker::from(Arc::new(Bell(ends.bell))),
             called: true,
             draining: false,
             is_behind: false,
             turned: now,
             due: None,
-            timers: Grid::new(now),
-            chores: Grid::new(now),
+            grid: Grid::new(now),
             kept_up: now,
             backlog_told: false,
         }
@@ -171,12 +163,12 @@ impl<B: Brain> Shard<B> {
         while self.turn().is_continue() {
             let until = self.sleeps_until();
             self.thrift.before_sleep(self.turned, until);
-            self.called |= self.sockets.wait(self.turned, until);
-            if !self.mail.is_alone() {
-                self.mail.wake_up();
+            self.called |= self.hands.sockets.wait(self.turned, until);
+            if !self.hands.mail.is_alone() {
+                self.hands.mail.wake_up();
             }
         }
-        self.teller.flush();
+        self.hands.teller.flush();
     }
 
     /// One turn, in order of importance to a call that is being set up.
@@ -202,10 +194,10 @@ impl<B: Brain> Shard<B> {
 
         // 3. Sockets that are ready.
         for _ in 0..VISITS_PER_TURN {
-            let Some(ready) = self.sockets.take_ready() else {
+            let Some(ready) = self.hands.sockets.take_ready() else {
                 break;
             };
-            if matches!(ready.token, Token::Connection(_)) && self.mail.is_stuck() {
+            if matches!(ready.token, Token::Connection(_)) && self.hands.mail.is_stuck() {
                 self.held.push(ready);
                 continue;
             }
@@ -216,22 +208,57 @@ impl<B: Brain> Shard<B> {
 
         // 4. What is due at the sockets: datagrams that found no room, errors, connections out of
         // time.
-        self.sockets.tick(now);
-        if self.fences.deadline().is_some_and(is_due) {
-            let words = self.fences.tend(now, &self.brain, &self.sockets);
-            self.say(now, words);
+        self.hands.sockets.tick(now);
+        if self.hands.fences.deadline().is_some_and(is_due) {
+            let words = self
+                .hands
+                .fences
+                .tend(now, &self.brain, &self.hands.sockets);
+            self.hands.say(now, words);
         }
 
         // 5. What 1 to 4 left to tell the brain.
+        if self.hands.sockets.may_have_lost() || !self.hands.unanswered.is_empty() {
+            self.tell_losses(now);
+        }
+
+        // 6. One write for all that a connection got in this turn; what another shard had no room
+        // for.
+        self.hands.sockets.flush(now);
+        self.hands.mail.send_off(&self.hands.stats);
+        if !self.held.is_empty() && !self.hands.mail.is_stuck() {
+            self.hands.sockets.again(&mut self.held);
+        }
+
+        // 7. The bookkeeping.
+        self.hands.teller.tick(now);
+        if self.hands.teller.has_records() {
+            self.out.reuse(self.hands.teller.records());
+        }
+
+        if self.draining {
+            let done = self.brain.is_idle() && self.hands.is_flushed();
+            if self.hands.mail.are_all_done(done) {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Tells the brain which hops are lost and which questions are not answered.
+    fn tell_losses(&mut self, now: Instant) {
         for _ in 0..LOSSES_PER_TURN {
-            let input = match (self.sockets.next_loss(), self.unanswered.pop_front()) {
+            let input = match (
+                self.hands.sockets.next_loss(),
+                self.hands.unanswered.pop_front(),
+            ) {
                 (None, None) => break,
                 lost => lost,
             };
             if let (Some((hop, why)), _) = input {
                 // Who sent there may be on any shard: the system reports a datagram's error to any
                 // socket of an address, and one shard's connection serves all.
-                self.mail.tell_lost(hop, why, &self.stats);
+                self.hands.mail.tell_lost(hop, why, &self.hands.stats);
                 self.brain
                     .handle(now, Input::HopLost { hop, why }, &mut self.out);
             }
@@ -241,28 +268,6 @@ impl<B: Brain> Shard<B> {
             }
             self.dispatch(now);
         }
-
-        // 6. One write for all that a connection got in this turn; what another shard had no room
-        // for.
-        self.sockets.flush(now);
-        self.mail.send_off(&self.stats);
-        if !self.held.is_empty() && !self.mail.is_stuck() {
-            self.sockets.again(&mut self.held);
-        }
-
-        // 7. The bookkeeping.
-        self.teller.tick(now);
-        if self.teller.has_records() {
-            self.out.reuse(self.teller.records());
-        }
-
-        if self.draining {
-            let done = self.brain.is_idle() && self.is_flushed();
-            if self.mail.are_all_done(done) {
-                return ControlFlow::Break(());
-            }
-        }
-        ControlFlow::Continue(())
     }
 
     /// How long what is read now has waited at most, as far as this side of the system knows; once
@@ -276,7 +281,7 @@ impl<B: Brain> Shard<B> {
         };
         let is_worth_a_word = backlog >= BACKLOG_MIN;
         if is_worth_a_word {
-            self.fences.crowd(now);
+            self.hands.fences.crowd(now);
         }
         if !is_worth_a_word && !self.backlog_told {
             return;
@@ -304,22 +309,20 @@ impl<B: Brain> Shard<B> {
 
     /// Until when the sockets may be waited for; not at all when that is over.
     fn sleeps_until(&mut self) -> Option<Instant> {
-        let deadline = self.brain.next_deadline();
-        self.due = deadline.map(|deadline| self.timers.point(deadline));
-        self.is_behind =
-            self.sockets.has_more() || (!self.mail.is_alone() && !self.mail.fall_asleep());
-        let must_say = self.backlog_told || !self.unanswered.is_empty();
+        let chore = earliest(self.hands.sockets.deadline(), self.hands.teller.deadline());
+        let chore = earliest(chore, self.hands.fences.deadline());
+        let deadline = earliest(self.brain.next_deadline(), chore);
+        self.due = deadline.map(|deadline| self.grid.point(deadline));
+        self.is_behind = self.hands.sockets.has_more()
+            || (!self.hands.mail.is_alone() && !self.hands.mail.fall_asleep());
+        let must_say = self.backlog_told || !self.hands.unanswered.is_empty();
         if self.is_behind || self.called || must_say {
             return Some(self.turned);
         }
-        let chore = earliest(self.sockets.deadline(), self.teller.deadline());
-        let chore = earliest(chore, self.fences.deadline());
-        let chore = chore.map(|deadline| self.chores.point(deadline));
-        let until = earliest(self.due, chore);
-        if self.mail.is_stuck() {
-            return earliest(until, Some(clock::now() + STUCK_PAUSE));
+        if self.hands.mail.is_stuck() {
+            return earliest(self.due, Some(clock::now() + STUCK_PAUSE));
         }
-        until
+        self.due
     }
 
     fn obey(&mut self, now: Instant, command: Command) -> ControlFlow<()> {
@@ -337,20 +340,25 @@ impl<B: Brain> Shard<B> {
         self.brain.handle(now, input, &mut self.out);
         self.dispatch(now);
         if is_routing {
-            let words = self.fences.review(now, &self.brain, &self.sockets);
-            self.say(now, words);
+            let words = self
+                .hands
+                .fences
+                .review(now, &self.brain, &self.hands.sockets);
+            self.hands.say(now, words);
         }
         ControlFlow::Continue(())
     }
 
     fn visit(&mut self, now: Instant, ready: Ready) {
-        self.sockets.visit(now, ready, |from, bytes| {
+        self.hands.sockets.visit(now, ready, |from, bytes| {
             if bytes.is_empty() {
-                return self.fences.count(now, from);
+                return self.hands.fences.count(now, from);
             }
             match self.owners.of(bytes) {
                 Some(owner) if owner != self.id => {
-                    self.mail.hand_over(owner, from, bytes, &self.stats);
+                    self.hands
+                        .mail
+                        .hand_over(owner, from, bytes, &self.hands.stats);
                 }
                 Some(_) | None => {
                     self.brain
@@ -362,11 +370,11 @@ impl<B: Brain> Shard<B> {
 
     /// What other shards sent.
     fn open_mail(&mut self, now: Instant) {
-        if self.mail.is_alone() {
+        if self.hands.mail.is_alone() {
             return;
         }
         for _ in 0..PARCELS_PER_TURN {
-            let Some((from, mut parcel)) = self.mail.next() else {
+            let Some((from, mut parcel)) = self.hands.mail.next() else {
                 return;
             };
             let (letters, arena) = parcel.open();
@@ -383,8 +391,8 @@ impl<B: Brain> Shard<B> {
                     Letter::Lost { hop, why } => Input::HopLost { hop, why },
                     Letter::News(news) => Input::PeerHealth(news),
                     Letter::Fence(order) => {
-                        let words = self.fences.obey(now, order, &self.sockets);
-                        self.say(now, words);
+                        let words = self.hands.fences.obey(now, order, &self.hands.sockets);
+                        self.hands.say(now, words);
                         continue;
                     }
                     Letter::Send {
@@ -392,127 +400,27 @@ impl<B: Brain> Shard<B> {
                         at,
                         connect_within,
                     } => {
-                        self.send_stream(now, to, bytes(at), connect_within);
+                        self.hands.send_stream(now, to, bytes(at), connect_within);
                         continue;
                     }
                 };
                 self.brain.handle(now, input, &mut self.out);
             }
-            self.mail.give_back(from, parcel);
+            self.hands.mail.give_back(from, parcel);
             self.dispatch(now);
-        }
-    }
-
-    /// Sends by a connection here, or has the shard do it that has it or is to have it.
-    fn send_stream(&mut self, now: Instant, mut to: Hop, bytes: &[u8], connect_within: Duration) {
-        let home = match to.connection.map(stream::shard_of) {
-            _ if self.mail.is_alone() || self.sockets.reaches(&to) => self.id,
-            Some(home) if home != self.id => home,
-            // One that we had, or none.
-            Some(_) | None => {
-                to.connection = None;
-                mailbox::dials(to.remote, self.mail.shards())
-            }
-        };
-        if home == self.id {
-            self.sockets.send_stream(now, to, bytes, connect_within);
-        } else if self
-            .mail
-            .have_sent(home, to, bytes, connect_within, &self.stats)
-            .is_err()
-        {
-            self.sockets.lose(to, HopLoss::Limit);
         }
     }
 
     /// Carries out everything in the outbox.
     fn dispatch(&mut self, now: Instant) {
         if !self.out.is_empty() {
-            let mut out = std::mem::take(&mut self.out);
-            self.carry_out(now, &mut out);
-            self.out = out;
+            self.hands.carry_out(now, &mut self.out);
         }
-        if !self.mail.is_alone() {
-            self.mail.send_off(&self.stats);
-        }
-    }
-
-    fn carry_out(&mut self, now: Instant, out: &mut Outbox) {
-        let (effects, arena) = out.split();
-        for effect in effects {
-            match effect {
-                Effect::Send {
-                    to,
-                    bytes,
-                    connect_within,
-                } => {
-                    if to.transport == Transport::Udp {
-                        if self.fences.stand() {
-                            self.hear_who_is_asked(now, to, arena, &bytes);
-                        }
-                        self.sockets.send_datagram(to, bytes);
-                    } else {
-                        let bytes = arena.get(bytes.start as usize..bytes.end as usize);
-                        self.send_stream(now, to, bytes.unwrap_or_default(), connect_within);
-                    }
-                }
-                Effect::Ask { ask, question } => {
-                    if let Err(error) = self.questions.try_send((ask, question)) {
-                        let (TrySendError::Full((_, question))
-                        | TrySendError::Closed((_, question))) = error;
-                        self.stats.questions_failed.add(1);
-                        self.unanswered.push_back((ask, nobody_knows(&question)));
-                    }
-                }
-                Effect::Tell(event) => {
-                    self.fences.hear(now, &event);
-                    self.teller.tell(now, event);
-                }
-                Effect::Share(news) => self.mail.tell_news(news, &self.stats),
-            }
-        }
-        self.sockets.flush_datagrams(now, arena);
-        out.clear();
-    }
-
-    /// A request's answer is to come through, whoever gives it.
-    #[cold]
-    fn hear_who_is_asked(&mut self, now: Instant, to: Hop, arena: &[u8], at: &Range<u32>) {
-        let bytes = arena.get(at.start as usize..at.end as usize);
-        if !peek::is_response(bytes.unwrap_or_default()) {
-            let words = self.fences.ask(now, to, &self.sockets);
-            self.say(now, words);
-        }
-    }
-
-    /// What is to be known of a fence elsewhere.
-    fn say(&mut self, now: Instant, words: Vec<Word>) {
-        for word in words {
-            match word {
-                Word::Tell(event) => self.teller.tell(now, event),
-                Word::Pass(order) => self.mail.tell_fence(order, &self.stats),
-            }
-        }
-    }
-
-    /// Whether nothing is left to be said, inside or outside.
-    fn is_flushed(&self) -> bool {
-        self.unanswered.is_empty()
-            && !self.sockets.has_more()
-            && self.sockets.is_flushed()
-            && !self.mail.is_stuck()
-            && !self.mail.has_arrived()
+        self.hands.mail.send_off(&self.hands.stats);
     }
 }
 
-/// What a question gets that the slow side has no room for.
-fn nobody_knows(question: &Question) -> Answer {
-    match question {
-        Question::Resolve(_) => Answer::ResolveFailed,
-        Question::Http(_) => Answer::HttpFailed(HttpFailure::Busy),
-    }
-}
-
+#[inline]
 fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

@@ -50,6 +50,9 @@ pub(crate) struct Sockets {
     /// Listeners that had their turn and have something left.
     again: VecDeque<ListenerId>,
     lost: VecDeque<Loss>,
+    /// Something may be due, lost or left over. In most turns nothing is: UDP sockets that work, and no
+    /// connection; then none of them need be asked.
+    stirred: bool,
     inbox: Inbox,
     stats: Arc<NetStats>,
 }
@@ -71,6 +74,7 @@ impl Sockets {
             ready: VecDeque::new(),
             again: VecDeque::new(),
             lost: VecDeque::new(),
+            stirred: false,
             inbox: Inbox::new(),
             streams: Streams::new(shard, entrance, Arc::clone(&stats), limits),
             stats,
@@ -88,6 +92,14 @@ impl Sockets {
         let rang = self
             .poller
             .look(now, until, |ready| self.ready.push_back(ready));
+        if self.stirred {
+            self.take_turns();
+        }
+        rang
+    }
+
+    /// Those that had their turn and have something left are ready.
+    fn take_turns(&mut self) {
         // Behind the others, who have not had a turn.
         let again = |token| Ready {
             token,
@@ -99,10 +111,10 @@ impl Sockets {
         while let Some(id) = self.streams.take_unread() {
             self.ready.push_back(again(Token::Connection(id)));
         }
-        rang
     }
 
     /// The next socket with something to do, if there is one.
+    #[inline]
     pub(crate) fn take_ready(&mut self) -> Option<Ready> {
         self.ready.pop_front()
     }
@@ -113,6 +125,7 @@ impl Sockets {
         let id = match ready.token {
             Token::Listener(id) => id,
             Token::Connection(id) => {
+                self.stirred = true;
                 let buffer = self.inbox.scratch();
                 return self
                     .streams
@@ -123,14 +136,19 @@ impl Sockets {
             return;
         };
         let has_more = match &mut endpoint.kind {
-            EndpointKind::Udp(udp) => udp.receive(
-                &mut self.inbox,
-                DATAGRAMS_PER_VISIT,
-                ready.to_the_end,
-                &self.stats,
-                |remote, bytes| take(datagram_hop(id, remote), bytes),
-            ),
+            EndpointKind::Udp(udp) => {
+                let has_more = udp.receive(
+                    &mut self.inbox,
+                    DATAGRAMS_PER_VISIT,
+                    ready.to_the_end,
+                    &self.stats,
+                    |remote, bytes| take(datagram_hop(id, remote), bytes),
+                );
+                self.stirred |= has_more || udp.has_errors();
+                has_more
+            }
             EndpointKind::Tcp(acceptor) => {
+                self.stirred = true;
                 acceptor.accept(now, |accepted| self.streams.accept(now, id, accepted))
             }
         };
@@ -163,6 +181,7 @@ impl Sockets {
             return self.cannot_send(to, "there is no such listener");
         };
         let local = endpoint.local;
+        self.stirred = true;
         if let Err(why) = self.streams.send(now, local, to, bytes, connect_within) {
             self.lose(to, why);
         }
@@ -189,6 +208,7 @@ impl Sockets {
     /// Takes note that a hop is lost.
     pub(crate) fn lose(&mut self, hop: Hop, why: HopLoss) {
         self.lost.push_back((hop, why));
+        self.stirred = true;
     }
 
     /// Puts sockets back that were taken as ready and not visited.
@@ -204,6 +224,7 @@ impl Sockets {
                     self.lost
                         .push_back((datagram_hop(ListenerId(index as u16), remote), why));
                 });
+                self.stirred |= udp.has_errors() || !udp.is_flushed() || !self.lost.is_empty();
             }
         }
     }
@@ -221,7 +242,15 @@ impl Sockets {
     }
 
     /// Reads error queues, and does what is due by time: second tries, timeouts.
+    #[inline]
     pub(crate) fn tick(&mut self, now: Instant) {
+        if self.stirred {
+            self.tick_all(now);
+            self.stirred = self.has_more() || self.deadline().is_some();
+        }
+    }
+
+    fn tick_all(&mut self, now: Instant) {
         for (index, endpoint) in self.endpoints.iter_mut().enumerate() {
             let id = ListenerId(index as u16);
             match &mut endpoint.kind {
@@ -245,7 +274,16 @@ impl Sockets {
     }
 
     /// When [`tick`](Self::tick) has something to do.
+    #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.stirred {
+            self.next_deadline()
+        } else {
+            None
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
         let endpoints = self
             .endpoints
             .iter()
@@ -254,6 +292,12 @@ impl Sockets {
                 EndpointKind::Tcp(acceptor) => acceptor.paused_until(),
             });
         endpoints.chain(self.streams.deadline()).min()
+    }
+
+    /// Whether there can be a [`next_loss`](Self::next_loss).
+    #[inline]
+    pub(crate) fn may_have_lost(&self) -> bool {
+        self.stirred
     }
 
     /// The next hop that was lost.
@@ -266,8 +310,11 @@ impl Sockets {
 
     /// Whether there is something to do before anything happens outside.
     pub(crate) fn has_more(&self) -> bool {
-        !self.ready.is_empty()
-            || !self.again.is_empty()
+        !self.ready.is_empty() || (self.stirred && self.has_left_over())
+    }
+
+    fn has_left_over(&self) -> bool {
+        !self.again.is_empty()
             || !self.lost.is_empty()
             || !self.streams.lost.is_empty()
             || self.streams.has_unread()

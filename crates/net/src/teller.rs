@@ -58,6 +58,7 @@ impl Teller {
         }
     }
 
+    #[inline]
     pub(crate) fn tell(&mut self, now: Instant, event: Event) {
         self.waiting.push(event);
         if self.waiting.len() >= TOGETHER_MAX {
@@ -68,11 +69,13 @@ impl Teller {
     }
 
     /// When [`tick`](Self::tick) has something to do.
+    #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.due
     }
 
     /// Passes on what has waited long enough.
+    #[inline]
     pub(crate) fn tick(&mut self, now: Instant) {
         if self.due.is_some_and(|due| due <= now) {
             self.flush();

@@ -38,10 +38,17 @@ impl Thrift {
     }
 
     /// At the end of a turn that began at `now`, when there is nothing to do until `until`.
+    #[inline]
     pub(crate) fn before_sleep(&mut self, now: Instant, until: Option<Instant>) {
         let last = std::mem::replace(&mut self.turn, now);
-        if now < self.look_at || now < last + LULL || until.is_some_and(|until| until < now + LULL)
-        {
+        if self.look_at <= now {
+            self.look(now, last, until);
+        }
+    }
+
+    #[cold]
+    fn look(&mut self, now: Instant, last: Instant, until: Option<Instant>) {
+        if now < last + LULL || until.is_some_and(|until| until < now + LULL) {
             return;
         }
         self.look_at = now + LOOK_EVERY;
