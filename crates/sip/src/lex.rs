@@ -115,28 +115,27 @@ fn search(bytes: &[u8], from: usize, is: impl Fn(u8x16) -> u8x16) -> Option<usiz
     (hits != 0).then(|| at + hits.trailing_zeros() as usize)
 }
 
-/// As [`search`], and the length of `bytes` where there is none: for places in a message, behind
-/// which nearly always some more of it comes.
+/// What `text` is from the first byte of a kind on; nothing where there is none. For places in a
+/// message, behind which nearly always some more of it comes.
 #[inline(always)]
-fn seek(bytes: &[u8], from: usize, is: impl Fn(u8x16) -> u8x16) -> usize {
-    let mut rest = bytes.get(from..).unwrap_or_default();
-    let hits = loop {
-        let Some((chunk, next)) = rest.split_first_chunk() else {
-            break last_hits(rest, is);
-        };
+fn seek(text: &[u8], is: impl Fn(u8x16) -> u8x16) -> &[u8] {
+    let mut rest = text;
+    while let Some((chunk, next)) = rest.split_first_chunk() {
         let hits = hits(*chunk, &is);
         if hits != 0 {
-            break hits;
+            return &rest[hits.trailing_zeros() as usize % 16..];
         }
         rest = next;
-    };
-    bytes.len() - rest.len() + hits.trailing_zeros() as usize
+    }
+    seek_in_few(rest, is)
 }
 
-/// The hits in less than sixteen bytes, and one behind them.
+/// As [`seek`], in less than sixteen bytes.
 #[inline(never)]
-fn last_hits(rest: &[u8], is: impl Fn(u8x16) -> u8x16) -> u32 {
-    hits(short(rest).to_le_bytes(), is) | 1 << rest.len()
+fn seek_in_few(rest: &[u8], is: impl Fn(u8x16) -> u8x16) -> &[u8] {
+    let hits = hits(short(rest).to_le_bytes(), is) | 1 << rest.len();
+    rest.get(hits.trailing_zeros() as usize..)
+        .unwrap_or_default()
 }
 
 /// Less than sixteen bytes as a number, zeros behind them.
@@ -218,57 +217,70 @@ fn any_host_len(bytes: &[u8]) -> usize {
     search(bytes, 0, others).unwrap_or(bytes.len())
 }
 
-/// As [`find_line_end`], for places in a message.
+/// `text` from the first byte on that may be part of a line's end, as [`find_line_end`] says. As all
+/// that follow here, for places in a message: see [`seek`].
 #[inline(always)]
-pub(crate) fn seek_line_end(bytes: &[u8], from: usize) -> usize {
-    seek(bytes, from, |bytes| up_to(bytes, b'\r'))
+pub(crate) fn seek_line_end(text: &[u8]) -> &[u8] {
+    seek(text, |bytes| up_to(bytes, b'\r'))
 }
 
-/// The first byte at or after `from` that is no part of one tag: as [`find_separator`], and
-/// semicolons, equal signs and controls, so that no line is too long to find one.
+/// As [`seek_line_end`], where that hardly ever comes by.
+#[inline(never)]
+pub(crate) fn line_end_far(text: &[u8]) -> &[u8] {
+    seek_line_end(text)
+}
+
+/// `text` from the first byte on that is no part of one tag: as [`find_separator`], and semicolons,
+/// equal signs and controls, so that no line is too long to find one.
 #[inline(always)]
-pub(crate) fn seek_tag_end(bytes: &[u8], from: usize) -> usize {
-    seek_past_marks(bytes, from, |bytes| {
+pub(crate) fn seek_tag_end(text: &[u8]) -> &[u8] {
+    seek_past_marks(text, |bytes| {
         up_to(bytes, b',') | between(bytes, b';', b'>')
     })
 }
 
-/// The first byte at or after `from` that ends a parameter of one value among several, or makes it
-/// one to look at closer: a semicolon, a comma, a quote, white space, a control.
+/// `text` from the first byte on that ends a parameter of one value among several, or makes it one to
+/// look at closer: a semicolon, a comma, a quote, white space, a control.
 #[inline(always)]
-pub(crate) fn seek_param_end(bytes: &[u8], from: usize) -> usize {
-    seek_past_marks(bytes, from, |bytes| up_to(bytes, b',') | eq(bytes, b';'))
+pub(crate) fn seek_param_end(text: &[u8]) -> &[u8] {
+    seek_past_marks(text, |bytes| up_to(bytes, b',') | eq(bytes, b';'))
 }
 
 /// As [`seek`], for all bytes up to the comma and some more, of which the marks among them are
 /// passed by: hardly anybody uses them, and to look for so many at once is quicker than for a few.
 #[inline(always)]
-fn seek_past_marks(bytes: &[u8], from: usize, is: impl Fn(u8x16) -> u8x16) -> usize {
-    let mut at = seek(bytes, from, &is);
-    while let Some(b'!' | b'#'..=b'+') = bytes.get(at) {
-        at = seek_slowly(bytes, at + 1, &is);
+fn seek_past_marks(text: &[u8], is: impl Fn(u8x16) -> u8x16) -> &[u8] {
+    let mut rest = seek(text, &is);
+    while let [b'!' | b'#'..=b'+', next @ ..] = rest {
+        rest = seek_slowly(next, &is);
     }
-    at
+    rest
 }
 
 /// As [`seek`], where that hardly ever comes by.
 #[inline(never)]
-fn seek_slowly(bytes: &[u8], from: usize, is: impl Fn(u8x16) -> u8x16) -> usize {
-    seek(bytes, from, is)
+fn seek_slowly(text: &[u8], is: impl Fn(u8x16) -> u8x16) -> &[u8] {
+    seek(text, is)
 }
 
-/// The first `wanted`, blank or control at or after `from`.
+/// `text` from the first blank or control on.
 #[inline(always)]
-pub(crate) fn seek_or_blank(bytes: &[u8], from: usize, wanted: u8) -> usize {
-    seek(bytes, from, |bytes| up_to(bytes, b' ') | eq(bytes, wanted))
+pub(crate) fn seek_blank(text: &[u8]) -> &[u8] {
+    seek(text, |bytes| up_to(bytes, b' '))
 }
 
-/// The first `wanted` or `other` or part of a line's end at or after `from`.
-#[inline]
-pub(crate) fn seek_in_line(bytes: &[u8], from: usize, wanted: u8, other: u8) -> usize {
-    seek(bytes, from, |bytes| {
+/// `text` from the first `wanted` or `other` or part of a line's end on.
+#[inline(always)]
+pub(crate) fn seek_in_line(text: &[u8], wanted: u8, other: u8) -> &[u8] {
+    seek(text, |bytes| {
         up_to(bytes, b'\r') | eq(bytes, wanted) | eq(bytes, other)
     })
+}
+
+/// What of `text` stands before `rest`, which is the end of it.
+#[inline(always)]
+pub(crate) fn before<'a>(text: &'a [u8], rest: &[u8]) -> Option<&'a [u8]> {
+    text.get(..text.len().wrapping_sub(rest.len()))
 }
 
 /// The first byte at or after `from` that splits a list, or hides what does.
@@ -298,10 +310,10 @@ fn must_be_escaped(bytes: u8x16) -> u8x16 {
     up_to(bytes, b' ') | eq(bytes, b'<') | eq(bytes, b'>') | eq(bytes, b'"') | eq(bytes, 0x7f)
 }
 
-/// As [`find_escaped`], in all of a message; controls are among them.
+/// As [`find_escaped`], for places in a message; controls are among them.
 #[inline(always)]
-pub(crate) fn seek_escaped(bytes: &[u8], from: usize) -> usize {
-    seek(bytes, from, must_be_escaped)
+pub(crate) fn seek_escaped(text: &[u8]) -> &[u8] {
+    seek(text, must_be_escaped)
 }
 
 /// The first byte that no Request-URI can hold, since it would end the line or the word.
@@ -496,13 +508,28 @@ pub(crate) fn digits(bytes: &[u8]) -> (usize, u32) {
     (len, sum)
 }
 
+/// The number that the one to nine decimal digits are that `text` starts with, and what follows.
+#[inline(always)]
+pub(crate) fn few_digits(text: &[u8]) -> Option<(u32, &[u8])> {
+    let (mut sum, mut rest) = (0, text);
+    while let [digit @ b'0'..=b'9', next @ ..] = rest {
+        // More could be too many for the sum.
+        if text.len() - rest.len() == 9 {
+            return None;
+        }
+        sum = sum * 10 + u32::from(digit - b'0');
+        rest = next;
+    }
+    (rest.len() < text.len()).then_some((sum, rest))
+}
+
 #[inline(always)]
 fn starts_with_digit(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(u8::is_ascii_digit)
 }
 
 /// The number that four digits are, as most ports begin.
-#[inline]
+#[inline(always)]
 fn four_digits(digits: [u8; 4]) -> Option<u32> {
     const EACH: u32 = 0x0101_0101;
     let digits = u32::from_le_bytes(digits) ^ (EACH * u32::from(b'0'));
@@ -513,6 +540,19 @@ fn four_digits(digits: [u8; 4]) -> Option<u32> {
     }
     let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff;
     Some((pairs & 0xff) * 100 + (pairs >> 16))
+}
+
+/// The port that `text` starts with, and what follows.
+#[inline(always)]
+pub(crate) fn usual_port(text: &[u8]) -> Option<(u16, &[u8])> {
+    if let Some((four, rest)) = text.split_first_chunk()
+        && let Some(port @ 1..) = four_digits(*four)
+        && !starts_with_digit(rest)
+    {
+        return Some((port as u16, rest));
+    }
+    let (port, len) = port_prefix(text)?;
+    Some((port, text.get(len..)?))
 }
 
 /// The port that `bytes` starts with, and how many digits it has.
@@ -569,19 +609,19 @@ mod tests {
             (find_break, |byte| matches!(byte, 0..=b' ' | b'<' | b'>')),
             (find_line, |byte| byte <= b'\r'),
             (
-                |bytes| found(bytes, seek_param_end(bytes, 0)),
+                |bytes| found(bytes, seek_param_end(bytes)),
                 |byte| matches!(byte, 0..=b' ' | b';' | b',' | b'"'),
             ),
             (
-                |bytes| found(bytes, seek_tag_end(bytes, 0)),
+                |bytes| found(bytes, seek_tag_end(bytes)),
                 |byte| matches!(byte, 0..=b' ' | b';' | b',' | b'<' | b'=' | b'>' | b'"'),
             ),
             (
-                |bytes| found(bytes, seek_or_blank(bytes, 0, b':')),
-                |byte| matches!(byte, 0..=b' ' | b':'),
+                |bytes| found(bytes, seek_blank(bytes)),
+                |byte| matches!(byte, 0..=b' '),
             ),
             (
-                |bytes| found(bytes, seek_in_line(bytes, 0, b'"', b'>')),
+                |bytes| found(bytes, seek_in_line(bytes, b'"', b'>')),
                 |byte| matches!(byte, 0..=b'\r' | b'"' | b'>'),
             ),
             (find_separator, |byte| {
@@ -607,8 +647,8 @@ mod tests {
     }
 
     /// Where a search ended, as the others say it.
-    fn found(bytes: &[u8], at: usize) -> Option<usize> {
-        (at < bytes.len()).then_some(at)
+    fn found(bytes: &[u8], rest: &[u8]) -> Option<usize> {
+        (!rest.is_empty()).then_some(bytes.len() - rest.len())
     }
 
     fn find_line(bytes: &[u8]) -> Option<usize> {
@@ -670,6 +710,10 @@ mod tests {
             }
         }
         assert_eq!(digits(b"/1:"), (0, 0));
+        assert_eq!(few_digits(b"170;"), Some((170, &b";"[..])));
+        assert_eq!(few_digits(b"999999999"), Some((999_999_999, &b""[..])));
+        assert_eq!(few_digits(b"0000000001"), None);
+        assert_eq!(few_digits(b";1"), None);
         type Row<'a> = (&'a str, Option<(u16, usize)>);
         let table: &[Row<'_>] = &[
             ("5060;x", Some((5060, 4))),
@@ -684,6 +728,9 @@ mod tests {
         ];
         for (text, port) in table {
             assert_eq!(port_prefix(text.as_bytes()), *port, "{text}");
+            let usual =
+                usual_port(text.as_bytes()).map(|(port, rest)| (port, text.len() - rest.len()));
+            assert_eq!(usual, *port, "{text}");
         }
     }
 

@@ -57,18 +57,18 @@ impl<'a> Method<'a> {
         }
     }
 
-    /// The method that a request line starts with, if it is one of those that calls are made of, and
-    /// where the blank behind it ends.
-    #[inline]
-    pub(crate) fn usual(line: &[u8]) -> Option<(Method<'a>, usize)> {
-        match line.first_chunk()? {
-            b"INVI" if line.starts_with(b"INVITE ") => Some((Method::Invite, 7)),
-            b"ACK " => Some((Method::Ack, 4)),
-            b"BYE " => Some((Method::Bye, 4)),
-            b"CANC" if line.starts_with(b"CANCEL ") => Some((Method::Cancel, 7)),
-            b"OPTI" if line.starts_with(b"OPTIONS ") => Some((Method::Options, 8)),
-            _ => None,
-        }
+    /// The method that `text` starts with, if it is one of those that calls are made of, and what
+    /// follows.
+    #[inline(always)]
+    pub(crate) fn usual(text: &[u8]) -> Option<(Method<'a>, &[u8])> {
+        Some(match text {
+            [b'I', b'N', b'V', b'I', b'T', b'E', rest @ ..] => (Method::Invite, rest),
+            [b'A', b'C', b'K', rest @ ..] => (Method::Ack, rest),
+            [b'B', b'Y', b'E', rest @ ..] => (Method::Bye, rest),
+            [b'C', b'A', b'N', b'C', b'E', b'L', rest @ ..] => (Method::Cancel, rest),
+            [b'O', b'P', b'T', b'I', b'O', b'N', b'S', rest @ ..] => (Method::Options, rest),
+            _ => return None,
+        })
     }
 
     /// As a message writes it.

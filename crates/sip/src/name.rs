@@ -52,6 +52,11 @@ macro_rules! names {
 
             pub(crate) const ALL: &'static [Name] = &[$(Name::$variant,)*];
         }
+
+        impl NameSet {
+            /// Those that [`Name::is_list`] says it of.
+            pub(crate) const LISTS: NameSet = NameSet(0 $(| ($list as u64) << Name::$variant as u64)*);
+        }
     };
 }
 
@@ -80,6 +85,16 @@ impl NameSet {
     #[inline]
     pub const fn with(self, name: Name) -> Self {
         NameSet(self.0 | 1 << name as u64)
+    }
+
+    /// One more, if it is [a list](Name::is_list).
+    pub(crate) const fn with_list(self, name: Name) -> Self {
+        NameSet(self.with(name).0 & (self.0 | Self::LISTS.0))
+    }
+
+    /// These without those.
+    pub(crate) const fn without(self, others: NameSet) -> Self {
+        NameSet(self.0 & !others.0)
     }
 
     /// The numbers of these names.

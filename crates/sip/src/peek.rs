@@ -39,20 +39,15 @@ pub fn top_branch(bytes: &[u8]) -> Option<&[u8]> {
 
 /// As nearly all write it: first of all headers, and first of its parameters.
 fn usual_top_branch(bytes: &[u8]) -> Option<&[u8]> {
-    let status = lex::find_line_end(bytes, 0)?;
-    let via = status + b"\r\nVia: ".len();
-    if !bytes.get(status..via)?.eq(b"\r\nVia: ") || *bytes.get(via)? <= b' ' {
+    let value = lex::seek_line_end(bytes).strip_prefix(b"\r\nVia: ")?;
+    if *value.first()? <= b' ' {
         return None;
     }
     // A value that ends before its first semicolon ends the search as well.
-    let params = lex::seek_in_line(bytes, via, b';', b',');
-    let branch = params + b";branch=".len();
-    if !bytes.get(params..branch)?.eq(b";branch=") {
-        return None;
-    }
-    let end = lex::seek_param_end(bytes, branch);
-    let text = bytes.get(branch..end)?;
-    let is_over = match bytes.get(end..)? {
+    let branch = lex::seek_in_line(value, b';', b',').strip_prefix(b";branch=")?;
+    let rest = lex::seek_param_end(branch);
+    let text = lex::before(branch, rest)?;
+    let is_over = match rest {
         [b';', ..] => true,
         // A comma behind a bracket does not separate values.
         [b',', ..] => lex::find(text, 0, b'<').is_none(),

@@ -26,7 +26,16 @@ pub(crate) enum Scanned {
 }
 
 /// How many bytes of CRLF pairs come before the start line (RFC 3261 §7.5).
+#[inline(always)]
 pub(crate) fn leading_crlf(bytes: &[u8]) -> usize {
+    match bytes {
+        [b'\r', ..] => all_leading_crlf(bytes),
+        _ => 0,
+    }
+}
+
+#[cold]
+fn all_leading_crlf(bytes: &[u8]) -> usize {
     let mut at = 0;
     while bytes[at..].starts_with(b"\r\n") {
         at += 2;
@@ -73,7 +82,11 @@ pub(crate) fn next(bytes: &[u8], at: usize, line_max: usize) -> Result<Scanned, 
 /// ends in no blank, and no fold.
 #[inline(always)]
 fn usual(rest: &[u8], line_max: usize) -> Option<Line> {
-    let (name, name_end) = usual_start(rest)?;
+    let UsualStart {
+        name,
+        name_len: name_end,
+        ..
+    } = usual_start(rest)?;
     let end = lex::find_line_end(rest, name_end + 3)?;
     let [last, cr, lf, next] = *rest.get(end - 1..)?.first_chunk()?;
     if (cr, lf) != (b'\r', b'\n') || last <= b' ' {
@@ -90,28 +103,40 @@ fn usual(rest: &[u8], line_max: usize) -> Option<Line> {
     })
 }
 
-/// The name that a header starts with and where it ends, if a colon comes right behind it, then one
-/// blank, and then something else.
+/// The start of a header as nearly all write it.
+pub(crate) struct UsualStart<'a> {
+    pub name: Name,
+    pub name_len: usize,
+    /// The value, and all that follows.
+    pub value: &'a [u8],
+}
+
+/// The name that a header starts with, if a colon comes right behind it, then one blank, and then
+/// something else.
 #[inline(always)]
-pub(crate) fn usual_start(line: &[u8]) -> Option<(Name, usize)> {
+pub(crate) fn usual_start(line: &[u8]) -> Option<UsualStart<'_>> {
     let start: &[u8; 20] = line.first_chunk()?;
     let Some((name, len)) = Name::quick(start.first_chunk()?) else {
         return unknown(line);
     };
-    let len = len % 16; // as all that are known at a glance
-    (start[len + 1] == b' ' && start[len + 2] > b' ').then_some((name, len))
+    let name_len = len % 16; // as all that are known at a glance
+    (start[name_len + 1] == b' ' && start[name_len + 2] > b' ').then(|| UsualStart {
+        name,
+        name_len,
+        value: &line[name_len + 2..],
+    })
 }
 
 /// As [`usual_start`], for every name.
 #[inline(never)]
-fn unknown(line: &[u8]) -> Option<(Name, usize)> {
-    let len = lex::token_len(line);
-    match line.get(len..)?.first_chunk()? {
-        [b':', b' ', b'!'..=0xff] if (1..=NAME_MAX).contains(&len) => {
-            Some((Name::parse(&line[..len]), len))
-        }
-        _ => None,
-    }
+fn unknown(line: &[u8]) -> Option<UsualStart<'_>> {
+    let name_len = lex::token_len(line);
+    let value = line.get(name_len..)?.strip_prefix(b": ")?;
+    ((1..=NAME_MAX).contains(&name_len) && *value.first()? > b' ').then(|| UsualStart {
+        name: Name::parse(&line[..name_len]),
+        name_len,
+        value,
+    })
 }
 
 /// Lines one after the other, their line ends not included, up to the first that is not just text

@@ -29,16 +29,8 @@ impl<'a> CSeq<'a> {
         Self::read(value).ok_or(Malformed::new(Fault::Bad(Name::CSeq), 0))
     }
 
-    #[inline(always)]
-    pub(crate) fn read(value: &'a [u8]) -> Option<CSeq<'a>> {
-        match Self::read_usual(value) {
-            None => Self::read_slowly(value),
-            usual => usual,
-        }
-    }
-
     #[inline(never)]
-    fn read_slowly(value: &'a [u8]) -> Option<CSeq<'a>> {
+    pub(crate) fn read(value: &'a [u8]) -> Option<CSeq<'a>> {
         let value = lex::trim(value);
         let digits = value.iter().position(|&byte| lex::is_lws(byte))?;
         let number = lex::number(&value[..digits]).filter(|&number| number < NUMBER_END)?;
@@ -54,16 +46,21 @@ impl<'a> CSeq<'a> {
 }
 
 impl<'a> CSeq<'a> {
-    /// A few digits, a blank, a method that is known here.
+    /// The value that `text` starts with, and the end of the line right behind it, if nothing about it
+    /// is unusual: a few digits, a blank, a method.
     #[inline(always)]
-    fn read_usual(value: &'a [u8]) -> Option<CSeq<'a>> {
-        let (len, number) = lex::digits(value);
-        let method = value.get(len..)?.strip_prefix(b" ")?;
-        match Method::parse(method) {
-            Method::Other(_) => None,
-            method if (1..=9).contains(&len) => Some(CSeq { number, method }),
-            _ => None,
+    pub(crate) fn read_usual(text: &'a [u8]) -> Option<(CSeq<'a>, &'a [u8])> {
+        let (number, rest) = lex::few_digits(text)?;
+        match Method::usual(rest.strip_prefix(b" ")?) {
+            Some((method, rest @ [b'\r', ..])) => Some((CSeq { number, method }, rest)),
+            _ => Self::read_line(text),
         }
+    }
+
+    #[inline(never)]
+    fn read_line(text: &'a [u8]) -> Option<(CSeq<'a>, &'a [u8])> {
+        let rest = lex::seek_line_end(text);
+        Some((Self::read(lex::before(text, rest)?)?, rest))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `Max-Forwards: 70` (RFC 3261 §20.22).
 
 use crate::error::{Fault, Malformed};
+use crate::lex;
 use crate::name::Name;
 
 /// Reads a value. More than 255 is 255: it is a limit on hops, and nobody needs more.
@@ -17,6 +18,13 @@ pub fn parse(value: &[u8]) -> Result<u8, Malformed> {
     Ok(value.iter().fold(0u8, |sum, digit| {
         sum.saturating_mul(10).saturating_add(digit - b'0')
     }))
+}
+
+/// The value that `text` starts with, and the end of the line right behind it.
+#[inline(always)]
+pub(crate) fn read_usual(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (hops, rest) = lex::few_digits(text)?;
+    matches!(rest, [b'\r', ..]).then_some((u8::try_from(hops).unwrap_or(u8::MAX), rest))
 }
 
 #[cfg(test)]

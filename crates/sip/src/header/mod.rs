@@ -10,4 +10,5 @@ pub use cseq::CSeq;
 pub use name_addr::NameAddr;
 pub(crate) use name_addr::{Party, only_uri};
 pub use params::Params;
+pub(crate) use via::SentBy;
 pub use via::Via;

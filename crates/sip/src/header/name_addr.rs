@@ -124,42 +124,42 @@ pub(crate) struct Party<'a> {
 }
 
 impl<'a> Party<'a> {
-    /// What [`NameAddr::read`] and [`NameAddr::single_tag`] say of the value at a place in a message,
-    /// if nothing about it is unusual: a display name or none, `<sip:…>`, and `;tag=` first or
-    /// nothing.
+    /// What [`NameAddr::read`] and [`NameAddr::single_tag`] say of the value that `text` starts with,
+    /// if nothing about it is unusual: a display name or none, `<sip:…>`, and `;tag=` first or nothing.
+    /// And the end of the line, after other parameters or none.
     #[inline(always)]
-    pub(crate) fn read_usual(bytes: &'a [u8], at: Span) -> Option<Party<'a>> {
-        let (start, end) = (at.0 as usize, at.1 as usize);
+    pub(crate) fn read_usual(text: &'a [u8]) -> Option<(Party<'a>, &'a [u8])> {
         // No step goes past the end of the line, since what is searched includes that.
-        let open = match bytes.get(start)? {
-            b'<' => start,
-            b'"' => {
-                let quote = lex::seek_in_line(bytes, start + 1, b'"', b'\\');
-                match bytes.get(quote..)?.first_chunk()? {
-                    b"\" <" => quote + 2,
-                    _ => return None,
-                }
-            }
-            _ => return None,
+        let text = match text {
+            [b'"', name @ ..] => match lex::seek_in_line(name, b'"', b'\\') {
+                [b'"', b' ', bracket @ ..] => bracket,
+                _ => return None,
+            },
+            _ => text,
         };
-        let (uri, close) = usual_uri(bytes, open)?;
-        if close + 1 == end {
-            return Some(Party { uri, tag: None });
-        }
-        if !bytes.get(close + 1..)?.starts_with(b";tag=") {
-            return None;
-        }
-        let tag = close + 6;
-        let tag_end = lex::seek_tag_end(bytes, tag);
-        if tag_end != end && bytes.get(tag_end) != Some(&b';') {
-            return None;
-        }
-        match bytes.get(tag..tag_end)? {
-            [] => None,
-            tag => Some(Party {
-                uri,
-                tag: Some(tag),
-            }),
+        let (uri, rest) = usual_uri(text)?;
+        let Some(tag) = rest.strip_prefix(b";tag=") else {
+            let party = Party { uri, tag: None };
+            return (*rest.first()? == b'\r').then_some((party, rest));
+        };
+        let rest = lex::seek_tag_end(tag);
+        match (lex::before(tag, rest)?, rest) {
+            ([], _) => None,
+            (tag, [b'\r', ..]) => Some((
+                Party {
+                    uri,
+                    tag: Some(tag),
+                },
+                rest,
+            )),
+            (tag, [b';', ..]) => Some((
+                Party {
+                    uri,
+                    tag: Some(tag),
+                },
+                lex::line_end_far(rest),
+            )),
+            _ => None,
         }
     }
 }
@@ -167,23 +167,26 @@ impl<'a> Party<'a> {
 /// The URI of the first value at a place in a message, if that is `<sip:…>` and then nothing, or
 /// parameters that nothing follows. `may_be_list`: there may be a comma.
 pub(crate) fn only_uri(bytes: &[u8], at: Span, may_be_list: bool) -> Option<&[u8]> {
-    let (start, end) = (at.0 as usize, at.1 as usize);
-    if bytes.get(start) != Some(&b'<') {
-        return None;
-    }
-    let (uri, close) = usual_uri(bytes, start)?;
-    let has_params = !may_be_list && bytes.get(close + 1) == Some(&b';');
-    (close + 1 == end || has_params).then_some(uri)
+    let (uri, rest) = usual_uri(bytes.get(at.0 as usize..)?)?;
+    let behind = bytes.len().checked_sub(at.1 as usize)?;
+    let is_only = match rest.get(..rest.len().checked_sub(behind)?)? {
+        [] => true,
+        [b';', ..] => !may_be_list,
+        _ => false,
+    };
+    is_only.then_some(uri)
 }
 
-/// The sip URI whose bracket opens there, and where that closes.
+/// The sip URI in brackets that `text` starts with, and what follows the bracket.
 #[inline(always)]
-fn usual_uri(bytes: &[u8], open: usize) -> Option<(&[u8], usize)> {
-    let close = lex::seek_in_line(bytes, open + 1, b'>', b'>');
-    let uri = bytes.get(open + 1..close)?;
-    match uri {
-        [b's', b'i', b'p', b':', .., last] if *last > b' ' && bytes.get(close) == Some(&b'>') => {
-            Some((uri, close))
+fn usual_uri(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [b'<', text @ ..] = text else {
+        return None;
+    };
+    let rest = lex::seek_in_line(text, b'>', b'>');
+    match (lex::before(text, rest)?, rest) {
+        (uri @ [b's', b'i', b'p', b':', .., last], [b'>', rest @ ..]) if *last > b' ' => {
+            Some((uri, rest))
         }
         _ => None,
     }
@@ -305,9 +308,8 @@ mod tests {
             for behind in ["\r\n", " \r\nNext: one", "\r\n \"<>;tag=2\r\n\r\n"] {
                 for before in ["", "\"A B\" ", "\"A\\\"B\" ", "\"A\r\n B\" ", "A "] {
                     let message = format!("{before}<sip:a@b>{params}{behind}");
-                    let end = (message.len() - behind.len()) as u32;
-                    let value = &message.as_bytes()[..end as usize];
-                    let Some(usual) = Party::read_usual(message.as_bytes(), (0, end)) else {
+                    let value = &message.as_bytes()[..message.len() - behind.len()];
+                    let Some((usual, _)) = Party::read_usual(message.as_bytes()) else {
                         continue;
                     };
                     let address = NameAddr::parse(value).expect(params);

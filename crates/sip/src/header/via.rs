@@ -35,23 +35,16 @@ struct Noted {
 }
 
 impl Noted {
-    /// One walk from semicolon to semicolon, through the parameters that stand between these two
-    /// places in a message. `None` where quotes, commas, white space or the same name twice make it
-    /// harder than that.
+    /// One walk from semicolon to semicolon, through the parameters that `text` starts with, and what
+    /// follows them: the end of the line. `None` where quotes, commas, white space or the same name
+    /// twice make it harder than that.
     #[inline(always)]
-    fn read(bytes: &[u8], start: usize, end: usize) -> Option<Noted> {
+    fn read(text: &[u8]) -> Option<(Noted, &[u8])> {
         let mut noted = Noted::default();
-        if end - start > usize::from(u16::MAX) {
-            return None;
-        }
-        let mut at = start;
-        while at < end {
-            let param = at + 1;
-            at = lex::seek_param_end(bytes, param);
-            let this = bytes.get(param..at)?;
-            if at != end && bytes.get(at) != Some(&b';') {
-                return None;
-            }
+        let mut rest = text;
+        while let [b';', param @ ..] = rest {
+            rest = lex::seek_param_end(param);
+            let this = lex::before(param, rest)?;
             let (slot, value) = if this.starts_with(b"branch=") {
                 (&mut noted.branch, 7)
             } else if this == b"rport" {
@@ -66,9 +59,11 @@ impl Noted {
             if *slot != (0, 0) {
                 return None;
             }
-            *slot = ((param + value - start) as u16, (at - start) as u16);
+            let start = text.len() - param.len();
+            *slot = ((start + value) as u16, (start + this.len()) as u16);
         }
-        Some(noted)
+        let fits = text.len() - rest.len() <= usize::from(u16::MAX);
+        (fits && rest.first() == Some(&b'\r')).then_some((noted, rest))
     }
 
     /// The place for a parameter, and where its value starts.
@@ -123,18 +118,25 @@ impl<'a> Via<'a> {
     /// The value at a place in a message, if nothing about it is unusual, with a note of the
     /// parameters that will be asked for.
     pub(crate) fn read_noted(bytes: &'a [u8], at: Span) -> Option<Via<'a>> {
-        let mut via = Via::read(bytes.get(at.0 as usize..at.1 as usize)?, at)?;
-        via.note(bytes)?;
-        Some(via)
+        let (via, _) = Via::read_usual(bytes.get(at.0 as usize..)?, at.0)?;
+        (via.at == at).then_some(via)
     }
 
-    /// Notes where the parameters are that will be asked for, in the message that it was read from;
-    /// `None` where something about them is unusual.
+    /// The value that `text` starts with, as [`read_noted`](Self::read_noted), and the end of the line
+    /// right behind it. `start`: where it is in the message.
     #[inline(always)]
-    pub(crate) fn note(&mut self, bytes: &[u8]) -> Option<()> {
-        let end = self.at.1 as usize;
-        self.noted = Some(Noted::read(bytes, end - self.params.0.len(), end)?);
-        Some(())
+    pub(crate) fn read_usual(text: &'a [u8], start: u32) -> Option<(Via<'a>, &'a [u8])> {
+        let sent_by = SentBy::read_usual(text)?;
+        let (noted, rest) = Noted::read(sent_by.rest)?;
+        let via = Via {
+            transport: sent_by.transport,
+            port: sent_by.port,
+            params: Params(lex::before(sent_by.rest, rest)?),
+            at: (start, start + (text.len() - rest.len()) as u32),
+            host_raw: sent_by.host_raw,
+            noted: Some(noted),
+        };
+        Some((via, rest))
     }
 
     /// As [`parse_at`](Self::parse_at), for a value without white space at either end.
@@ -231,8 +233,39 @@ impl<'a> Via<'a> {
     }
 }
 
+/// What comes before the parameters.
+pub(crate) struct SentBy<'a> {
+    transport: &'a [u8],
+    host_raw: &'a [u8],
+    port: Option<u16>,
+    /// What follows: the parameters, or the end of the line.
+    pub rest: &'a [u8],
+}
+
+impl<'a> SentBy<'a> {
+    /// Reads what `text` starts with, if nothing about it is unusual.
+    #[inline(always)]
+    pub(crate) fn read_usual(text: &'a [u8]) -> Option<SentBy<'a>> {
+        let (transport, rest) = usual_transport(text)?;
+        let (host_raw, rest) = rest.split_at_checked(Host::prefix_len(rest)?)?;
+        let (port, rest) = match rest {
+            [b':', rest @ ..] => {
+                let (port, rest) = lex::usual_port(rest)?;
+                (Some(port), rest)
+            }
+            _ => (None, rest),
+        };
+        matches!(rest, [b';' | b'\r', ..]).then_some(SentBy {
+            transport,
+            host_raw,
+            port,
+            rest,
+        })
+    }
+}
+
 /// The transport and what follows the blank behind it, as nearly all write them.
-#[inline]
+#[inline(always)]
 fn usual_transport(value: &[u8]) -> Option<(&[u8], &[u8])> {
     const USUAL: [u32; 3] = [
         u32::from_le_bytes(*b"UDP "),

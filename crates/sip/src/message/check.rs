@@ -89,8 +89,9 @@ impl<'a> Message<'a> {
 
     #[cold]
     fn settle_slowly(&mut self) -> Result<(), Malformed> {
-        self.facts = None;
-        self.facts = Some(self.checked()?);
+        self.is_settled = false;
+        self.facts = self.checked()?;
+        self.is_settled = true;
         Ok(())
     }
 

@@ -69,13 +69,13 @@ impl<'a> Glance<'a> {
         let mut room = limits.headers;
         for line in Lines::new(bytes, first.end, first.end + limits.line_max()) {
             room = room.checked_sub(1)?;
-            let (name, name_end) = scan::usual_start(bytes.get(line.start..)?)?;
+            let start = scan::usual_start(bytes.get(line.start..)?)?;
             if *bytes.get(line.end - 1)? <= b' ' {
                 return None;
             }
             end = line.end + 2;
-            let value = (line.start + name_end + 2) as u32;
-            let slot = match name {
+            let value = (line.start + start.name_len + 2) as u32;
+            let slot = match start.name {
                 Name::From => &mut from,
                 Name::To => &mut to,
                 Name::CallId => &mut call_id,
@@ -116,8 +116,8 @@ impl<'a> Glance<'a> {
         }
 
         let id = call_id.value_at()?;
-        // A blank would end what is looked for in all of the message before the value ends.
-        if lex::seek_or_blank(bytes, id.0 as usize, b' ') != id.1 as usize {
+        let call_id_text = part(bytes, id)?;
+        if lex::has_lws(call_id_text) {
             return None;
         }
         let max_forwards = match hops.value_at() {
@@ -125,8 +125,8 @@ impl<'a> Glance<'a> {
             None => None,
         };
         let (caller, callee) = (
-            Party::read_usual(bytes, from.value_at()?)?,
-            Party::read_usual(bytes, to.value_at()?)?,
+            Party::read_usual(bytes.get(from.value_at()?.0 as usize..)?)?.0,
+            Party::read_usual(bytes.get(to.value_at()?.0 as usize..)?)?.0,
         );
         let number = CSeq::read(part(bytes, cseq.value_at()?)?)?;
         let target = Uri::parse_plain(uri, first.uri_is_plain).ok()?;
@@ -139,7 +139,7 @@ impl<'a> Glance<'a> {
             request_uri: uri,
             facts: Facts {
                 via: Via::read_noted(bytes, Some(top_via).filter(|at| at.1 != 0)?)?,
-                call_id: part(bytes, id)?,
+                call_id: call_id_text,
                 from_uri: caller.uri,
                 to_uri: callee.uri,
                 from_tag: caller.tag,

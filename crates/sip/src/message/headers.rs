@@ -1,11 +1,9 @@
 //! Where the headers are, and which of them are there: one list in message order, and beside it the
 //! answer to what is asked most, "the first of that name".
 
-use super::Limits;
 use crate::Span;
-use crate::error::Malformed;
 use crate::name::{Name, NameSet};
-use crate::scan::{self, Line, Lines};
+use crate::scan::Line;
 
 /// Headers of a message before any is put on the heap.
 const INLINE: usize = 40;
@@ -22,14 +20,12 @@ const _: () = assert!(Name::COUNT <= NAMES);
 #[derive(Copy, Clone)]
 pub(super) struct Entry {
     pub start: u32,
-    /// These three count from `start`.
-    value: u16,
-    value_end: u16,
-    end: u16,
+    value: u32,
+    value_end: u32,
+    /// The line's end and what blanks are before it.
+    tail: u16,
     pub name_len: u8,
     pub name: Name,
-    /// Not 0 when a comma may be in the value: without one there is nothing to split.
-    commas: u32,
 }
 
 impl Entry {
@@ -38,53 +34,62 @@ impl Entry {
         start: 0,
         value: 0,
         value_end: 0,
-        end: 0,
+        tail: 0,
         name_len: 0,
         name: Name::Via,
-        commas: 0,
     };
 
     /// For a line no longer than [`Limits::line_max`](crate::Limits) lets pass, in a message no
     /// longer than [`Limits::message_max`](crate::Limits) does.
     #[inline(always)]
     pub fn new(start: usize, line: &Line) -> Entry {
-        debug_assert!(u32::try_from(start).is_ok());
+        debug_assert!(u32::try_from(start + line.end).is_ok());
         debug_assert!(u16::try_from(line.end).is_ok());
         Entry {
             start: start as u32,
-            // These end before the line does, and names are shorter than 256.
-            value: line.value.0 as u16,
-            value_end: line.value.1 as u16,
-            end: line.end as u16,
+            value: (start + line.value.0) as u32,
+            value_end: (start + line.value.1) as u32,
+            // A line is shorter than that, and so are names shorter than 256.
+            tail: (line.end - line.value.1) as u16,
             name_len: line.name_end as u8,
             name: line.name,
-            commas: 1,
         }
+    }
+
+    /// For a line with one blank before its value and nothing but its end behind it; where that is,
+    /// [`end_at`](Self::end_at) says.
+    #[inline(always)]
+    pub fn begun(start: usize, name: Name, name_len: usize) -> Entry {
+        Entry {
+            start: start as u32,
+            value: (start + name_len + 2) as u32,
+            value_end: 0,
+            tail: 2,
+            name_len: name_len as u8,
+            name,
+        }
+    }
+
+    /// See [`begun`](Self::begun).
+    #[inline(always)]
+    pub fn end_at(&mut self, value_end: usize) {
+        self.value_end = value_end as u32;
     }
 
     #[inline]
     pub fn value_at(&self) -> Span {
-        (
-            self.start + u32::from(self.value),
-            self.start + u32::from(self.value_end),
-        )
-    }
-
-    /// Whether a comma may be in the value.
-    #[inline]
-    pub fn may_be_list(&self) -> bool {
-        self.commas != 0
+        (self.value, self.value_end)
     }
 
     /// Whether nothing but the line's end follows the value.
     #[inline]
     fn is_trim(&self) -> bool {
-        self.value_end + 2 == self.end
+        self.tail == 2
     }
 
     #[inline]
     pub fn line(&self) -> Span {
-        (self.start, self.start + u32::from(self.end))
+        (self.start, self.value_end + u32::from(self.tail))
     }
 }
 
@@ -99,10 +104,10 @@ pub(super) struct Headers {
     places: Places,
 }
 
-/// By name: the places of the first and of the last, counted from 1; 0 where there is none, and
-/// [`FAR`] for that place and all behind it.
+/// By name: the place of the first, counted from 1, and that of the last where there are several;
+/// 0 where there is none, and [`FAR`] for that place and all behind it.
 #[derive(Clone)]
-struct Places {
+pub(super) struct Places {
     first: [u8; NAMES],
     last: [u8; NAMES],
     /// Names that are there twice, as bits.
@@ -111,14 +116,26 @@ struct Places {
 
 impl Places {
     #[inline(always)]
-    fn note(&mut self, name: Name, place: u8) {
-        self.last[Self::of(name)] = place;
+    pub fn note(&mut self, name: Name, place: u8) {
         let first = &mut self.first[Self::of(name)];
         if *first == 0 {
             *first = place;
         } else {
+            self.last[Self::of(name)] = place;
             self.repeated |= Headers::bit(name);
         }
+    }
+
+    /// Whether there is one of that name.
+    #[inline]
+    pub fn has(&self, name: Name) -> bool {
+        self.first[Self::of(name)] != 0
+    }
+
+    /// The place of the last.
+    #[inline]
+    fn last(&self, at: usize) -> u8 {
+        self.first[at].max(self.last[at])
     }
 
     #[inline]
@@ -143,52 +160,18 @@ impl Headers {
         }
     }
 
-    /// Adds the headers from `at` on, as long as nothing about their lines is unusual, and tells where
-    /// it stopped. Whoever goes on from there finds what it is: the end, or a line that is folded, or
-    /// too long, or one too many.
-    ///
-    /// Fails with the first fault in these lines.
+    /// Room for the next ones up to so many, before any is put on the heap: [`Places`] is to hear of
+    /// each that is put there, and [`take`](Self::take) how many they are.
     #[inline(always)]
-    pub fn read_usual(
-        &mut self,
-        bytes: &[u8],
-        at: usize,
-        limits: &Limits,
-    ) -> Result<usize, Malformed> {
-        let line_max = limits.line_max();
-        let room = self.inline.get_mut(self.len..INLINE.min(limits.headers));
-        let room = room.unwrap_or_default();
-        let most = room.len();
-        // First all lines, then all names: what either needs stays at hand. None is too long.
-        let mut lines = Lines::new(bytes, at, at + line_max);
-        let mut slots = room.iter_mut();
-        while let Some(line) = lines.next()
-            && let Some(slot) = slots.next()
-        {
-            slot.start = line.start as u32;
-            slot.value_end = (line.end - line.start) as u16;
-            slot.commas = line.commas;
-        }
-        let found = most - slots.len();
-        let new = room.get_mut(..found).unwrap_or_default();
-        let mut end = at;
-        for (place, entry) in (self.len + 1..).zip(new) {
-            let start = entry.start as usize;
-            let text_end = start + usize::from(entry.value_end);
-            end = text_end + 2;
-            match bytes.get(start..).and_then(scan::usual_start) {
-                Some((name, name_end)) if bytes.get(text_end - 1) > Some(&b' ') => {
-                    entry.value = name_end as u16 + 2;
-                    entry.end = entry.value_end + 2;
-                    entry.name_len = name_end as u8;
-                    entry.name = name;
-                }
-                _ => *entry = Entry::new(start, &scan::header(bytes, start, line_max)?),
-            }
-            self.places.note(entry.name, place as u8);
-        }
-        self.len += found;
-        Ok(end)
+    pub fn room(&mut self, most: usize) -> (&mut Places, &mut [Entry]) {
+        let room = self.inline.get_mut(self.len..INLINE.min(most));
+        (&mut self.places, room.unwrap_or_default())
+    }
+
+    /// Takes up so many more of what was put in the [room](Self::room).
+    #[inline(always)]
+    pub fn take(&mut self, count: usize) {
+        self.len += count;
     }
 
     /// One more, behind those that are there.
@@ -246,7 +229,7 @@ impl Headers {
             return &[];
         };
         let all = self.all();
-        let end = match self.places.last[Places::of(name)] {
+        let end = match self.places.last(Places::of(name)) {
             FAR => all.len(),
             last => usize::from(last),
         };
@@ -273,7 +256,7 @@ impl Headers {
     /// All headers up to the last of these names: there are no more of them behind it.
     #[inline]
     pub fn up_to_last(&self, names: NameSet) -> &[Entry] {
-        let last_of = |name: usize| self.places.last[name % NAMES];
+        let last_of = |name: usize| self.places.last(name % NAMES);
         match names.places().map(last_of).max() {
             Some(last) if last != FAR => self.all().get(..usize::from(last)).unwrap_or_default(),
             Some(_) => self.all(),
@@ -288,12 +271,16 @@ impl Headers {
         self.all().get(first..)
     }
 
+    /// Whether there is one of that name.
+    #[inline]
+    pub fn has(&self, name: Name) -> bool {
+        self.places.has(name)
+    }
+
     /// Whether each of these is there.
     #[inline]
     pub fn has_all(&self, names: &[Name]) -> bool {
-        names
-            .iter()
-            .all(|&name| self.places.first[Places::of(name)] != 0)
+        names.iter().all(|&name| self.has(name))
     }
 
     /// Whether none of these, as bits, is there twice.

@@ -3,7 +3,8 @@
 //!
 //! - `parse`: bytes to a view; structure only.
 //! - `check`: what every message must keep before anyone acts on it.
-//! - `usual`: the same for messages about which there is nothing to say.
+//! - `walk`: line by line as long as nothing is unusual, with what is asked of every message read on
+//!   the way.
 //! - `glance`: both at once for what is to be turned away.
 //! - `salvage`: as much of a broken message as an answer needs.
 //! - `values`: list headers, value by value.
@@ -21,8 +22,8 @@ mod glance;
 mod headers;
 mod parse;
 mod salvage;
-mod usual;
 mod values;
+mod walk;
 
 pub use check::Facts;
 pub use glance::Glance;
@@ -135,8 +136,13 @@ pub struct Message<'a> {
     headers_end: u32,
     body_start: u32,
     headers: Headers,
-    /// What [`Message::settle`] read.
-    facts: Option<Facts<'a>>,
+    /// List headers in which a comma may separate values.
+    lists: NameSet,
+    /// What was read of them on the way; for others only when [settled](Self::settle).
+    facts: Facts<'a>,
+    /// Whether all that the facts are read from was as usual so far.
+    is_usual: bool,
+    is_settled: bool,
 }
 
 impl<'a> Message<'a> {
@@ -188,15 +194,16 @@ impl<'a> Message<'a> {
 
     /// The Request-URI, read; `None` when it cannot be, and for a response.
     pub fn uri(&self) -> Option<Uri<'a>> {
-        match &self.facts {
+        match self.facts() {
             Some(facts) => facts.uri,
             None => Uri::parse(self.request_uri()?).ok(),
         }
     }
 
     /// What [`settle`](Self::settle) read, if it was called and found no fault.
+    #[inline]
     pub fn facts(&self) -> Option<&Facts<'a>> {
-        self.facts.as_ref()
+        self.is_settled.then_some(&self.facts)
     }
 
     /// Where the Request-URI is.
@@ -230,7 +237,7 @@ impl<'a> Message<'a> {
                 name: entry.name,
                 line: entry.line(),
                 value_at: entry.value_at(),
-                is_single: !(entry.may_be_list() && entry.name.is_list()),
+                is_single: !self.may_be_list(entry.name),
             })
     }
 
@@ -297,7 +304,7 @@ impl<'a> Message<'a> {
     /// The Call-ID. Fails when it is missing, empty, or has white space in it.
     #[inline]
     pub fn call_id(&self) -> Result<&'a [u8], Malformed> {
-        if let Some(facts) = &self.facts {
+        if let Some(facts) = self.facts() {
             return Ok(facts.call_id);
         }
         self.read_call_id()
@@ -315,7 +322,7 @@ impl<'a> Message<'a> {
     /// The CSeq. Fails when it is missing or cannot be read.
     #[inline]
     pub fn cseq(&self) -> Result<CSeq<'a>, Malformed> {
-        if let Some(facts) = &self.facts {
+        if let Some(facts) = self.facts() {
             return Ok(facts.cseq);
         }
         self.read_cseq()
@@ -340,7 +347,7 @@ impl<'a> Message<'a> {
     /// The tag of From, when there is one that can be read.
     #[inline]
     pub fn from_tag(&self) -> Option<&'a [u8]> {
-        match &self.facts {
+        match self.facts() {
             Some(facts) => facts.from_tag,
             None => self.read_tag(Name::From),
         }
@@ -349,7 +356,7 @@ impl<'a> Message<'a> {
     /// The tag of To, when there is one that can be read.
     #[inline]
     pub fn to_tag(&self) -> Option<&'a [u8]> {
-        match &self.facts {
+        match self.facts() {
             Some(facts) => facts.to_tag,
             None => self.read_tag(Name::To),
         }
@@ -362,7 +369,7 @@ impl<'a> Message<'a> {
 
     /// The topmost Via value. Fails when there is none or it cannot be read.
     pub fn top_via(&self) -> Result<Via<'a>, Malformed> {
-        match &self.facts {
+        match self.facts() {
             Some(facts) if facts.via.at.1 > 0 => Ok(facts.via),
             Some(_) | None => self.read_top_via(),
         }
@@ -399,7 +406,11 @@ impl<'a> Message<'a> {
     /// The URI of [`contact`](Self::contact).
     pub fn contact_uri(&self) -> Option<&'a [u8]> {
         let first = self.headers.first(Name::Contact)?;
-        match only_uri(self.bytes, first.value_at(), first.may_be_list()) {
+        match only_uri(
+            self.bytes,
+            first.value_at(),
+            self.may_be_list(Name::Contact),
+        ) {
             None => self.contact().map(|contact| contact.uri),
             usual => usual,
         }
@@ -408,7 +419,7 @@ impl<'a> Message<'a> {
     /// Max-Forwards, `None` when there is none. Fails on what is no number; above 255 is 255.
     #[inline]
     pub fn max_forwards(&self) -> Result<Option<u8>, Malformed> {
-        if let Some(facts) = &self.facts {
+        if let Some(facts) = self.facts() {
             return Ok(facts.max_forwards);
         }
         self.read_max_forwards()
@@ -457,8 +468,14 @@ impl<'a> Message<'a> {
             value: self.part(value_at),
             line,
             value_at,
-            may_be_list: entry.may_be_list() && entry.name.is_list(),
+            may_be_list: self.may_be_list(entry.name),
         }
+    }
+
+    /// Whether commas may separate values of that header.
+    #[inline]
+    fn may_be_list(&self, name: Name) -> bool {
+        self.lists.has(name)
     }
 
     /// The bytes of a span. Spans come from the parser and lie inside; a foreign one gives nothing.

@@ -1,12 +1,14 @@
 //! Bytes to a message: finds the lines, judges nothing that does not decide where things are.
 
-use super::{Entry, Headers, Limits, Message, Start, span};
+use super::{Entry, Facts, Headers, Limits, Message, Start, span};
 use crate::Span;
 use crate::error::{Fault, Malformed};
 use crate::lex;
 use crate::method::Method;
 use crate::name::Name;
 use crate::scan::{self, Scanned};
+
+use super::walk::{ASKED_OF_ALL, UNSEARCHED};
 
 impl<'a> Message<'a> {
     /// Reads the structure: start line, header lines, and the body by Content-Length.
@@ -51,7 +53,10 @@ impl<'a> Message<'a> {
             headers_end: 0,
             body_start: 0,
             headers: Headers::new(),
-            facts: None,
+            lists: UNSEARCHED,
+            facts: Facts::NONE,
+            is_usual: true,
+            is_settled: false,
         });
         match message.read_headers(limits) {
             Ok(()) => room.as_mut().ok_or(Malformed::new(Fault::Empty, 0)),
@@ -68,13 +73,15 @@ impl<'a> Message<'a> {
         let line_max = limits.line_max();
         let mut at = self.headers_start as usize;
         let body_start = loop {
-            at = self.headers.read_usual(bytes, at, limits)?;
+            at = self.walk(at, limits);
             match scan::odd(bytes, at, line_max)? {
                 Scanned::Body(body_start) => break body_start,
                 Scanned::Header(_) if self.headers.len() == limits.headers => {
                     return Err(Malformed::new(Fault::TooManyHeaders, at));
                 }
                 Scanned::Header(line) => {
+                    self.is_usual &= !ASKED_OF_ALL.has(line.name);
+                    self.lists = self.lists.with_list(line.name);
                     self.headers.push(Entry::new(at, &line));
                     at += line.end;
                 }
@@ -146,13 +153,14 @@ fn usual_start_line(bytes: &[u8]) -> Option<First<'_>> {
     match bytes.split_first_chunk()? {
         (b"SIP/2.0 ", [h @ b'1'..=b'6', t @ b'0'..=b'9', u @ b'0'..=b'9', b' ', ..]) => {
             let reason = b"SIP/2.0 200 ".len();
-            let end = lex::seek_line_end(bytes, reason);
+            let rest = lex::seek_line_end(bytes.get(reason..)?);
+            let end = bytes.len() - rest.len();
             let digit = |byte: &u8| u16::from(byte - b'0');
             let start = Start::Response {
                 code: digit(h) * 100 + digit(t) * 10 + digit(u),
                 reason: bytes.get(reason..end)?,
             };
-            bytes.get(end..)?.starts_with(b"\r\n").then_some(First {
+            rest.starts_with(b"\r\n").then_some(First {
                 start,
                 uri_at: (0, 0),
                 uri_is_plain: false,
@@ -166,17 +174,18 @@ fn usual_start_line(bytes: &[u8]) -> Option<First<'_>> {
 /// A method that calls are made of, and a Request-URI in which nothing needs an escape.
 #[inline(always)]
 pub(super) fn usual_request_line(bytes: &[u8]) -> Option<First<'_>> {
-    let (method, uri_start) = Method::usual(bytes)?;
-    let uri_end = lex::seek_escaped(bytes, uri_start);
-    let uri = bytes
-        .get(uri_start..uri_end)
-        .filter(|uri| !uri.is_empty())?;
+    let (method, [b' ', behind @ ..]) = Method::usual(bytes)? else {
+        return None;
+    };
+    let rest = lex::seek_escaped(behind);
+    let uri = lex::before(behind, rest)?;
     const BEHIND: &[u8] = b" SIP/2.0\r\n";
-    bytes.get(uri_end..)?.starts_with(BEHIND).then_some(First {
+    let end = bytes.len() - rest.len();
+    (!uri.is_empty() && rest.starts_with(BEHIND)).then_some(First {
         start: Start::Request { method, uri },
-        uri_at: span(uri_start, uri_end),
+        uri_at: span(end - uri.len(), end),
         uri_is_plain: true,
-        end: uri_end + BEHIND.len(),
+        end: end + BEHIND.len(),
     })
 }
 

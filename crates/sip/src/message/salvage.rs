@@ -1,10 +1,10 @@
 //! As much of a broken message as it takes to answer it.
 
-use super::{Entry, Headers, Limits, Message, Start, parse, span};
+use super::{Entry, Facts, Headers, Limits, Message, Start, parse, span};
 use crate::Span;
 use crate::lex;
 use crate::method::Method;
-use crate::name::Name;
+use crate::name::{Name, NameSet};
 use crate::scan::{self, Line};
 
 impl<'a> Message<'a> {
@@ -47,7 +47,10 @@ impl<'a> Message<'a> {
             body_start: headers_end,
             headers,
             uri_is_plain: false,
-            facts: None,
+            lists: NameSet::LISTS,
+            facts: Facts::NONE,
+            is_usual: false,
+            is_settled: false,
         })
     }
 }

@@ -57,7 +57,7 @@ impl<'a> Iterator for Values<'a, '_> {
             let name = self.name;
             let entry = self.entries.by_ref().find(|entry| entry.name == name)?;
             let at = entry.value_at();
-            if at.0 < at.1 && !(entry.may_be_list() && name.is_list()) {
+            if at.0 < at.1 && !self.message.may_be_list(name) {
                 // The usual line, with one value.
                 return Some(Value {
                     bytes: self.message.part(at),
