@@ -87,6 +87,8 @@ impl Udp {
         while read < budget {
             match inbox.receive(&self.socket) {
                 Ok((count, last)) => {
+                    // Before anybody can tell that they came.
+                    stats.datagrams_in.add(count as u64);
                     let mut bytes_in = 0;
                     for number in 0..count {
                         let Some((from, bytes)) = inbox.datagram(number) else {
@@ -100,7 +102,6 @@ impl Udp {
                             take(from, bytes);
                         }
                     }
-                    stats.datagrams_in.add(count as u64);
                     stats.bytes_in.add(bytes_in);
                     if last && !to_the_end {
                         return false;
