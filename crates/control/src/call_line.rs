@@ -4,20 +4,15 @@
 //! the form of the others, and many at a time: `tracing` takes twenty times as long for one, and asks
 //! the system for each.
 
-use std::{
-    io::{self, Write as _},
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use tracing_subscriber::fmt::{
     format::Writer,
     time::{FormatTime, SystemTime},
 };
-use trunkline_proxy::event::{AttemptRecord, CallRecord, Outcome};
-use trunkline_sip::Transport;
+use trunkline_proxy::event::{AttemptRecord, CallRecord, Direction, Outcome};
 
-use crate::mask;
+use crate::{addresses::Addresses, decimal, mask};
 
 /// How log lines look.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -37,14 +32,16 @@ trait Pieces {
     const FROM: &'static str;
     const TO: &'static str;
     const SOURCE: &'static str;
-    const DIRECTION: &'static str;
-    const TRUNK: &'static str;
+    /// Which way, with what stands around it.
+    fn direction(direction: Direction) -> &'static str;
     const STATUS: &'static str;
-    const OWN: &'static str;
-    const WHY: &'static str;
-    const AFTER_WHY: &'static str;
+    /// Whether it was our own, with what stands around it.
+    fn own(own: bool) -> &'static str;
+    /// After the reason, where it rang.
     const RING: &'static str;
     const MS: &'static str;
+    /// After the reason, where it did not.
+    const NO_RING_MS: &'static str;
     const DRILL: &'static str;
     const ATTEMPTS: &'static str;
     const END: &'static str;
@@ -58,14 +55,27 @@ impl Pieces for Text {
     const FROM: &'static str = "\" from=\"";
     const TO: &'static str = "\" to=\"";
     const SOURCE: &'static str = "\" source=";
-    const DIRECTION: &'static str = " direction=\"";
-    const TRUNK: &'static str = "\" trunk=\"";
+
+    fn direction(direction: Direction) -> &'static str {
+        match direction {
+            Direction::Termination => " direction=\"termination\" trunk=\"",
+            Direction::Origination => " direction=\"origination\" trunk=\"",
+        }
+    }
+
     const STATUS: &'static str = "\" status=";
-    const OWN: &'static str = " own=";
-    const WHY: &'static str = " why=\"";
-    const AFTER_WHY: &'static str = "\"";
-    const RING: &'static str = " ring_ms=";
+
+    fn own(own: bool) -> &'static str {
+        if own {
+            " own=true why=\""
+        } else {
+            " own=false why=\""
+        }
+    }
+
+    const RING: &'static str = "\" ring_ms=";
     const MS: &'static str = " ms=";
+    const NO_RING_MS: &'static str = "\" ms=";
     const DRILL: &'static str = " drill=true";
     const ATTEMPTS: &'static str = " attempts=\"";
     const END: &'static str = "\"\n";
@@ -79,26 +89,43 @@ impl Pieces for Json {
     const FROM: &'static str = "\",\"from\":\"";
     const TO: &'static str = "\",\"to\":\"";
     const SOURCE: &'static str = "\",\"source\":\"";
-    const DIRECTION: &'static str = "\",\"direction\":\"";
-    const TRUNK: &'static str = "\",\"trunk\":\"";
+
+    fn direction(direction: Direction) -> &'static str {
+        match direction {
+            Direction::Termination => "\",\"direction\":\"termination\",\"trunk\":\"",
+            Direction::Origination => "\",\"direction\":\"origination\",\"trunk\":\"",
+        }
+    }
+
     const STATUS: &'static str = "\",\"status\":";
-    const OWN: &'static str = ",\"own\":";
-    const WHY: &'static str = ",\"why\":\"";
-    const AFTER_WHY: &'static str = "\"";
-    const RING: &'static str = ",\"ring_ms\":";
+
+    fn own(own: bool) -> &'static str {
+        if own {
+            ",\"own\":true,\"why\":\""
+        } else {
+            ",\"own\":false,\"why\":\""
+        }
+    }
+
+    const RING: &'static str = "\",\"ring_ms\":";
     const MS: &'static str = ",\"ms\":";
+    const NO_RING_MS: &'static str = "\",\"ms\":";
     const DRILL: &'static str = ",\"drill\":true";
     const ATTEMPTS: &'static str = ",\"attempts\":\"";
     const END: &'static str = "\"}\n";
 }
 
+/// What a line has at least room for; most fit.
+const LINE_BYTES: usize = 512;
+
 /// Lines of calls, until they are written.
 #[derive(Debug)]
 pub struct CallLines {
     format: LineFormat,
-    /// The time of all of them: they wait for each other some 50 ms.
-    stamp: String,
+    /// How all of them begin, with the time: they wait for each other some 50 ms.
+    head: String,
     lines: Vec<u8>,
+    addresses: Addresses,
 }
 
 impl CallLines {
@@ -106,8 +133,9 @@ impl CallLines {
     pub fn new(format: LineFormat) -> Self {
         CallLines {
             format,
-            stamp: String::new(),
+            head: String::new(),
             lines: Vec::new(),
+            addresses: Addresses::default(),
         }
     }
 
@@ -118,16 +146,24 @@ impl CallLines {
 
     /// Adds the line of a call that has just got its final answer.
     pub fn add(&mut self, call: &CallRecord, trunk: &str) {
-        if self.lines.is_empty() {
-            self.stamp.clear();
-            // Fails only when a String does, and never.
-            let _ = SystemTime.format_time(&mut Writer::new(&mut self.stamp));
-        }
-        let (out, stamp) = (&mut self.lines, &*self.stamp);
         match self.format {
-            LineFormat::Text => push_line::<Text>(out, stamp, call, trunk),
-            LineFormat::Json => push_line::<Json>(out, stamp, call, trunk),
+            LineFormat::Text => self.push::<Text>(call, trunk),
+            LineFormat::Json => self.push::<Json>(call, trunk),
         }
+    }
+
+    #[inline]
+    fn push<P: Pieces>(&mut self, call: &CallRecord, trunk: &str) {
+        if self.lines.is_empty() {
+            self.head.clear();
+            self.head.push_str(P::BEFORE_STAMP);
+            // Fails only when a String does, and never.
+            let _ = SystemTime.format_time(&mut Writer::new(&mut self.head));
+            self.head.push_str(P::CALL_ID);
+        }
+        self.lines.reserve(LINE_BYTES);
+        push(&mut self.lines, &self.head);
+        push_line::<P>(&mut self.lines, &mut self.addresses, call, trunk);
     }
 
     /// Writes what was added since the last time. What cannot be written is lost, as other lines
@@ -141,40 +177,43 @@ impl CallLines {
     }
 }
 
-fn push_line<P: Pieces>(out: &mut Vec<u8>, stamp: &str, call: &CallRecord, trunk: &str) {
+/// What comes after the head.
+#[inline]
+fn push_line<P: Pieces>(
+    out: &mut Vec<u8>,
+    addresses: &mut Addresses,
+    call: &CallRecord,
+    trunk: &str,
+) {
     let [call_id, from, to] = call.names.parts();
-    push(out, P::BEFORE_STAMP);
-    push(out, stamp);
-    push(out, P::CALL_ID);
     push_quoted(out, call_id, Vec::extend_from_slice, mask::printable);
     push(out, P::FROM);
     push_quoted(out, from, mask::push_plain_number, mask::number);
     push(out, P::TO);
     push_quoted(out, to, mask::push_plain_number, mask::number);
     push(out, P::SOURCE);
-    push_address(out, call.source.transport, call.source.remote);
-    push(out, P::DIRECTION);
-    push(out, call.direction.word());
-    push(out, P::TRUNK);
+    addresses.push(out, call.source.transport, call.source.remote);
+    push(out, P::direction(call.direction));
     push_quoted(out, trunk.as_bytes(), Vec::extend_from_slice, str::to_owned);
     push(out, P::STATUS);
-    push_decimal(out, call.status.into());
-    push(out, P::OWN);
-    push(out, if call.own { "true" } else { "false" });
-    push(out, P::WHY);
-    push(out, call.why);
-    push(out, P::AFTER_WHY);
+    decimal::push(out, call.status.into());
+    push(out, P::own(call.own));
+    if !call.why.is_empty() {
+        push(out, call.why);
+    }
     if let Some(ring) = call.first_ring {
         push(out, P::RING);
-        push_decimal(out, milliseconds(ring));
+        decimal::push(out, milliseconds(ring));
+        push(out, P::MS);
+    } else {
+        push(out, P::NO_RING_MS);
     }
-    push(out, P::MS);
-    push_decimal(out, milliseconds(call.took));
+    decimal::push(out, milliseconds(call.took));
     if call.drill.is_some() {
         push(out, P::DRILL);
     }
     push(out, P::ATTEMPTS);
-    push_attempts(out, &call.attempts);
+    push_attempts(out, addresses, &call.attempts);
     push(out, P::END);
 }
 
@@ -195,8 +234,13 @@ fn push_quoted(
     if mask::is_plain(value) {
         push_plain(out, value);
     } else {
-        push_escaped(out, &show(&String::from_utf8_lossy(value)));
+        push_shown(out, value, show);
     }
+}
+
+#[cold]
+fn push_shown(out: &mut Vec<u8>, value: &[u8], show: impl FnOnce(&str) -> String) {
+    push_escaped(out, &show(&String::from_utf8_lossy(value)));
 }
 
 /// A quote or a backslash must not end the value early.
@@ -210,15 +254,16 @@ fn push_escaped(out: &mut Vec<u8>, value: &str) {
 }
 
 /// Where it was tried, in order, each with its end.
-fn push_attempts(out: &mut Vec<u8>, attempts: &[AttemptRecord]) {
+#[inline]
+fn push_attempts(out: &mut Vec<u8>, addresses: &mut Addresses, attempts: &[AttemptRecord]) {
     for (at, attempt) in attempts.iter().enumerate() {
         if at > 0 {
             out.push(b' ');
         }
-        push_address(out, attempt.peer.transport, attempt.peer.addr);
+        addresses.push(out, attempt.peer.transport, attempt.peer.addr);
         out.push(b'=');
         match attempt.outcome {
-            Some(Outcome::Final(code)) => push_decimal(out, code.into()),
+            Some(Outcome::Final(code)) => decimal::push(out, code.into()),
             Some(Outcome::Lost(why)) => push(out, why),
             Some(outcome) => push(out, outcome.word()),
             None => push(out, "running"),
@@ -226,77 +271,9 @@ fn push_attempts(out: &mut Vec<u8>, attempts: &[AttemptRecord]) {
     }
 }
 
-/// "udp:192.0.2.1:5060", as a `Hop` and a `Peer` show themselves.
-fn push_address(out: &mut Vec<u8>, transport: Transport, addr: SocketAddr) {
-    push(out, transport.param());
-    let SocketAddr::V4(addr) = addr else {
-        // Writing to a Vec does not fail.
-        let _ = write!(out, ":{addr}");
-        return;
-    };
-    // ":255.255.255.255:" at most, and room for three digits wherever one begins.
-    let (mut text, mut at) = ([b':'; 20], 1);
-    for (octet, after) in addr.ip().octets().into_iter().zip(*b"...:") {
-        let [digits @ .., count] = SHORT[usize::from(octet)];
-        text[at..at + 3].copy_from_slice(&digits);
-        at += usize::from(count);
-        text[at] = after;
-        at += 1;
-    }
-    out.extend_from_slice(&text[..at]);
-    push_decimal(out, addr.port().into());
-}
-
 fn milliseconds(duration: Duration) -> u64 {
     let whole = duration.as_secs().saturating_mul(1000);
     whole.saturating_add(duration.subsec_millis().into())
-}
-
-/// The digits of each number below a thousand, and how many they are.
-static SHORT: [[u8; 4]; 1000] = {
-    let mut short = [[0; 4]; 1000];
-    let mut value = 0;
-    while value < 1000 {
-        let [a, b, c] = [value / 100, value / 10 % 10, value % 10];
-        let [a, b, c] = [b'0' + a as u8, b'0' + b as u8, b'0' + c as u8];
-        short[value] = match value {
-            0..=9 => [c, 0, 0, 1],
-            10..=99 => [b, c, 0, 2],
-            _ => [a, b, c, 3],
-        };
-        value += 1;
-    }
-    short
-};
-
-#[inline]
-fn push_decimal(out: &mut Vec<u8>, value: u64) {
-    if value < 1000 {
-        push_short(out, value as usize);
-    } else {
-        push_long(out, value);
-    }
-}
-
-/// Of less than a thousand.
-#[inline]
-fn push_short(out: &mut Vec<u8>, value: usize) {
-    let [digits @ .., count] = SHORT[value];
-    // Always three, which is one step, and then less.
-    let end = out.len() + usize::from(count);
-    out.extend_from_slice(&digits);
-    out.truncate(end);
-}
-
-fn push_long(out: &mut Vec<u8>, value: u64) {
-    let (thousands, rest) = (value / 1000, (value % 1000) as u32);
-    if thousands < 1000 {
-        push_short(out, thousands as usize);
-    } else {
-        push_long(out, thousands);
-    }
-    let digit = |value: u32| b'0' + (value % 10) as u8;
-    out.extend_from_slice(&[digit(rest / 100), digit(rest / 10), digit(rest)]);
 }
 
 #[cfg(test)]
@@ -304,27 +281,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_as_they_are_read() {
-        for value in (0..2100).chain([65_535, 1_000_000, 1_002_030, u64::MAX]) {
-            let mut out = Vec::new();
-            push_decimal(&mut out, value);
-            assert_eq!(out, value.to_string().as_bytes());
-        }
-    }
-
-    #[test]
-    fn addresses_and_outcomes_are_written_as_they_show_themselves() {
-        for text in [
-            "192.0.2.1:5060",
-            "0.0.0.0:0",
-            "255.255.255.255:65535",
-            "10.9.99.100:999",
-            "[2001:db8::1]:5060",
-        ] {
-            let addr: SocketAddr = text.parse().expect("an address");
-            let mut out = Vec::new();
-            push_address(&mut out, Transport::Tcp, addr);
-            assert_eq!(out, format!("tcp:{addr}").as_bytes());
+    fn ways_are_written_as_they_are_called() {
+        for way in [Direction::Termination, Direction::Origination] {
+            let word = format!("\"{}\"", way.word());
+            assert!(Text::direction(way).contains(&word), "{word}");
+            assert!(Json::direction(way).contains(&word), "{word}");
         }
     }
 

@@ -5,9 +5,11 @@
 //! Needs a tokio runtime with time and I/O; one thread is enough.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
+mod addresses;
 pub mod admin;
 mod call_line;
 mod control;
+mod decimal;
 pub mod dr;
 pub mod fences;
 pub mod http;

@@ -1,21 +1,32 @@
 //! What happened, as log lines: one a call by default, numbers masked, hosts shown.
 
-use tracing::{debug, info, trace, warn};
+use tracing::{Level, debug, info, level_filters::LevelFilter, trace, warn};
 use trunkline_proxy::{Event, Settings, event::HealthState};
 
 use crate::{call_line::CallLines, mask, view::trunk_name};
 
 /// Writes the line for an event, if it has one at the level that is on; that of a call waits in
 /// `calls` for others.
+#[inline]
 pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
-    let trunk = |id| trunk_name(settings, id);
     match event {
         Event::CallSetUp(call) => {
             // Those that wait were wanted.
-            if !calls.is_empty() || tracing::enabled!(tracing::Level::INFO) {
-                calls.add(call, trunk(call.trunk));
+            if !calls.is_empty() || tracing::enabled!(Level::INFO) {
+                calls.add(call, trunk_name(settings, call.trunk));
             }
         }
+        // What every call has has a line for those who look closely only.
+        Event::CallStarted { .. } | Event::AttemptEnded { .. } | Event::CallEnded { .. }
+            if LevelFilter::current() < LevelFilter::DEBUG => {}
+        _ => log_other(event, settings),
+    }
+}
+
+/// Writes the line for an event that does not wait for others.
+fn log_other(event: &Event, settings: &Settings) {
+    let trunk = |id| trunk_name(settings, id);
+    match event {
         Event::Health { peer, was, is, why } => {
             let (was, state) = (was.word(), is.word());
             match is {
@@ -110,6 +121,10 @@ pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
         Event::Probe { peer, status } => trace!(%peer, ?status, "probe"),
         // Only over all shards it is worth a line: see `fences`.
         Event::Fence(_) => {}
-        Event::Retransmitted | Event::OversizedDatagram | Event::Parked | Event::Load { .. } => {}
+        Event::Retransmitted
+        | Event::OversizedDatagram
+        | Event::Parked
+        | Event::Load { .. }
+        | Event::CallSetUp(_) => {}
     }
 }

@@ -1,6 +1,8 @@
 //! Numbers and strangers' text as they may be shown: no phone number whole, nothing that a
 //! terminal or a log reader would take for more than text.
 
+use wide::u8x16;
+
 /// Digits in a row that make a phone number.
 const NUMBER_DIGITS_MIN: usize = 7;
 /// Characters of a stranger's text that are shown.
@@ -68,31 +70,43 @@ pub(crate) fn is_plain(bytes: &[u8]) -> bool {
     if bytes.len() > SHOWN_MAX {
         return false;
     }
-    match bytes.last_chunk::<RUN>() {
+    match bytes.last_chunk() {
         // A few letters are looked at twice, which is quicker than one by one.
-        Some(last) => {
-            let mut runs = bytes.as_chunks::<RUN>().0.iter();
-            runs.all(are_plain) && are_plain(last)
-        }
-        None => {
-            let mut run = [b' '; RUN];
-            let (front, _) = run.split_at_mut(bytes.len());
-            front.copy_from_slice(bytes);
-            are_plain(&run)
-        }
+        Some(last) => bytes.as_chunks().0.iter().all(are_plain) && are_plain(last),
+        None => are_plain(&short(bytes)),
     }
 }
 
-/// So many letters take one step.
-const RUN: usize = 16;
-
-/// Without a branch at any letter.
+/// Sixteen letters at once, and without a branch at any.
 #[inline(always)]
-fn are_plain(bytes: &[u8; RUN]) -> bool {
-    bytes.iter().fold(true, |plain, &byte| {
-        let is_shown = byte.wrapping_sub(b' ') <= b'~' - b' ';
-        plain & is_shown & (byte != b'"') & (byte != b'\\')
-    })
+fn are_plain(letters: &[u8; 16]) -> bool {
+    let letters = u8x16::from(*letters);
+    let shown = letters.max(u8x16::splat(b' ')).min(u8x16::splat(b'~'));
+    let marks = letters.cmp_eq(u8x16::splat(b'"')) | letters.cmp_eq(u8x16::splat(b'\\'));
+    (shown.cmp_eq(letters) & !marks).move_mask() == 0xffff
+}
+
+/// Fewer letters, as sixteen: some of them twice, and blanks.
+#[inline(always)]
+fn short(bytes: &[u8]) -> [u8; 16] {
+    const BLANKS: u128 = u128::from_ne_bytes([b' '; 16]);
+    let letters = match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => {
+            let [first, last] = [first, last].map(|it| u128::from(u64::from_ne_bytes(*it)));
+            first | last << 64
+        }
+        _ => match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(first), Some(last)) => {
+                let [first, last] = [first, last].map(|it| u128::from(u32::from_ne_bytes(*it)));
+                BLANKS << 64 | last << 32 | first
+            }
+            // At most three.
+            _ => bytes
+                .iter()
+                .fold(BLANKS, |run, byte| run << 8 | u128::from(*byte)),
+        },
+    };
+    letters.to_ne_bytes()
 }
 
 fn shown(text: &str) -> impl Iterator<Item = char> + '_ {
@@ -161,7 +175,17 @@ mod tests {
         }
         for byte in 0..=255u8 {
             let plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-            for (len, at) in [(1, 0), (15, 14), (16, 0), (17, 16), (40, 20), (40, 35)] {
+            for (len, at) in [
+                (1, 0),
+                (7, 6),
+                (8, 7),
+                (9, 0),
+                (15, 14),
+                (16, 0),
+                (17, 16),
+                (40, 20),
+                (40, 35),
+            ] {
                 let mut text = vec![b'a'; len];
                 text[at] = byte;
                 assert_eq!(is_plain(&text), plain, "{byte} at {at} of {len}");

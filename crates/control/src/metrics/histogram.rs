@@ -34,6 +34,7 @@ struct Cells {
 
 impl Histogram {
     /// From one thread at a time.
+    #[inline]
     pub(super) fn record(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BUCKETS
