@@ -316,6 +316,12 @@ pub(crate) fn seek_escaped(text: &[u8]) -> &[u8] {
     seek(text, must_be_escaped)
 }
 
+/// `text` from the first such byte on, or `wanted`, as [`seek_escaped`].
+#[inline(always)]
+pub(crate) fn seek_escaped_or(text: &[u8], wanted: u8) -> &[u8] {
+    seek(text, |bytes| must_be_escaped(bytes) | eq(bytes, wanted))
+}
+
 /// The first byte that no Request-URI can hold, since it would end the line or the word.
 #[inline]
 pub(crate) fn find_break(bytes: &[u8]) -> Option<usize> {

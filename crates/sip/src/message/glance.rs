@@ -129,7 +129,10 @@ impl<'a> Glance<'a> {
             Party::read_usual(bytes.get(to.value_at()?.0 as usize..)?)?.0,
         );
         let number = CSeq::read(part(bytes, cseq.value_at()?)?)?;
-        let target = Uri::parse_plain(uri, first.uri_is_plain).ok()?;
+        let target = match first.uri {
+            Some(target) => target,
+            None => Uri::parse_plain(uri, first.uri_is_plain).ok()?,
+        };
         if number.method != method || target.scheme == Scheme::Other {
             return None;
         }

@@ -138,6 +138,8 @@ pub struct Message<'a> {
     headers: Headers,
     /// List headers in which a comma may separate values.
     lists: NameSet,
+    /// The last Content-Length that was read on the way.
+    length: Option<u32>,
     /// What was read of them on the way; for others only when [settled](Self::settle).
     facts: Facts<'a>,
     /// Whether all that the facts are read from was as usual so far.

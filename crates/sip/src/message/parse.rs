@@ -7,6 +7,7 @@ use crate::lex;
 use crate::method::Method;
 use crate::name::Name;
 use crate::scan::{self, Scanned};
+use crate::uri::Uri;
 
 use super::walk::{ASKED_OF_ALL, UNSEARCHED};
 
@@ -54,7 +55,11 @@ impl<'a> Message<'a> {
             body_start: 0,
             headers: Headers::new(),
             lists: UNSEARCHED,
-            facts: Facts::NONE,
+            length: None,
+            facts: Facts {
+                uri: first.uri,
+                ..Facts::NONE
+            },
             is_usual: true,
             is_settled: false,
         });
@@ -82,6 +87,9 @@ impl<'a> Message<'a> {
                 Scanned::Header(line) => {
                     self.is_usual &= !ASKED_OF_ALL.has(line.name);
                     self.lists = self.lists.with_list(line.name);
+                    if line.name == Name::ContentLength {
+                        self.length = None;
+                    }
                     self.headers.push(Entry::new(at, &line));
                     at += line.end;
                 }
@@ -100,17 +108,15 @@ impl<'a> Message<'a> {
     /// The body's length, as far as the headers tell.
     #[inline(always)]
     fn content_length(&self) -> Result<Option<usize>, Malformed> {
-        let Some(entry) = self.headers.first(Name::ContentLength) else {
-            return Ok(None);
-        };
-        if !self.headers.are_single(Headers::bit(Name::ContentLength)) {
-            return self.content_lengths();
+        match self.length {
+            Some(length) if self.headers.are_single(Headers::bit(Name::ContentLength)) => {
+                Ok(Some(length as usize))
+            }
+            _ => self.content_lengths(),
         }
-        let at = entry.value_at();
-        content_length(self.part(at), at.0 as usize, None).map(Some)
     }
 
-    /// As [`content_length`](Self::content_length), of several.
+    /// As [`content_length`](Self::content_length), of none, several, or an unusual one.
     #[cold]
     fn content_lengths(&self) -> Result<Option<usize>, Malformed> {
         let mut length = None;
@@ -143,6 +149,8 @@ pub(super) struct First<'a> {
     pub start: Start<'a>,
     uri_at: Span,
     pub uri_is_plain: bool,
+    /// The Request-URI, where it could be read on the way.
+    pub uri: Option<Uri<'a>>,
     /// Where the headers start.
     pub end: usize,
 }
@@ -164,6 +172,7 @@ fn usual_start_line(bytes: &[u8]) -> Option<First<'_>> {
                 start,
                 uri_at: (0, 0),
                 uri_is_plain: false,
+                uri: None,
                 end: end + 2,
             })
         }
@@ -177,14 +186,18 @@ pub(super) fn usual_request_line(bytes: &[u8]) -> Option<First<'_>> {
     let (method, [b' ', behind @ ..]) = Method::usual(bytes)? else {
         return None;
     };
-    let rest = lex::seek_escaped(behind);
-    let uri = lex::before(behind, rest)?;
+    let (uri, rest) = match Uri::read_usual(behind) {
+        Some((uri, rest)) => (Some(uri), rest),
+        None => (None, lex::seek_escaped(behind)),
+    };
+    let text = lex::before(behind, rest)?;
     const BEHIND: &[u8] = b" SIP/2.0\r\n";
     let end = bytes.len() - rest.len();
-    (!uri.is_empty() && rest.starts_with(BEHIND)).then_some(First {
-        start: Start::Request { method, uri },
-        uri_at: span(end - uri.len(), end),
+    (!text.is_empty() && rest.starts_with(BEHIND)).then_some(First {
+        start: Start::Request { method, uri: text },
+        uri_at: span(end - text.len(), end),
         uri_is_plain: true,
+        uri,
         end: end + BEHIND.len(),
     })
 }
@@ -208,6 +221,7 @@ fn start_line(bytes: &[u8], line_max: usize) -> Result<First<'_>, Malformed> {
         start,
         uri_at,
         uri_is_plain: false,
+        uri: None,
         end: end + 2,
     })
 }

@@ -48,6 +48,7 @@ impl<'a> Message<'a> {
             headers,
             uri_is_plain: false,
             lists: NameSet::LISTS,
+            length: None,
             facts: Facts::NONE,
             is_usual: false,
             is_settled: false,

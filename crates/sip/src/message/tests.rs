@@ -179,6 +179,7 @@ fn a_broken_header_is_named() {
         ("Content-Length: \r\n\r\n", Fault::ContentLength),
         ("Content-Length: -1\r\n\r\n", Fault::ContentLength),
         ("Content-Length: 1 2\r\n\r\nabc", Fault::ContentLength),
+        ("Content-Length: 3\r\n 4\r\n\r\nabc", Fault::ContentLength),
         (
             "Content-Length: 99999999999999999999\r\n\r\n",
             Fault::ContentLength,

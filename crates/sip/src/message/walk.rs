@@ -36,6 +36,7 @@ impl<'a> Message<'a> {
             headers,
             facts,
             lists,
+            length,
             ..
         } = self;
         // No line in here is too long.
@@ -60,6 +61,10 @@ impl<'a> Message<'a> {
                 Name::CallId => facts.read_call_id(value),
                 Name::CSeq => facts.read_cseq(value),
                 Name::MaxForwards => facts.read_max_forwards(value),
+                Name::ContentLength => lex::few_digits(value).map(|(read, end)| {
+                    *length = Some(read);
+                    end
+                }),
                 Name::Route | Name::RecordRoute | Name::Contact => only_value(value),
                 _ => Some(lex::seek_line_end(value)),
             };
@@ -99,11 +104,13 @@ impl<'a> Message<'a> {
             return None;
         }
         if let Start::Request { method, uri } = self.start {
-            let uri = Uri::parse_plain(uri, self.uri_is_plain).ok()?;
-            if method != self.facts.cseq.method || uri.scheme == Scheme::Other {
+            if method != self.facts.cseq.method {
                 return None;
             }
-            self.facts.uri = Some(uri);
+            if self.facts.uri.is_none() {
+                let read = Uri::parse_plain(uri, self.uri_is_plain).ok();
+                self.facts.uri = Some(read.filter(|uri| uri.scheme != Scheme::Other)?);
+            }
         } else if !top_is_known {
             self.facts.via = Via::read_noted(self.bytes, via.value_at())?;
         }
