@@ -107,7 +107,7 @@ impl Place {
             let (routing, seed, shared) = (Arc::clone(&routing), seed.clone(), Arc::clone(&shared));
             move |clock: Clock| Proxy::new(shard, clock, routing, seed, shared)
         };
-        let (handles, threads) = spawn(self.bound, owners, make, NetLimits::default())
+        let (handles, threads) = spawn(self.bound, owners, make, NetLimits::default(), start)
             .map_err(|error| error.to_string())?;
         let Handles {
             commands,

@@ -9,7 +9,7 @@ use std::{
 
 use trunkline_net::{Bound, Command, Handles, NetLimits, Threads, owner::Owners, spawn};
 use trunkline_proxy::{
-    Clock, Hop, Input, ListenerId, Outbox, Proxy, Routing, Seed, Settings, ShardId, Shared,
+    Clock, Hop, Input, ListenerId, Moment, Outbox, Proxy, Routing, Seed, Settings, ShardId, Shared,
     routing::{Candidate, Freshness, Resolved},
     settings::{
         Access, Attempts, Capacity, CodeSet, Edge, Exhausted, Health, InDialog, Listener, Place,
@@ -53,7 +53,7 @@ impl Rig {
         let bound = Bound::bind(&[listener(transport, ([127, 0, 0, 3], 0).into())], 1)
             .expect("loopback can be bound");
         let address = bound.local_addrs()[0];
-        let limits = NetLimits::default();
+        let (limits, epoch) = (NetLimits::default(), Instant::now());
         let (handles, shards) = if brain == Brain::Proxy {
             let routing = Arc::new(routing(transport, address, callee));
             let seed = Seed {
@@ -61,10 +61,10 @@ impl Rig {
                 process: [2; 16],
             };
             let make = move |clock: Clock| {
-                let shared = Shared::new(1, clock.at);
+                let shared = Shared::new(1, epoch);
                 Proxy::new(ShardId(0), clock, routing, seed, shared)
             };
-            spawn(bound, Owners::alone(), |_| make.clone(), limits)
+            spawn(bound, Owners::alone(), |_| make.clone(), limits, epoch)
         } else {
             let wire = Wire {
                 transport,
@@ -72,7 +72,7 @@ impl Rig {
                 caller: None,
             };
             let make = move |_| wire;
-            spawn(bound, Owners::alone(), |_| make.clone(), limits)
+            spawn(bound, Owners::alone(), |_| make.clone(), limits, epoch)
         }
         .expect("a shard starts");
         let Handles {
@@ -115,7 +115,7 @@ struct Wire {
 }
 
 impl trunkline_net::Brain for Wire {
-    fn handle(&mut self, _now: Instant, input: Input<'_>, out: &mut Outbox) {
+    fn handle(&mut self, _now: Moment, input: Input<'_>, out: &mut Outbox) {
         let Input::Message { from, bytes } = input else {
             return;
         };
@@ -138,8 +138,8 @@ impl trunkline_net::Brain for Wire {
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        None
+    fn next_deadline(&self) -> Moment {
+        Moment::NEVER
     }
 
     fn is_idle(&self) -> bool {

@@ -8,19 +8,22 @@ use std::{
     io, mem,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     ptr,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use crate::clock;
+use trunkline_proxy::Moment;
+
+use crate::clock::ShardClock;
 
 pub(crate) struct Alarm {
     timer: OwnedFd,
-    rings_at: Option<Instant>,
+    clock: ShardClock,
+    rings_at: Moment,
 }
 
 impl Alarm {
     /// One that is not set.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(clock: ShardClock) -> io::Result<Self> {
         // SAFETY: no pointers are passed.
         let timer = checked(unsafe {
             libc::timerfd_create(
@@ -31,7 +34,8 @@ impl Alarm {
         Ok(Alarm {
             // SAFETY: the system has just opened it for us, and nobody else knows of it.
             timer: unsafe { OwnedFd::from_raw_fd(timer) },
-            rings_at: None,
+            clock,
+            rings_at: Moment::NEVER,
         })
     }
 
@@ -45,18 +49,18 @@ impl Alarm {
     /// `now` was read after the last wait: an alarm whose time has come since then is still to be
     /// waited for, and ends the next wait at once.
     #[inline]
-    pub(crate) fn ring_by(&mut self, now: Instant, deadline: Instant) -> io::Result<()> {
-        if self.rings_at.is_some_and(|at| now < at && at <= deadline) {
+    pub(crate) fn ring_by(&mut self, now: Moment, deadline: Moment) -> io::Result<()> {
+        if now < self.rings_at && self.rings_at <= deadline {
             return Ok(());
         }
         self.ring_at(deadline)
     }
 
     #[inline(never)]
-    fn ring_at(&mut self, deadline: Instant) -> io::Result<()> {
-        self.rings_at = None;
-        self.set(deadline.saturating_duration_since(clock::now()))?;
-        self.rings_at = Some(deadline);
+    fn ring_at(&mut self, deadline: Moment) -> io::Result<()> {
+        self.rings_at = Moment::NEVER;
+        self.set(deadline.saturating_duration_since(self.clock.now()))?;
+        self.rings_at = deadline;
         Ok(())
     }
 
@@ -82,6 +86,8 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     /// How often it rang since it was set, zero when it did not. Reading it makes it silent.
@@ -92,16 +98,15 @@ mod tests {
         if read == 8 { times } else { 0 }
     }
 
-    fn wait_until(at: Instant) {
-        while Instant::now() < at {
-            std::hint::spin_loop();
-        }
+    fn clock() -> ShardClock {
+        ShardClock::new(Instant::now())
     }
 
     #[test]
     fn an_alarm_that_rings_early_enough_is_left_and_a_later_one_is_set_earlier() {
-        let mut alarm = Alarm::new().expect("a timer");
-        let now = Instant::now();
+        let clock = clock();
+        let mut alarm = Alarm::new(clock).expect("a timer");
+        let now = clock.now();
         let after = |milliseconds| now + Duration::from_millis(milliseconds);
         for (deadline, rings_at) in [
             (60_000, 60_000),
@@ -111,25 +116,27 @@ mod tests {
             (30_000, 20),
         ] {
             alarm.ring_by(now, after(deadline)).expect("set");
-            assert_eq!(alarm.rings_at, Some(after(rings_at)), "{deadline} ms");
+            assert_eq!(alarm.rings_at, after(rings_at), "{deadline} ms");
         }
         assert_eq!(rang(&alarm), 0, "too early");
-        let begun = Instant::now();
         while rang(&alarm) == 0 {
-            assert!(begun.elapsed() < Duration::from_secs(10), "it never rings");
+            assert!(clock.now() < after(10_000), "it never rings");
             std::thread::yield_now();
         }
-        assert!(Instant::now() >= after(20));
+        assert!(clock.now() >= after(20));
     }
 
     #[test]
     fn an_alarm_whose_time_is_over_is_set_anew() {
-        let mut alarm = Alarm::new().expect("a timer");
-        let first = Instant::now() + Duration::from_millis(1);
-        alarm.ring_by(Instant::now(), first).expect("set");
-        wait_until(first);
+        let clock = clock();
+        let mut alarm = Alarm::new(clock).expect("a timer");
+        let first = clock.now() + Duration::from_millis(1);
+        alarm.ring_by(clock.now(), first).expect("set");
+        while clock.now() < first {
+            std::hint::spin_loop();
+        }
         let second = first + Duration::from_secs(60);
-        alarm.ring_by(Instant::now(), second).expect("set");
-        assert_eq!(alarm.rings_at, Some(second));
+        alarm.ring_by(clock.now(), second).expect("set");
+        assert_eq!(alarm.rings_at, second);
     }
 }

@@ -1,41 +1,41 @@
 //! What a shard carries messages for.
 
-use std::{net::IpAddr, time::Instant};
+use std::net::IpAddr;
 
-use trunkline_proxy::{Input, Outbox, Proxy};
+use trunkline_proxy::{Input, Moment, Outbox, Proxy};
 
 /// Decides what happens. The product's is [`Proxy`]; the tests of this crate bring small ones of
 /// their own, so that sockets are proved without a call.
 pub trait Brain {
     /// Applies one input; what should happen as a result is in `out` on return. `now` never
     /// decreases.
-    fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox);
-    /// When it wants [`Input::Deadline`].
-    fn next_deadline(&self) -> Option<Instant>;
+    fn handle(&mut self, now: Moment, input: Input<'_>, out: &mut Outbox);
+    /// When it wants [`Input::Deadline`]; [`Moment::NEVER`]: not at all.
+    fn next_deadline(&self) -> Moment;
     /// Whether nothing is in work, so that a drained shard may end.
     fn is_idle(&self) -> bool;
     /// Whether it would drop whatever comes from this address, so that a flood from there need not be read.
     /// Asked rarely.
-    fn is_stranger(&self, now: Instant, source: IpAddr) -> bool {
+    fn is_stranger(&self, now: Moment, source: IpAddr) -> bool {
         let _ = (now, source);
         false
     }
 }
 
 impl Brain for Proxy {
-    fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox) {
-        Proxy::handle(self, now, input, out);
+    fn handle(&mut self, now: Moment, input: Input<'_>, out: &mut Outbox) {
+        Proxy::handle_at(self, now, input, out);
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        Proxy::next_deadline(self)
+    fn next_deadline(&self) -> Moment {
+        Proxy::next_moment(self)
     }
 
     fn is_idle(&self) -> bool {
         Proxy::is_idle(self)
     }
 
-    fn is_stranger(&self, now: Instant, source: IpAddr) -> bool {
-        Proxy::is_stranger(self, now, source)
+    fn is_stranger(&self, now: Moment, source: IpAddr) -> bool {
+        Proxy::is_stranger_at(self, now, source)
     }
 }

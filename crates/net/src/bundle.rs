@@ -72,10 +72,11 @@ impl Bundles {
     }
 
     /// Puts what goes to one peer side by side, in its order, where that makes bundles: whether it does.
-    pub(crate) fn gather<T>(&self, leaving: &mut [(SocketAddr, T)]) -> bool {
+    #[inline]
+    pub(crate) fn gather<T>(&self, leaving: &mut [T], to: impl Fn(&T) -> SocketAddr) -> bool {
         let gathers = leaving.len() >= CROWD && self.longest > 0;
         if gathers {
-            leaving.sort_by_key(|(to, _)| place(to));
+            leaving.sort_by_key(|it| place(to(it)));
         }
         gathers
     }
@@ -113,7 +114,7 @@ impl Bundles {
 }
 
 /// Where a peer stands among others. Two may share a place: a bundle looks at the whole address.
-fn place(to: &SocketAddr) -> u64 {
+fn place(to: SocketAddr) -> u64 {
     let ip = match to.ip() {
         IpAddr::V4(ip) => u64::from(ip.to_bits()),
         IpAddr::V6(ip) => ip.to_bits() as u64,
@@ -289,7 +290,7 @@ mod tests {
     /// Sends all of them as a socket's flush does.
     fn send_all(bundles: &mut Bundles, socket: &UdpSocket, datagrams: &Datagrams) {
         let mut leaving = datagrams.clone();
-        let bundled = bundles.gather(&mut leaving);
+        let bundled = bundles.gather(&mut leaving, |(to, _)| *to);
         let mut rest = &leaving[..];
         while !rest.is_empty() {
             let now = rest.iter().map(|(to, bytes)| (*to, &bytes[..]));
@@ -382,7 +383,7 @@ mod tests {
         }
         assert_eq!(bundles.longest, 0);
         assert!(
-            !bundles.gather(&mut datagrams.clone()),
+            !bundles.gather(&mut datagrams.clone(), |(to, _)| *to),
             "nothing to gather for"
         );
 

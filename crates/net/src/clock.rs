@@ -2,11 +2,25 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use trunkline_proxy::Clock;
+use trunkline_proxy::{Clock, Moment};
 
-/// Now, for timers.
-pub(crate) fn now() -> Instant {
-    Instant::now()
+/// What a shard reads its clock by: the system's monotonic one, in moments as the brain counts them.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct ShardClock {
+    epoch: Instant,
+}
+
+impl ShardClock {
+    /// One whose [`Moment::EPOCH`] is this.
+    pub(crate) fn new(epoch: Instant) -> Self {
+        ShardClock { epoch }
+    }
+
+    /// Now, for timers.
+    #[inline]
+    pub(crate) fn now(self) -> Moment {
+        Moment::EPOCH + Instant::now().saturating_duration_since(self.epoch)
+    }
 }
 
 /// Now on both clocks, for tokens that other nodes must be able to read.
@@ -14,5 +28,8 @@ pub(crate) fn both() -> Clock {
     let unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    Clock { at: now(), unix }
+    Clock {
+        at: Instant::now(),
+        unix,
+    }
 }

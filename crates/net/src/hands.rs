@@ -1,15 +1,10 @@
 //! What carries out what the brain wants: everything a shard reaches the world outside with.
 
-use std::{
-    collections::VecDeque,
-    ops::Range,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 use trunkline_proxy::{
-    Answer, AskId, Effect, Hop, HopLoss, Outbox, Question, ShardId, question::HttpFailure,
+    Answer, AskId, Effect, Hop, HopLoss, Moment, Outbox, Question, ShardId, question::HttpFailure,
 };
 use trunkline_sip::{Transport, peek};
 
@@ -37,7 +32,7 @@ pub(crate) struct Hands {
 
 impl Hands {
     /// Carries out everything in the outbox.
-    pub(crate) fn carry_out(&mut self, now: Instant, out: &mut Outbox) {
+    pub(crate) fn carry_out(&mut self, now: Moment, out: &mut Outbox) {
         let (effects, arena) = out.split();
         for effect in effects {
             match effect {
@@ -77,7 +72,7 @@ impl Hands {
 
     /// A request's answer is to come through, whoever gives it.
     #[cold]
-    fn hear_who_is_asked(&mut self, now: Instant, to: Hop, arena: &[u8], at: &Range<u32>) {
+    fn hear_who_is_asked(&mut self, now: Moment, to: Hop, arena: &[u8], at: &Range<u32>) {
         let bytes = arena.get(at.start as usize..at.end as usize);
         if !peek::is_response(bytes.unwrap_or_default()) {
             let words = self.fences.ask(now, to, &self.sockets);
@@ -86,7 +81,7 @@ impl Hands {
     }
 
     /// What is to be known of a fence elsewhere.
-    pub(crate) fn say(&mut self, now: Instant, words: Vec<Word>) {
+    pub(crate) fn say(&mut self, now: Moment, words: Vec<Word>) {
         for word in words {
             match word {
                 Word::Tell(event) => self.teller.tell(now, event),
@@ -98,7 +93,7 @@ impl Hands {
     /// Sends by a connection here, or has the shard do it that has it or is to have it.
     pub(crate) fn send_stream(
         &mut self,
-        now: Instant,
+        now: Moment,
         mut to: Hop,
         bytes: &[u8],
         connect_within: Duration,

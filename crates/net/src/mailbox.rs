@@ -157,6 +157,11 @@ impl Mail {
         mails
     }
 
+    /// Whose it is.
+    pub(crate) fn own(&self) -> ShardId {
+        self.own
+    }
+
     /// How many shards there are.
     pub(crate) fn shards(&self) -> usize {
         self.doors.len()

@@ -8,13 +8,13 @@
 //! Readiness is told once, when it begins (edge-triggered). Whoever leaves something unread must
 //! come back by himself.
 
-use std::{io, os::fd::AsRawFd, sync::Arc, time::Instant};
+use std::{io, os::fd::AsRawFd, sync::Arc};
 
 use libc::{EPOLLERR, EPOLLHUP, EPOLLRDHUP, c_int, epoll_event};
 use mio::{Interest, Poll, Registry, Waker, event::Source, unix::SourceFd};
-use trunkline_proxy::{ConnectionId, ListenerId};
+use trunkline_proxy::{ConnectionId, ListenerId, Moment};
 
-use crate::{alarm::Alarm, clock, system};
+use crate::{alarm::Alarm, clock::ShardClock, system};
 
 /// Sockets told of in one look.
 const EVENTS_PER_LOOK: usize = 256;
@@ -70,17 +70,19 @@ pub(crate) struct Poller {
     poll: Poll,
     events: Box<[epoll_event]>,
     alarm: Alarm,
+    clock: ShardClock,
 }
 
 impl Poller {
-    pub(crate) fn new() -> io::Result<Self> {
-        let (poll, alarm) = (Poll::new()?, Alarm::new()?);
+    pub(crate) fn new(clock: ShardClock) -> io::Result<Self> {
+        let (poll, alarm) = (Poll::new()?, Alarm::new(clock)?);
         poll.registry()
             .register(&mut SourceFd(&alarm.fd()), ALARM, Interest::READABLE)?;
         Ok(Poller {
             poll,
             events: vec![epoll_event { events: 0, u64: 0 }; EVENTS_PER_LOOK].into(),
             alarm,
+            clock,
         })
     }
 
@@ -94,17 +96,12 @@ impl Poller {
         self.poll.registry().try_clone().map(Entrance)
     }
 
-    /// Sleeps until a socket is ready, the bell rings or this time has come (`None`: it never does;
+    /// Sleeps until a socket is ready, the bell rings or this time has come (`NEVER`: it does not;
     /// one that is not after `now`: only looks), and tells of each socket. May wake for nothing.
     /// Whether the bell rang.
     ///
     /// `now` was read since the last look; it need not be exact.
-    pub(crate) fn look(
-        &mut self,
-        now: Instant,
-        until: Option<Instant>,
-        mut tell: impl FnMut(Ready),
-    ) -> bool {
+    pub(crate) fn look(&mut self, now: Moment, until: Moment, mut tell: impl FnMut(Ready)) -> bool {
         let patience = self.patience(now, until);
         // An error is a signal (EINTR); everything else would be a set that is not there.
         let told = system::epoll_wait(self.poll.as_raw_fd(), &mut self.events, patience);
@@ -125,17 +122,19 @@ impl Poller {
     }
 
     /// What the sleep itself must be limited to, in milliseconds; -1: to nothing.
-    fn patience(&mut self, now: Instant, until: Option<Instant>) -> c_int {
-        let Some(until) = until else {
+    fn patience(&mut self, now: Moment, until: Moment) -> c_int {
+        if until == Moment::NEVER {
             return -1;
-        };
+        }
         if until <= now {
             return 0;
         }
         match self.alarm.ring_by(now, until) {
             Ok(()) => -1,
             Err(_) => {
-                let left = until.saturating_duration_since(clock::now()).as_millis();
+                let left = until
+                    .saturating_duration_since(self.clock.now())
+                    .as_millis();
                 c_int::try_from(left + 1).unwrap_or(c_int::MAX)
             }
         }
@@ -161,13 +160,14 @@ impl Entrance {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
     #[test]
     fn each_socket_is_told_by_the_number_it_was_put_in_with() {
-        let mut poller = Poller::new().expect("an epoll set");
+        let clock = ShardClock::new(Instant::now());
+        let mut poller = Poller::new(clock).expect("an epoll set");
         let (bell, entrance) = (poller.bell().expect("a bell"), poller.entrance());
         let entrance = entrance.expect("the set can be shared");
         let tokens = [
@@ -179,13 +179,13 @@ mod tests {
         for (socket, token) in sockets.iter_mut().zip(tokens) {
             entrance.reading(socket, token).expect("it can be watched");
         }
-        let now = clock::now();
+        let now = clock.now();
         let mut look = |until| {
             let mut told = Vec::new();
             let rang = poller.look(now, until, |ready| told.push(ready));
             (rang, told)
         };
-        assert_eq!(look(Some(now)), (false, Vec::new()), "nothing has come");
+        assert_eq!(look(now), (false, Vec::new()), "nothing has come");
         for (socket, token) in sockets.iter().zip(tokens) {
             let to = socket.local_addr().expect("bound");
             socket.send_to(b"x", to).expect("sent");
@@ -193,14 +193,14 @@ mod tests {
                 token,
                 to_the_end: false,
             };
-            assert_eq!(look(None), (false, vec![ready]));
+            assert_eq!(look(Moment::NEVER), (false, vec![ready]));
         }
         bell.wake().expect("it rings");
-        assert_eq!(look(None), (true, Vec::new()));
+        assert_eq!(look(Moment::NEVER), (true, Vec::new()));
         // The alarm ends a sleep, and nobody is told of it.
-        let soon = clock::now() + Duration::from_millis(1);
-        assert_eq!(look(Some(soon)), (false, Vec::new()));
-        assert!(clock::now() >= soon);
+        let soon = clock.now() + Duration::from_millis(1);
+        assert_eq!(look(soon), (false, Vec::new()));
+        assert!(clock.now() >= soon);
     }
 
     #[test]

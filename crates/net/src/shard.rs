@@ -8,17 +8,17 @@ use std::{
     ops::{ControlFlow, Range},
     sync::{Arc, mpsc::Receiver},
     task::{Context, Poll, Wake, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::mpsc;
 use trunkline_proxy::{
-    Answer, AskId, Input, Outbox, Question, Routing, ShardId, event::Batch, health::News,
+    Answer, AskId, Input, Moment, Outbox, Question, Routing, ShardId, event::Batch, health::News,
 };
 
 use crate::{
     brain::Brain,
-    clock,
+    clock::ShardClock,
     fence::Fences,
     grid::Grid,
     hands::Hands,
@@ -104,30 +104,31 @@ pub(crate) struct Shard<B> {
     called: bool,
     draining: bool,
     /// When the last turn began.
-    turned: Instant,
+    turned: Moment,
     /// When the brain wants to be told of its deadline or something else is due, as it was at the end of the
     /// last turn.
-    due: Option<Instant>,
+    due: Moment,
+    clock: ShardClock,
     grid: Grid,
     /// The last turn did not get to the end of what there was to read.
     is_behind: bool,
     /// When a turn last did.
-    kept_up: Instant,
+    kept_up: Moment,
     /// The brain knows of a backlog.
     backlog_told: bool,
 }
 
 impl<B: Brain> Shard<B> {
     pub(crate) fn new(
-        id: ShardId,
         owners: Owners,
         brain: B,
         sockets: Sockets,
         mail: Mail,
         ends: Ends,
+        clock: ShardClock,
         stats: Arc<NetStats>,
     ) -> Self {
-        let now = clock::now();
+        let (now, id) = (clock.now(), mail.own());
         Shard {
             id,
             owners,
@@ -151,7 +152,8 @@ impl<B: Brain> Shard<B> {
             draining: false,
             is_behind: false,
             turned: now,
-            due: None,
+            due: now,
+            clock,
             grid: Grid::new(now),
             kept_up: now,
             backlog_told: false,
@@ -173,7 +175,7 @@ impl<B: Brain> Shard<B> {
 
     /// One turn, in order of importance to a call that is being set up.
     fn turn(&mut self) -> ControlFlow<()> {
-        let now = clock::now();
+        let now = self.clock.now();
         self.turned = now;
         self.tell_backlog(now);
 
@@ -186,8 +188,7 @@ impl<B: Brain> Shard<B> {
         }
 
         // 2. Timers that are due: what they decide is older than any packet still unread.
-        let is_due = |deadline: Instant| deadline <= now;
-        if self.due.is_some_and(is_due) && self.brain.next_deadline().is_some_and(is_due) {
+        if self.due <= now && self.brain.next_deadline() <= now {
             self.brain.handle(now, Input::Deadline, &mut self.out);
             self.dispatch(now);
         }
@@ -209,7 +210,7 @@ impl<B: Brain> Shard<B> {
         // 4. What is due at the sockets: datagrams that found no room, errors, connections out of
         // time.
         self.hands.sockets.tick(now);
-        if self.hands.fences.deadline().is_some_and(is_due) {
+        if self.hands.fences.deadline() <= now {
             let words = self
                 .hands
                 .fences
@@ -246,7 +247,7 @@ impl<B: Brain> Shard<B> {
     }
 
     /// Tells the brain which hops are lost and which questions are not answered.
-    fn tell_losses(&mut self, now: Instant) {
+    fn tell_losses(&mut self, now: Moment) {
         for _ in 0..LOSSES_PER_TURN {
             let input = match (
                 self.hands.sockets.next_loss(),
@@ -272,7 +273,7 @@ impl<B: Brain> Shard<B> {
 
     /// How long what is read now has waited at most, as far as this side of the system knows; once
     /// 0 when we have caught up.
-    fn tell_backlog(&mut self, now: Instant) {
+    fn tell_backlog(&mut self, now: Moment) {
         let backlog = if self.is_behind {
             now - self.kept_up
         } else {
@@ -308,24 +309,24 @@ impl<B: Brain> Shard<B> {
     }
 
     /// Until when the sockets may be waited for; not at all when that is over.
-    fn sleeps_until(&mut self) -> Option<Instant> {
-        let chore = earliest(self.hands.sockets.deadline(), self.hands.teller.deadline());
-        let chore = earliest(chore, self.hands.fences.deadline());
-        let deadline = earliest(self.brain.next_deadline(), chore);
-        self.due = deadline.map(|deadline| self.grid.point(deadline));
+    fn sleeps_until(&mut self) -> Moment {
+        let hands = &self.hands;
+        let chore = hands.sockets.deadline().min(hands.teller.deadline());
+        let chore = chore.min(hands.fences.deadline());
+        self.due = self.grid.point(self.brain.next_deadline().min(chore));
         self.is_behind = self.hands.sockets.has_more()
             || (!self.hands.mail.is_alone() && !self.hands.mail.fall_asleep());
         let must_say = self.backlog_told || !self.hands.unanswered.is_empty();
         if self.is_behind || self.called || must_say {
-            return Some(self.turned);
+            return self.turned;
         }
         if self.hands.mail.is_stuck() {
-            return earliest(self.due, Some(clock::now() + STUCK_PAUSE));
+            return self.due.min(self.clock.now() + STUCK_PAUSE);
         }
         self.due
     }
 
-    fn obey(&mut self, now: Instant, command: Command) -> ControlFlow<()> {
+    fn obey(&mut self, now: Moment, command: Command) -> ControlFlow<()> {
         let is_routing = matches!(command, Command::Routing(_));
         let input = match command {
             Command::Routing(routing) => Input::Routing(routing),
@@ -349,7 +350,7 @@ impl<B: Brain> Shard<B> {
         ControlFlow::Continue(())
     }
 
-    fn visit(&mut self, now: Instant, ready: Ready) {
+    fn visit(&mut self, now: Moment, ready: Ready) {
         self.hands.sockets.visit(now, ready, |from, bytes| {
             if bytes.is_empty() {
                 return self.hands.fences.count(now, from);
@@ -369,7 +370,7 @@ impl<B: Brain> Shard<B> {
     }
 
     /// What other shards sent.
-    fn open_mail(&mut self, now: Instant) {
+    fn open_mail(&mut self, now: Moment) {
         if self.hands.mail.is_alone() {
             return;
         }
@@ -412,18 +413,10 @@ impl<B: Brain> Shard<B> {
     }
 
     /// Carries out everything in the outbox.
-    fn dispatch(&mut self, now: Instant) {
+    fn dispatch(&mut self, now: Moment) {
         if !self.out.is_empty() {
             self.hands.carry_out(now, &mut self.out);
         }
         self.hands.mail.send_off(&self.hands.stats);
-    }
-}
-
-#[inline]
-fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }

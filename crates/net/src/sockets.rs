@@ -9,15 +9,16 @@ use std::{
     ops::Range,
     os::fd::BorrowedFd,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use mio::Waker;
-use trunkline_proxy::{Hop, HopLoss, ListenerId, ShardId};
+use trunkline_proxy::{Hop, HopLoss, ListenerId, Moment, ShardId};
 use trunkline_sip::Transport;
 
 use crate::{
     bind::{BoundListener, BoundSocket},
+    clock::ShardClock,
     limits::NetLimits,
     mmsg::Inbox,
     poller::{Entrance, Poller, Ready, Token},
@@ -62,10 +63,11 @@ impl Sockets {
     pub(crate) fn new(
         shard: ShardId,
         listeners: Vec<BoundListener>,
+        clock: ShardClock,
         limits: NetLimits,
         stats: Arc<NetStats>,
     ) -> io::Result<(Self, Arc<Waker>)> {
-        let poller = Poller::new()?;
+        let poller = Poller::new(clock)?;
         let (bell, entrance) = (poller.bell()?, poller.entrance()?);
         let open = |listener| Endpoint::new(listener, &entrance, limits.datagram_queue);
         let sockets = Sockets {
@@ -82,9 +84,9 @@ impl Sockets {
         Ok((sockets, bell))
     }
 
-    /// Sleeps until a socket is ready, the bell rings or this time has come (`None`: it never does;
+    /// Sleeps until a socket is ready, the bell rings or this time has come (`NEVER`: it does not;
     /// one that is not after `now`: only looks). Whether the bell rang.
-    pub(crate) fn wait(&mut self, now: Instant, until: Option<Instant>) -> bool {
+    pub(crate) fn wait(&mut self, now: Moment, until: Moment) -> bool {
         if !self.ready.is_empty() {
             // Those who were told of and had no turn yet come first.
             return false;
@@ -121,7 +123,7 @@ impl Sockets {
 
     /// Serves one socket and hands every whole message that it had to `take`; for a keep-alive by datagram,
     /// nothing.
-    pub(crate) fn visit(&mut self, now: Instant, ready: Ready, mut take: impl FnMut(Hop, &[u8])) {
+    pub(crate) fn visit(&mut self, now: Moment, ready: Ready, mut take: impl FnMut(Hop, &[u8])) {
         let id = match ready.token {
             Token::Listener(id) => id,
             Token::Connection(id) => {
@@ -172,7 +174,7 @@ impl Sockets {
     /// Puts one message on a connection; it is written by [`flush`](Self::flush).
     pub(crate) fn send_stream(
         &mut self,
-        now: Instant,
+        now: Moment,
         to: Hop,
         bytes: &[u8],
         connect_within: Duration,
@@ -217,20 +219,20 @@ impl Sockets {
     }
 
     /// Sends the datagrams of this arena.
-    pub(crate) fn flush_datagrams(&mut self, now: Instant, arena: &[u8]) {
+    pub(crate) fn flush_datagrams(&mut self, now: Moment, arena: &[u8]) {
         for (index, endpoint) in self.endpoints.iter_mut().enumerate() {
             if let EndpointKind::Udp(udp) = &mut endpoint.kind {
-                udp.flush(now, arena, &self.stats, |remote, why| {
+                let flushed = udp.flush(now, arena, &self.stats, |remote, why| {
                     self.lost
                         .push_back((datagram_hop(ListenerId(index as u16), remote), why));
                 });
-                self.stirred |= udp.has_errors() || !udp.is_flushed() || !self.lost.is_empty();
+                self.stirred |= !flushed;
             }
         }
     }
 
     /// Writes what was queued on streams since the last time.
-    pub(crate) fn flush(&mut self, now: Instant) {
+    pub(crate) fn flush(&mut self, now: Moment) {
         if self.streams.has_unwritten() {
             self.streams.flush(now);
         }
@@ -243,14 +245,14 @@ impl Sockets {
 
     /// Reads error queues, and does what is due by time: second tries, timeouts.
     #[inline]
-    pub(crate) fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Moment) {
         if self.stirred {
             self.tick_all(now);
-            self.stirred = self.has_more() || self.deadline().is_some();
+            self.stirred = self.has_more() || self.deadline() != Moment::NEVER;
         }
     }
 
-    fn tick_all(&mut self, now: Instant) {
+    fn tick_all(&mut self, now: Moment) {
         for (index, endpoint) in self.endpoints.iter_mut().enumerate() {
             let id = ListenerId(index as u16);
             match &mut endpoint.kind {
@@ -273,17 +275,17 @@ impl Sockets {
         self.streams.expire(now);
     }
 
-    /// When [`tick`](Self::tick) has something to do.
+    /// When [`tick`](Self::tick) has something to do; `NEVER`: not by itself.
     #[inline]
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Moment {
         if self.stirred {
-            self.next_deadline()
+            self.next_deadline().unwrap_or(Moment::NEVER)
         } else {
-            None
+            Moment::NEVER
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
+    fn next_deadline(&self) -> Option<Moment> {
         let endpoints = self
             .endpoints
             .iter()

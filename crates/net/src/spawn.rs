@@ -4,6 +4,7 @@ use std::{
     io,
     sync::{Arc, mpsc::SyncSender},
     thread,
+    time::Instant,
 };
 
 use tokio::sync::mpsc;
@@ -12,7 +13,7 @@ use trunkline_proxy::{AskId, Clock, Question, ShardId, event::Batch};
 use crate::{
     bind::Bound,
     brain::Brain,
-    clock,
+    clock::{self, ShardClock},
     limits::NetLimits,
     mailbox::Mail,
     owner::Owners,
@@ -80,13 +81,16 @@ pub struct SpawnError {
 /// anything in work.
 ///
 /// `maker` gives what makes each shard's brain, which runs on the shard's thread; the clock it gets
-/// ties the shard's time to wall time. `owners` must know the same number of shards.
+/// ties the shard's time to wall time. `owners` must know the same number of shards. `epoch` is what brains count
+/// their moments from, as [`Shared`](trunkline_proxy::Shared) was told.
 pub fn spawn<B: Brain, M: FnOnce(Clock) -> B + Send + 'static>(
     bound: Bound,
     owners: Owners,
     mut maker: impl FnMut(ShardId) -> M,
     limits: NetLimits,
+    epoch: Instant,
 ) -> Result<(Handles, Threads), SpawnError> {
+    let clock = ShardClock::new(epoch);
     let (question_ends, questions) = mpsc::channel(limits.questions);
     let (event_ends, events) = mpsc::channel(limits.events.div_ceil(TOGETHER_MAX).max(1));
     let limits = limits.share(bound.shards());
@@ -94,7 +98,7 @@ pub fn spawn<B: Brain, M: FnOnce(Clock) -> B + Send + 'static>(
     for (index, listeners) in bound.shards.into_iter().enumerate() {
         let stats = Arc::new(NetStats::default());
         let id = ShardId(index as u8);
-        let sockets = Sockets::new(id, listeners, limits.clone(), Arc::clone(&stats));
+        let sockets = Sockets::new(id, listeners, clock, limits.clone(), Arc::clone(&stats));
         let (sockets, bell) = sockets.map_err(|source| SpawnError {
             shard: id.0,
             source,
@@ -133,7 +137,7 @@ pub fn spawn<B: Brain, M: FnOnce(Clock) -> B + Send + 'static>(
             .name(format!("shard-{}", id.0))
             .spawn(move || {
                 let brain = make(clock::both());
-                Shard::new(id, owners, brain, sockets, mail, ends, stats).run();
+                Shard::new(owners, brain, sockets, mail, ends, clock, stats).run();
             });
         match thread {
             Ok(thread) => threads.0.push(thread),

@@ -9,12 +9,12 @@ use std::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 use trunkline_proxy::{
-    Event, ShardId,
+    Event, Moment, ShardId,
     event::{Batch, CallRecord},
 };
 
@@ -35,7 +35,8 @@ pub(crate) struct Teller {
     /// Out of batches that were read.
     #[expect(clippy::vec_box, reason = "the box is what is kept, not the record")]
     records: Vec<Box<CallRecord>>,
-    due: Option<Instant>,
+    /// When they have waited long enough; `NEVER`: none waits.
+    due: Moment,
     stats: Arc<NetStats>,
 }
 
@@ -53,31 +54,31 @@ impl Teller {
             waiting: Vec::new(),
             read,
             records: Vec::new(),
-            due: None,
+            due: Moment::NEVER,
             stats,
         }
     }
 
     #[inline]
-    pub(crate) fn tell(&mut self, now: Instant, event: Event) {
+    pub(crate) fn tell(&mut self, now: Moment, event: Event) {
         self.waiting.push(event);
         if self.waiting.len() >= TOGETHER_MAX {
             self.flush();
         } else {
-            self.due.get_or_insert_with(|| now + TOGETHER_FOR);
+            self.due = self.due.min(now + TOGETHER_FOR);
         }
     }
 
-    /// When [`tick`](Self::tick) has something to do.
+    /// When [`tick`](Self::tick) has something to do; `NEVER`: not by itself.
     #[inline]
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Moment {
         self.due
     }
 
     /// Passes on what has waited long enough.
     #[inline]
-    pub(crate) fn tick(&mut self, now: Instant) {
-        if self.due.is_some_and(|due| due <= now) {
+    pub(crate) fn tick(&mut self, now: Moment) {
+        if self.due <= now {
             self.flush();
         }
     }
@@ -85,7 +86,7 @@ impl Teller {
     /// Passes on everything. The telephone outranks the bookkeeping: a full channel costs these
     /// events, no call.
     pub(crate) fn flush(&mut self) {
-        self.due = None;
+        self.due = Moment::NEVER;
         if self.waiting.is_empty() {
             return;
         }
@@ -183,7 +184,7 @@ mod tests {
         let (read, way_back) = way_back();
         let mut teller = Teller::new(ShardId(3), events, way_back, Arc::default());
         let mut out = Outbox::new();
-        let now = crate::clock::now();
+        let now = Moment::EPOCH;
         let mut places = Vec::new();
         for status in 200..206 {
             out.tell_call(record(status));
@@ -211,7 +212,7 @@ mod tests {
         let (_read, way_back) = way_back();
         let stats = Arc::new(NetStats::default());
         let mut teller = Teller::new(ShardId(0), events, way_back, Arc::clone(&stats));
-        let now = crate::clock::now();
+        let now = Moment::EPOCH;
         for status in 200..203 {
             teller.tell(now, Event::CallSetUp(Box::new(record(status))));
             teller.flush();

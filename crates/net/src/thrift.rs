@@ -5,10 +5,9 @@
 //! packets come. So a shard does it when it has slept for a while and is about to sleep again.
 #![allow(unsafe_code)]
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
+
+use trunkline_proxy::Moment;
 
 /// Who sleeps for so long, twice in a row, has time.
 const LULL: Duration = Duration::from_millis(250);
@@ -22,14 +21,14 @@ const PAGE_BYTES: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct Thrift {
     /// The last turn.
-    turn: Instant,
-    look_at: Instant,
+    turn: Moment,
+    look_at: Moment,
     /// What the process had from the system when it needed little.
     usual: u64,
 }
 
 impl Thrift {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Moment) -> Self {
         Thrift {
             turn: now,
             look_at: now + LOOK_EVERY,
@@ -39,7 +38,7 @@ impl Thrift {
 
     /// At the end of a turn that began at `now`, when there is nothing to do until `until`.
     #[inline]
-    pub(crate) fn before_sleep(&mut self, now: Instant, until: Option<Instant>) {
+    pub(crate) fn before_sleep(&mut self, now: Moment, until: Moment) {
         let last = std::mem::replace(&mut self.turn, now);
         if self.look_at <= now {
             self.look(now, last, until);
@@ -47,8 +46,8 @@ impl Thrift {
     }
 
     #[cold]
-    fn look(&mut self, now: Instant, last: Instant, until: Option<Instant>) {
-        if now < last + LULL || until.is_some_and(|until| until < now + LULL) {
+    fn look(&mut self, now: Moment, last: Moment, until: Moment) {
+        if now < last + LULL || until < now + LULL {
             return;
         }
         self.look_at = now + LOOK_EVERY;
@@ -102,7 +101,7 @@ mod tests {
     }
 
     fn gives_back() {
-        let start = Instant::now();
+        let start = Moment::EPOCH;
         let mut thrift = Thrift::new(start);
         let before = resident();
         // What is freed between things that stay is what an allocator keeps.
@@ -120,10 +119,10 @@ mod tests {
             (10_100, Some(10_200), "there is something to do soon"),
             (10_200, None, "it has not slept for long"),
         ] {
-            thrift.before_sleep(after(turn), until.map(after));
+            thrift.before_sleep(after(turn), until.map_or(Moment::NEVER, after));
             assert!(resident() > before + (80 << 20), "{why}");
         }
-        thrift.before_sleep(after(10_500), Some(after(20_000)));
+        thrift.before_sleep(after(10_500), after(20_000));
         let left = resident();
         assert!(left < before + (16 << 20), "{before} {left}");
         assert_eq!(boxes.len(), 100);

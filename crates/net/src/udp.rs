@@ -6,11 +6,11 @@ use std::{
     net::SocketAddr,
     ops::Range,
     os::fd::{AsFd as _, BorrowedFd},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use mio::net::UdpSocket;
-use trunkline_proxy::{HopLoss, ListenerId};
+use trunkline_proxy::{HopLoss, ListenerId, Moment};
 
 use crate::{
     bundle::Bundles,
@@ -34,13 +34,29 @@ pub(crate) struct Udp {
     socket: UdpSocket,
     /// The error queue may have something.
     failed: bool,
-    /// What this turn sends, by its place in the arena.
-    leaving: Vec<(SocketAddr, Range<u32>)>,
+    /// What this turn sends.
+    leaving: Vec<Leaving>,
+    /// Of all of it.
+    leaving_bytes: u64,
     bundles: Bundles,
     /// What the socket had no room for.
     waiting: VecDeque<(SocketAddr, Box<[u8]>)>,
     waiting_max: usize,
-    retry_at: Option<Instant>,
+    retry_at: Option<Moment>,
+}
+
+/// A datagram by its place in an arena.
+struct Leaving {
+    to: SocketAddr,
+    bytes: Range<u32>,
+}
+
+impl Leaving {
+    #[inline]
+    fn within<'a>(&self, arena: &'a [u8]) -> (SocketAddr, &'a [u8]) {
+        let bytes = arena.get(self.bytes.start as usize..self.bytes.end as usize);
+        (self.to, bytes.unwrap_or_default())
+    }
 }
 
 impl Udp {
@@ -58,6 +74,7 @@ impl Udp {
             socket,
             failed: false,
             leaving: Vec::new(),
+            leaving_bytes: 0,
             waiting: VecDeque::new(),
             waiting_max,
             retry_at: None,
@@ -121,43 +138,70 @@ impl Udp {
     }
 
     /// Puts a datagram among those that leave with [`flush`](Self::flush).
+    #[inline]
     pub(crate) fn queue(&mut self, to: SocketAddr, bytes: Range<u32>) {
-        self.leaving.push((to, bytes));
+        self.leaving_bytes += bytes.len() as u64;
+        self.leaving.push(Leaving { to, bytes });
     }
 
     /// Sends what was queued, what goes to one peer in its order, or keeps it for a moment when the socket takes no
-    /// more. `arena` is where the queued ranges point to.
+    /// more. `arena` is where the queued ranges point to. Whether all of it left.
+    #[inline]
     pub(crate) fn flush(
         &mut self,
-        now: Instant,
+        now: Moment,
         arena: &[u8],
         stats: &NetStats,
+        lost: impl FnMut(SocketAddr, HopLoss),
+    ) -> bool {
+        if self.leaving.is_empty() {
+            return true;
+        }
+        let bundled = self.bundles.gather(&mut self.leaving, |leaving| leaving.to);
+        let mut sent = Ok(0);
+        if self.waiting.is_empty() {
+            let datagrams = self.leaving.iter().map(|leaving| leaving.within(arena));
+            sent = self.bundles.send(&self.socket, datagrams, bundled);
+            if let Ok(sent) = sent
+                && sent == self.leaving.len()
+            {
+                stats.datagrams_out.add(sent as u64);
+                stats.bytes_out.add(self.leaving_bytes);
+                self.leaving_bytes = 0;
+                self.leaving.clear();
+                return true;
+            }
+        }
+        self.flush_rest(now, arena, stats, sent, bundled, lost);
+        false
+    }
+
+    /// As [`flush`](Self::flush), after the first try.
+    #[inline(never)]
+    fn flush_rest(
+        &mut self,
+        now: Moment,
+        arena: &[u8],
+        stats: &NetStats,
+        mut sent: io::Result<usize>,
+        bundled: bool,
         mut lost: impl FnMut(SocketAddr, HopLoss),
     ) {
-        if self.leaving.is_empty() {
-            return;
-        }
         let mut leaving = std::mem::take(&mut self.leaving);
-        let bundled = self.bundles.gather(&mut leaving);
-        let slice = |(to, bytes): &(SocketAddr, Range<u32>)| {
-            let bytes = arena.get(bytes.start as usize..bytes.end as usize);
-            (*to, bytes.unwrap_or_default())
-        };
+        self.leaving_bytes = 0;
         let mut rest = &leaving[..];
-        while !rest.is_empty() && self.waiting.is_empty() {
-            let datagrams = rest.iter().map(slice);
-            match self.bundles.send(&self.socket, datagrams, bundled) {
+        loop {
+            match sent {
                 Ok(sent) => {
                     let (gone, left) = rest.split_at(sent.min(rest.len()));
+                    let bytes = gone.iter().map(|it| it.within(arena).1.len() as u64);
                     stats.datagrams_out.add(gone.len() as u64);
-                    stats
-                        .bytes_out
-                        .add(gone.iter().map(|(_, bytes)| bytes.len() as u64).sum());
+                    stats.bytes_out.add(bytes.sum());
                     rest = left;
                 }
                 Err(_) => {
                     // It is about the first, or about something sent long ago.
-                    let (to, bytes) = slice(&rest[0]);
+                    let (to, bytes) = rest[0].within(arena);
                     match self.send_one(to, bytes, stats) {
                         Ok(Sent::Yes) => {}
                         Ok(Sent::NotNow) => self.wait(now, to, bytes, stats),
@@ -166,15 +210,20 @@ impl Udp {
                     rest = &rest[1..];
                 }
             }
+            if rest.is_empty() || !self.waiting.is_empty() {
+                break;
+            }
+            let datagrams = rest.iter().map(|leaving| leaving.within(arena));
+            sent = self.bundles.send(&self.socket, datagrams, bundled);
         }
-        for (to, bytes) in rest.iter().map(slice) {
+        for (to, bytes) in rest.iter().map(|leaving| leaving.within(arena)) {
             self.wait(now, to, bytes, stats);
         }
+        leaving.clear();
         self.leaving = leaving;
-        self.leaving.clear();
     }
 
-    fn wait(&mut self, now: Instant, to: SocketAddr, bytes: &[u8], stats: &NetStats) {
+    fn wait(&mut self, now: Moment, to: SocketAddr, bytes: &[u8], stats: &NetStats) {
         self.retry_at.get_or_insert(now + RETRY_PAUSE);
         if self.waiting.len() < self.waiting_max {
             self.waiting.push_back((to, bytes.into()));
@@ -185,7 +234,7 @@ impl Udp {
     }
 
     /// When [`retry`](Self::retry) should be called.
-    pub(crate) fn retry_at(&self) -> Option<Instant> {
+    pub(crate) fn retry_at(&self) -> Option<Moment> {
         self.retry_at
     }
 
@@ -197,7 +246,7 @@ impl Udp {
     /// Sends what waited, as far as the socket takes it.
     pub(crate) fn retry(
         &mut self,
-        now: Instant,
+        now: Moment,
         stats: &NetStats,
         mut lost: impl FnMut(SocketAddr, HopLoss),
     ) {
@@ -347,7 +396,8 @@ mod tests {
         socket.set_nonblocking(true).expect("an option can be set");
         peer.set_read_timeout(Some(Duration::from_secs(5)))
             .expect("a timeout can be set");
-        let entrance = crate::poller::Poller::new()
+        let clock = crate::clock::ShardClock::new(std::time::Instant::now());
+        let entrance = crate::poller::Poller::new(clock)
             .and_then(|poller| poller.entrance())
             .expect("an epoll set");
         let udp = Udp::new(ListenerId(0), socket, &entrance, waiting_max).expect("registered");
@@ -356,7 +406,7 @@ mod tests {
     }
 
     /// Datagrams of one byte each, queued and sent.
-    fn send(udp: &mut Udp, now: Instant, to: SocketAddr, bytes: &[u8], stats: &NetStats) {
+    fn send(udp: &mut Udp, now: Moment, to: SocketAddr, bytes: &[u8], stats: &NetStats) {
         for at in 0..bytes.len() as u32 {
             udp.queue(to, at..at + 1);
         }
@@ -367,7 +417,7 @@ mod tests {
     fn datagrams_behind_some_that_wait_keep_their_order_and_those_beyond_the_limit_are_dropped() {
         let (mut udp, peer, to) = udp(3);
         let stats = NetStats::default();
-        let start = Instant::now();
+        let start = Moment::EPOCH;
         // As if the socket had taken no more just now.
         udp.wait(start, to, &[0], &stats);
         send(&mut udp, start, to, &[1, 2, 3, 4], &stats);
@@ -400,7 +450,7 @@ mod tests {
             udp.queue(to, 0..if at == 40 { 70_000 } else { at + 1 });
         }
         let mut lost = Vec::new();
-        udp.flush(Instant::now(), &arena, &stats, |to, why| {
+        udp.flush(Moment::EPOCH, &arena, &stats, |to, why| {
             lost.push((to, why))
         });
         assert_eq!(lost, [(to, HopLoss::Limit)]);

@@ -9,18 +9,18 @@ use std::{
 
 use support::PATIENCE;
 use trunkline_net::{Bound, Brain, Command, NetLimits, owner::Owners, spawn};
-use trunkline_proxy::{Clock, Input, Outbox};
+use trunkline_proxy::{Clock, Input, Moment, Outbox};
 use trunkline_sip::Transport;
 
 /// Wants one deadline after another and says when each was due and when it came. Every message
 /// makes it wait for its last one instead.
 struct Sleeper {
-    due: Vec<Instant>,
-    tell: Sender<(Instant, Instant)>,
+    due: Vec<Moment>,
+    tell: Sender<(Moment, Moment)>,
 }
 
 impl Brain for Sleeper {
-    fn handle(&mut self, now: Instant, input: Input<'_>, _out: &mut Outbox) {
+    fn handle(&mut self, now: Moment, input: Input<'_>, _out: &mut Outbox) {
         match input {
             Input::Deadline => {
                 let due = self.due.remove(0);
@@ -38,8 +38,8 @@ impl Brain for Sleeper {
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        self.due.first().copied()
+    fn next_deadline(&self) -> Moment {
+        self.due.first().copied().unwrap_or(Moment::NEVER)
     }
 
     fn is_idle(&self) -> bool {
@@ -54,7 +54,7 @@ const LATE_MAX: Duration = Duration::from_millis(500);
 fn deadlines_come_in_time_and_once_and_a_drain_waits_for_them() {
     let bound = Bound::bind(&[support::listener(Transport::Udp, "127.0.0.1:0")], 1).expect("bound");
     let (tell, told) = channel();
-    let start = Instant::now();
+    let (epoch, start) = (Instant::now(), Moment::EPOCH);
     let due: Vec<_> = [0, 20, 20, 45, 200]
         .map(|after| start + Duration::from_millis(after))
         .into();
@@ -68,6 +68,7 @@ fn deadlines_come_in_time_and_once_and_a_drain_waits_for_them() {
         Owners::alone(),
         support::once(make),
         NetLimits::default(),
+        epoch,
     )
     .expect("a shard starts");
     handles.commands[0]
@@ -88,7 +89,7 @@ fn a_deadline_that_moves_away_is_not_told_early() {
     let bound = Bound::bind(&[support::listener(Transport::Udp, "127.0.0.1:0")], 1).expect("bound");
     let address = bound.local_addrs()[0];
     let (tell, told) = channel();
-    let start = Instant::now();
+    let (epoch, start) = (Instant::now(), Moment::EPOCH);
     let (soon, later) = (
         start + Duration::from_millis(150),
         start + Duration::from_millis(300),
@@ -102,6 +103,7 @@ fn a_deadline_that_moves_away_is_not_told_early() {
         Owners::alone(),
         support::once(make),
         NetLimits::default(),
+        epoch,
     )
     .expect("a shard starts");
     support::udp_peer("127.0.0.1:0")

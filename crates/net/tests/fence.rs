@@ -55,7 +55,8 @@ impl Edge {
             capacity: Capacity::default(),
         };
         let routing = Arc::new(Routing::new(Arc::new(settings.clone()), Vec::new()));
-        let shared = Shared::new(shards, Instant::now());
+        let epoch = Instant::now();
+        let shared = Shared::new(shards, epoch);
         let make = |shard| {
             let (routing, shared) = (Arc::clone(&routing), Arc::clone(&shared));
             let seed = Seed {
@@ -65,7 +66,7 @@ impl Edge {
             move |clock: Clock| Proxy::new(shard, clock, routing, seed, shared)
         };
         let (handles, threads) =
-            spawn(bound, owners(shards), make, NetLimits::default()).expect("shards start");
+            spawn(bound, owners(shards), make, NetLimits::default(), epoch).expect("shards start");
         Edge {
             settings,
             addr,
@@ -287,8 +288,14 @@ fn the_answer_of_a_stranger_who_was_asked_comes_through_his_fence() {
             }
         },
     });
-    let (handles, threads) =
-        spawn(bound, Owners::alone(), make, NetLimits::default()).expect("a shard starts");
+    let (handles, threads) = spawn(
+        bound,
+        Owners::alone(),
+        make,
+        NetLimits::default(),
+        Instant::now(),
+    )
+    .expect("a shard starts");
     let fenced = || handles.stats[0].datagrams_fenced.get();
     flood_until(&stranger, to, |_| b"scan".to_vec(), || fenced() > 0);
     let mut buffer = [0; 64];
@@ -329,8 +336,14 @@ fn what_found_the_buffer_full_is_counted_to_the_last_datagram() {
             }
         },
     });
-    let (handles, threads) =
-        spawn(bound, Owners::alone(), make, NetLimits::default()).expect("a shard starts");
+    let (handles, threads) = spawn(
+        bound,
+        Owners::alone(),
+        make,
+        NetLimits::default(),
+        Instant::now(),
+    )
+    .expect("a shard starts");
     peer.send_to(b"first", to).expect("sent");
     is_busy.recv_timeout(PATIENCE).expect("it is read");
     drop(is_busy);

@@ -56,8 +56,9 @@ impl Product {
             cluster: [1; 16],
             process: [2; 16],
         };
+        let epoch = std::time::Instant::now();
         let make = move |clock: Clock| {
-            let shared = Shared::new(1, clock.at);
+            let shared = Shared::new(1, epoch);
             Proxy::new(ShardId(0), clock, routing, seed, shared)
         };
         let (handles, threads) = spawn(
@@ -65,6 +66,7 @@ impl Product {
             Owners::alone(),
             support::once(make),
             NetLimits::default(),
+            epoch,
         )
         .expect("a shard starts");
         Product {

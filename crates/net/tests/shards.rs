@@ -18,7 +18,7 @@ use std::{
 use support::{PATIENCE, Said, World, hop, udp_peer, wait_until};
 use trunkline_net::{Bound, Brain, Command, NetLimits, owner::Owners, spawn};
 use trunkline_proxy::{
-    Clock, Hop, HopLoss, Input, Outbox, ShardId,
+    Clock, Hop, HopLoss, Input, Moment, Outbox, ShardId,
     event::Peer,
     health::{Evidence, News},
 };
@@ -454,15 +454,15 @@ struct Busy {
 }
 
 impl Brain for Busy {
-    fn handle(&mut self, _now: Instant, input: Input<'_>, out: &mut Outbox) {
+    fn handle(&mut self, _now: Moment, input: Input<'_>, out: &mut Outbox) {
         if let Input::Message { from, bytes } = input {
             send(out, from, bytes);
             self.idle.store(true, Ordering::Relaxed);
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        None
+    fn next_deadline(&self) -> Moment {
+        Moment::NEVER
     }
 
     fn is_idle(&self) -> bool {
@@ -481,7 +481,7 @@ fn a_drain_ends_no_shard_before_the_last_has_finished() {
         move |_: Clock| Busy { idle }
     };
     let (handles, threads) =
-        spawn(bound, owners, maker, NetLimits::default()).expect("shards start");
+        spawn(bound, owners, maker, NetLimits::default(), Instant::now()).expect("shards start");
     for shard in &handles.commands {
         shard
             .blocking_send(Command::Drain)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use memchr::memmem;
-use trunkline_sip::{Limits, Malformed, Message, Name, peek};
+use trunkline_sip::{Limits, Malformed, Message, peek};
 
 use crate::{
     Event, Moment,
@@ -16,14 +16,12 @@ use crate::{
     contexts::Contexts,
     engine::{Alarm, Asker, Engine, LOCAL, Turn},
     event::{HealthState, Load, Peer},
-    forward::OwnVia,
     health::{Evidence, News},
     hop::{Hop, HopLoss, ShardId},
     local,
     outbox::Outbox,
     question::{Answer, AskId},
     reject::Reject,
-    request::Source,
     routing::{Candidate, Routing},
     settings::{Place, UnknownSource},
     shared::Shared,
@@ -137,7 +135,11 @@ impl Proxy {
     /// Applies one input. Everything that should happen as a result is in `out` on return.
     /// `now` never decreases from one call to the next.
     pub fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox) {
-        let now = self.engine.shared.moment(now);
+        self.handle_at(self.engine.shared.moment(now), input, out);
+    }
+
+    /// [`handle`](Self::handle) for who counts time as we do: in moments since the epoch of [`Shared`].
+    pub fn handle_at(&mut self, now: Moment, input: Input<'_>, out: &mut Outbox) {
         match input {
             Input::Message { from, bytes } => self.on_message(now, from, bytes, out),
             Input::HopLost { hop, why } => self.on_hop_lost(now, hop, why, out),
@@ -169,13 +171,18 @@ impl Proxy {
 
     /// When to call `handle` with [`Input::Deadline`]. Changes only inside `handle`.
     pub fn next_deadline(&self) -> Option<Instant> {
+        self.engine.shared.instant(self.next_moment())
+    }
+
+    /// [`next_deadline`](Self::next_deadline) as a moment; [`Moment::NEVER`] where there is none.
+    pub fn next_moment(&self) -> Moment {
         let health = if self.engine.draining {
             None
         } else {
             self.engine.health.next_deadline()
         };
-        let next = self.engine.lanes.next().into_iter().chain(health).min()?;
-        self.engine.shared.instant(next)
+        let timers = self.engine.lanes.next().unwrap_or(Moment::NEVER);
+        health.map_or(timers, |health| health.min(timers))
     }
 
     /// Whether nobody waits for anything, ACKs included. Established calls do not count: they live in
@@ -214,9 +221,7 @@ impl Proxy {
         if peek::is_response(bytes) {
             return self.on_response(now, from, bytes, out);
         }
-        let snapshot = Arc::clone(&self.engine.snapshot);
-        let role = snapshot.routing().role(from.remote.ip());
-        let known = !role.is_unknown();
+        let known = self.knows(from);
         if !known && !self.may_speak(now, from, bytes, out) {
             return;
         }
@@ -230,11 +235,7 @@ impl Proxy {
         }
         let mut room = None;
         match Message::parse_in(&mut room, bytes, &LIMITS) {
-            Ok(message) => {
-                let source = Source { from, role };
-                self.contexts
-                    .on_request(message, source, &snapshot, &mut turn)
-            }
+            Ok(message) => self.contexts.on_request(message, from, known, &mut turn),
             Err(malformed) => on_malformed(&mut turn, from, known, bytes, malformed),
         }
     }
@@ -248,11 +249,16 @@ impl Proxy {
     /// Whether nobody would miss what comes from this address: no configuration and no name that it mentions leads
     /// there, no webhook did, and what comes is dropped without an answer.
     pub fn is_stranger(&self, now: Instant, source: IpAddr) -> bool {
+        self.is_stranger_at(self.engine.shared.moment(now), source)
+    }
+
+    /// [`is_stranger`](Self::is_stranger) for who counts time as we do.
+    pub fn is_stranger_at(&self, now: Moment, source: IpAddr) -> bool {
         let routing = self.engine.snapshot.routing();
         let mut candidates = routing.places().iter().flat_map(|it| &it.candidates);
         routing.settings().access.unknown_source == UnknownSource::Drop
             && routing.role(source).is_unknown()
-            && !self.engine.is_guest(source, self.engine.shared.moment(now))
+            && !self.engine.is_guest(source, now)
             && !candidates.any(|candidate| candidate.addr.ip() == source)
     }
 
@@ -290,16 +296,8 @@ impl Proxy {
     }
 
     fn on_response(&mut self, now: Moment, from: Hop, bytes: &[u8], out: &mut Outbox) {
-        // Nearly all bring our line back as it was: it need not be looked for.
-        let own = peek::first_header(bytes).and_then(|at| {
-            let mut faces = self.engine.snapshot.faces();
-            faces.find_map(|(_, face)| OwnVia::read(bytes, at, face))
-        });
-        let branch = match &own {
-            Some(own) => Some(&own.branch[..]),
-            None => peek::top_branch(bytes),
-        };
-        let Some(token) = branch.and_then(|branch| self.asked_with(branch)) else {
+        let token = peek::top_branch(bytes).and_then(|branch| self.asked_with(branch));
+        let Some(token) = token else {
             return self.on_stray(from, bytes, out);
         };
         let mut room = None;
@@ -318,9 +316,10 @@ impl Proxy {
             return local::on_response(&mut turn, slot, response);
         }
         // What is wrong in it would be wrong in our ACK and our BYE, and upstream.
-        let settled = match (own, response.first(Name::Via)) {
-            (Some(own), Some(via)) if via.line == own.line => response.settle_below(),
-            _ => response.settle(),
+        let settled = if self.contexts.has_our_via(response, slot, token.attempt) {
+            response.settle_below()
+        } else {
+            response.settle()
         };
         if let Err(malformed) = settled {
             return turn.tell(Event::Dropped {
@@ -364,7 +363,12 @@ impl Proxy {
 
     #[inline(never)]
     fn on_hop_lost(&mut self, now: Moment, hop: Hop, why: HopLoss, out: &mut Outbox) {
-        let peer = self.engine.health.lookup(&hop.peer());
+        let peer = Peer {
+            transport: hop.transport,
+            addr: hop.remote,
+            listener: hop.listener,
+        };
+        let peer = self.engine.health.lookup(&peer);
         let waiting = self.engine.waiting.list(peer, hop);
         let mut turn = Turn {
             now,

@@ -61,8 +61,11 @@ impl Shared {
         }
     }
 
-    /// The same moment as a clock tells it; `None` for one that it cannot tell.
+    /// The same moment as a clock tells it; `None` for one that it cannot tell, and for [`Moment::NEVER`].
     pub fn instant(&self, at: Moment) -> Option<Instant> {
+        if at == Moment::NEVER {
+            return None;
+        }
         match at.checked_duration_since(Moment::EPOCH) {
             Some(after) => self.epoch.checked_add(after),
             None => self.epoch.checked_sub(Moment::EPOCH - at),

@@ -124,14 +124,15 @@ impl Service {
         let owners = Owners::new(workers, seed.process, move |branch| {
             branches.read(branch).map(|(token, _)| token.shard)
         });
-        let shared = Shared::new(workers, Instant::now());
+        let epoch = Instant::now();
+        let shared = Shared::new(workers, epoch);
         handle.view().set_shared(Arc::clone(&shared));
         let maker = |shard| {
             let (routing, seed, shared) = (Arc::clone(&routing), seed.clone(), Arc::clone(&shared));
             move |clock| Proxy::new(shard, clock, routing, seed, shared)
         };
         let (shard_ends, shards) =
-            trunkline_net::spawn(bound, owners, maker, NetLimits::default())?;
+            trunkline_net::spawn(bound, owners, maker, NetLimits::default(), epoch)?;
         let trunkline_net::Handles {
             commands,
             questions,

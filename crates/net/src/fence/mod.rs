@@ -14,13 +14,9 @@ mod filter;
 mod program;
 mod watch;
 
-use std::{
-    net::IpAddr,
-    os::fd::BorrowedFd,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, os::fd::BorrowedFd, time::Duration};
 
-use trunkline_proxy::{Event, Hop, ListenerId, ShardId, event::Fence};
+use trunkline_proxy::{Event, Hop, ListenerId, Moment, ShardId, event::Fence};
 use trunkline_sip::Transport;
 
 use self::watch::{Busy, Change, SOURCES_MAX, Watch};
@@ -36,10 +32,10 @@ pub(crate) struct Fences {
     shards: usize,
     /// By listener, as far as there was something to watch.
     gates: Vec<Gate>,
-    /// When [`tend`](Self::tend) has something to do.
-    due: Option<Instant>,
+    /// When [`tend`](Self::tend) has something to do; `NEVER`: not by itself.
+    due: Option<Moment>,
     /// When it is time to look whether datagrams found a buffer full.
-    crowd_over: Option<Instant>,
+    crowd_over: Option<Moment>,
     /// Some fence stands.
     standing: bool,
     /// The system takes no filters from us.
@@ -86,14 +82,14 @@ impl Fences {
 
     /// More has come than is read at once: some of it may have found a socket's buffer full.
     #[cold]
-    pub(crate) fn crowd(&mut self, now: Instant) {
+    pub(crate) fn crowd(&mut self, now: Moment) {
         let over = *self.crowd_over.get_or_insert(now + BEAT);
         self.due = Some(self.due.map_or(over, |due| due.min(over)));
     }
 
     /// The brain says what happened: that it dropped a datagram is what counts here.
     #[inline]
-    pub(crate) fn hear(&mut self, now: Instant, event: &Event) {
+    pub(crate) fn hear(&mut self, now: Moment, event: &Event) {
         if let Event::Dropped { from, .. } = event {
             self.count(now, *from);
         }
@@ -101,7 +97,7 @@ impl Fences {
 
     /// Something came from there that nobody wants.
     #[cold]
-    pub(crate) fn count(&mut self, now: Instant, from: Hop) {
+    pub(crate) fn count(&mut self, now: Moment, from: Hop) {
         if from.transport != Transport::Udp || self.refused {
             return;
         }
@@ -121,18 +117,14 @@ impl Fences {
     }
 
     /// When [`tend`](Self::tend) has something to do.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.due
+    #[inline]
+    pub(crate) fn deadline(&self) -> Moment {
+        self.due.unwrap_or(Moment::NEVER)
     }
 
     /// Does what is due.
     #[cold]
-    pub(crate) fn tend(
-        &mut self,
-        now: Instant,
-        brain: &impl Brain,
-        sockets: &Sockets,
-    ) -> Vec<Word> {
+    pub(crate) fn tend(&mut self, now: Moment, brain: &impl Brain, sockets: &Sockets) -> Vec<Word> {
         let mut words = Vec::new();
         for at in 0..self.gates.len() {
             let listener = ListenerId(at as u16);
@@ -170,7 +162,7 @@ impl Fences {
     #[cold]
     pub(crate) fn review(
         &mut self,
-        now: Instant,
+        now: Moment,
         brain: &impl Brain,
         sockets: &Sockets,
     ) -> Vec<Word> {
@@ -190,7 +182,7 @@ impl Fences {
 
     /// A request leaves for this hop: its answer is to be heard.
     #[cold]
-    pub(crate) fn ask(&mut self, now: Instant, to: Hop, sockets: &Sockets) -> Vec<Word> {
+    pub(crate) fn ask(&mut self, now: Moment, to: Hop, sockets: &Sockets) -> Vec<Word> {
         let source = to.remote.ip();
         let is_fenced = |gate: &Gate| gate.watch.fenced().contains(&source);
         if !self
@@ -212,7 +204,7 @@ impl Fences {
 
     /// Does what another shard says: fences with the next [`tend`](Self::tend), hears at once.
     #[cold]
-    pub(crate) fn obey(&mut self, now: Instant, order: Order, sockets: &Sockets) -> Vec<Word> {
+    pub(crate) fn obey(&mut self, now: Moment, order: Order, sockets: &Sockets) -> Vec<Word> {
         let mut words = Vec::new();
         if self.refused {
             return words;
@@ -237,7 +229,7 @@ impl Fences {
         words
     }
 
-    fn gate(&mut self, now: Instant, listener: ListenerId) -> &mut Gate {
+    fn gate(&mut self, now: Moment, listener: ListenerId) -> &mut Gate {
         let at = usize::from(listener.0);
         if self.gates.len() <= at {
             let shards = self.shards;
@@ -249,7 +241,7 @@ impl Fences {
     /// Has the socket do what was decided.
     fn carry_out(
         &mut self,
-        now: Instant,
+        now: Moment,
         listener: ListenerId,
         change: Option<Change>,
         sockets: &Sockets,
@@ -287,7 +279,7 @@ impl Fences {
         }
     }
 
-    fn look_ahead(&mut self, now: Instant) {
+    fn look_ahead(&mut self, now: Moment) {
         self.standing = self.gates.iter().any(|gate| gate.beat.is_some());
         let dues = self
             .gates
@@ -317,11 +309,11 @@ struct Gate {
     /// What the system said last of all that it dropped at the socket; it goes round.
     drops: u32,
     /// When it is asked again; `None` when the fence does not stand.
-    beat: Option<Instant>,
+    beat: Option<Moment>,
 }
 
 impl Gate {
-    fn new(now: Instant, shards: usize) -> Self {
+    fn new(now: Moment, shards: usize) -> Self {
         Gate {
             watch: Watch::new(now, shards),
             ordered: Vec::new(),
@@ -332,11 +324,11 @@ impl Gate {
         }
     }
 
-    fn ordered_at(&self, now: Instant) -> Option<Instant> {
+    fn ordered_at(&self, now: Moment) -> Option<Moment> {
         (!self.ordered.is_empty()).then_some(now)
     }
 
-    fn fence(&mut self, now: Instant, found: &[Busy]) -> Option<Change> {
+    fn fence(&mut self, now: Moment, found: &[Busy]) -> Option<Change> {
         let change = self
             .watch
             .fence(now, found.iter().map(|busy| busy.source))?;
@@ -350,7 +342,7 @@ impl Gate {
 
     fn turn(
         &mut self,
-        now: Instant,
+        now: Moment,
         change: Change,
         socket: BorrowedFd<'_>,
         stats: &NetStats,
@@ -382,7 +374,7 @@ impl Gate {
         })))
     }
 
-    fn read_drops_if_due(&mut self, now: Instant, listener: ListenerId, sockets: &Sockets) {
+    fn read_drops_if_due(&mut self, now: Moment, listener: ListenerId, sockets: &Sockets) {
         if self.beat.is_some_and(|beat| beat <= now)
             && let Some(socket) = sockets.datagram_socket(listener)
         {

@@ -9,10 +9,9 @@
 //! After [`STANDS_FOR`] a fence is lifted, to hear whether the flood goes on. If so, it stands again a
 //! moment later; if not for [`LISTENS_FOR`], it is gone.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, time::Duration};
+
+use trunkline_proxy::Moment;
 
 /// Addresses fenced at a time.
 pub(crate) const SOURCES_MAX: usize = 64;
@@ -40,12 +39,12 @@ pub(crate) struct Watch {
     limit: u32,
     counting: Counting,
     /// When what was counted is too old to matter.
-    counts_until: Instant,
+    counts_until: Moment,
     state: State,
     /// Whom the fence keeps out, the busiest first. Empty unless it stands.
     fenced: Vec<IpAddr>,
     /// Who is not to be fenced until then.
-    asked: Vec<(IpAddr, Instant)>,
+    asked: Vec<(IpAddr, Moment)>,
 }
 
 #[derive(Debug)]
@@ -53,10 +52,7 @@ enum Counting {
     /// So many were dropped.
     Few { dropped: u32 },
     /// Too many: who sends them?
-    Many {
-        since: Instant,
-        sources: Vec<IpAddr>,
-    },
+    Many { since: Moment, sources: Vec<IpAddr> },
     /// Nobody who could be fenced: a second goes by before it is looked at again.
     Resting,
 }
@@ -66,9 +62,9 @@ enum State {
     /// There is no fence.
     Quiet,
     /// It stands until then.
-    Standing(Instant),
+    Standing(Moment),
     /// It was lifted, and is gone for good then.
-    Lifted(Instant),
+    Lifted(Moment),
 }
 
 /// What has become of a fence.
@@ -95,7 +91,7 @@ pub(crate) struct Busy {
 impl Watch {
     /// For one of so many shards: what is dropped of one source may be dropped by all of them, a part
     /// by each.
-    pub(crate) fn new(now: Instant, shards: usize) -> Self {
+    pub(crate) fn new(now: Moment, shards: usize) -> Self {
         let shards = u32::try_from(shards).unwrap_or(u32::MAX).max(1);
         Watch {
             limit: (LIMIT / shards).max(LIMIT_MIN),
@@ -108,7 +104,7 @@ impl Watch {
     }
 
     /// A datagram of this source was dropped. Whether [`judge`](Self::judge) is to be called.
-    pub(crate) fn count(&mut self, now: Instant, source: IpAddr) -> bool {
+    pub(crate) fn count(&mut self, now: Moment, source: IpAddr) -> bool {
         if now >= self.counts_until {
             self.count_anew(now);
         }
@@ -138,7 +134,7 @@ impl Watch {
     /// are not fenced before [`fence`](Self::fence) is called with them.
     pub(crate) fn judge(
         &mut self,
-        now: Instant,
+        now: Moment,
         mut is_stranger: impl FnMut(IpAddr) -> bool,
     ) -> Vec<Busy> {
         let Counting::Many { since, sources } = &mut self.counting else {
@@ -175,7 +171,7 @@ impl Watch {
     /// Fences these as well, as far as there is room. They are known to be strangers.
     pub(crate) fn fence(
         &mut self,
-        now: Instant,
+        now: Moment,
         sources: impl IntoIterator<Item = IpAddr>,
     ) -> Option<Change> {
         let before = self.fenced.len();
@@ -204,14 +200,14 @@ impl Watch {
     /// Who is a stranger may have changed: whoever is none any more is heard at once.
     pub(crate) fn review(
         &mut self,
-        now: Instant,
+        now: Moment,
         is_stranger: impl FnMut(IpAddr) -> bool,
     ) -> Option<Change> {
         self.keep(now, is_stranger)
     }
 
     /// This source is asked something: it is to be heard, whoever it is.
-    pub(crate) fn ask(&mut self, now: Instant, source: IpAddr) -> Option<Change> {
+    pub(crate) fn ask(&mut self, now: Moment, source: IpAddr) -> Option<Change> {
         self.asked.retain(|(_, until)| *until > now);
         if self.asked.len() < ASKED_MAX && !self.is_asked(now, source) {
             self.asked.push((source, now + ANSWERS_FOR));
@@ -220,7 +216,7 @@ impl Watch {
     }
 
     /// What time has changed.
-    pub(crate) fn tick(&mut self, now: Instant) -> Option<Change> {
+    pub(crate) fn tick(&mut self, now: Moment) -> Option<Change> {
         match self.state {
             State::Standing(until) if until <= now => Some(self.lift(now)),
             State::Lifted(until) if until <= now => {
@@ -232,7 +228,7 @@ impl Watch {
     }
 
     /// When [`tick`](Self::tick) has something to do.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.state {
             State::Quiet => None,
             State::Standing(until) | State::Lifted(until) => Some(until),
@@ -244,7 +240,7 @@ impl Watch {
         &self.fenced
     }
 
-    fn keep(&mut self, now: Instant, mut keep: impl FnMut(IpAddr) -> bool) -> Option<Change> {
+    fn keep(&mut self, now: Moment, mut keep: impl FnMut(IpAddr) -> bool) -> Option<Change> {
         let before = self.fenced.len();
         self.fenced.retain(|source| keep(*source));
         match self.fenced.len() {
@@ -254,19 +250,19 @@ impl Watch {
         }
     }
 
-    fn lift(&mut self, now: Instant) -> Change {
+    fn lift(&mut self, now: Moment) -> Change {
         self.fenced.clear();
         self.state = State::Lifted(now + LISTENS_FOR);
         self.count_anew(now);
         Change::Lifted
     }
 
-    fn count_anew(&mut self, now: Instant) {
+    fn count_anew(&mut self, now: Moment) {
         self.counting = Counting::Few { dropped: 0 };
         self.counts_until = now + SECOND;
     }
 
-    fn is_asked(&self, now: Instant, source: IpAddr) -> bool {
+    fn is_asked(&self, now: Moment, source: IpAddr) -> bool {
         let mut asked = self.asked.iter();
         asked.any(|(who, until)| *who == source && *until > now)
     }
@@ -289,13 +285,13 @@ mod tests {
     /// A watch with a clock, and who is a stranger to it.
     struct Scene {
         watch: Watch,
-        now: Instant,
+        now: Moment,
         is_stranger: fn(IpAddr) -> bool,
     }
 
     impl Scene {
         fn new(is_stranger: fn(IpAddr) -> bool) -> Scene {
-            let now = Instant::now();
+            let now = Moment::EPOCH;
             Scene {
                 watch: Watch::new(now, 1),
                 now,
@@ -472,8 +468,8 @@ mod tests {
     #[test]
     fn each_of_many_shards_notices_its_part_and_a_sample_is_never_too_small() {
         for (shards, limit) in [(0, 1_000), (1, 1_000), (2, 500), (4, 250), (255, 250)] {
-            let mut watch = Watch::new(Instant::now(), shards);
-            let now = Instant::now();
+            let mut watch = Watch::new(Moment::EPOCH, shards);
+            let now = Moment::EPOCH;
             let first = (1..).find(|_| watch.count(now, ip(1)));
             assert_eq!(first, Some(2 * limit), "{shards} shards");
             assert_eq!(watch.judge(now + MS, everybody).len(), 1);

@@ -1,13 +1,9 @@
 //! One stream listener.
 
-use std::{
-    io,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use mio::net::{TcpListener, TcpStream};
-use trunkline_proxy::ListenerId;
+use trunkline_proxy::{ListenerId, Moment};
 
 use crate::poller::{Entrance, Token};
 
@@ -19,7 +15,7 @@ const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Acceptor {
     socket: TcpListener,
-    paused_until: Option<Instant>,
+    paused_until: Option<Moment>,
 }
 
 impl Acceptor {
@@ -40,7 +36,7 @@ impl Acceptor {
     /// Takes in those who wait; whether there may be more of them.
     pub(crate) fn accept(
         &mut self,
-        now: Instant,
+        now: Moment,
         mut take: impl FnMut((TcpStream, SocketAddr)),
     ) -> bool {
         for _ in 0..ACCEPTS_PER_VISIT {
@@ -60,12 +56,12 @@ impl Acceptor {
     }
 
     /// When [`resume`](Self::resume) should be called.
-    pub(crate) fn paused_until(&self) -> Option<Instant> {
+    pub(crate) fn paused_until(&self) -> Option<Moment> {
         self.paused_until
     }
 
     /// Whether a pause has ended: who waited through it is not told of again.
-    pub(crate) fn resume(&mut self, now: Instant) -> bool {
+    pub(crate) fn resume(&mut self, now: Moment) -> bool {
         self.paused_until.take_if(|until| *until <= now).is_some()
     }
 }

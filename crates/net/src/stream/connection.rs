@@ -3,13 +3,10 @@
 //! Holds no buffer while it is idle: bytes are read into the shard's, and only what is left of an
 //! unfinished message stays here.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::{io, time::Duration};
 
 use bytes::{Buf, BytesMut};
-use trunkline_proxy::{Hop, HopLoss};
+use trunkline_proxy::{Hop, HopLoss, Moment};
 use trunkline_sip::frame::{Frame, Framer};
 
 use super::io::Io;
@@ -42,7 +39,7 @@ pub(crate) enum Verdict {
 }
 
 enum Phase {
-    Opening { until: Instant },
+    Opening { until: Moment },
     Open { farewell: Option<Farewell> },
 }
 
@@ -50,7 +47,7 @@ enum Phase {
 struct Farewell {
     /// Whether the peer knows that nothing more will come.
     said: bool,
-    until: Instant,
+    until: Moment,
 }
 
 pub(crate) struct Connection {
@@ -59,19 +56,19 @@ pub(crate) struct Connection {
     /// Whether the peer opened it.
     pub(crate) accepted: bool,
     /// When [`deadline`](Self::deadline) will be looked at again.
-    pub(crate) check_at: Instant,
+    pub(crate) check_at: Moment,
     io: Io,
     phase: Phase,
     framer: Framer,
     /// The beginning of a message whose end has not come.
     unfinished: Vec<u8>,
-    unfinished_since: Option<Instant>,
+    unfinished_since: Option<Moment>,
     /// The peer has closed its side: reads go on to the end.
     closing: bool,
     queue: BytesMut,
     heard_message: bool,
-    opened: Instant,
-    used: Instant,
+    opened: Moment,
+    used: Moment,
 }
 
 impl Connection {
@@ -80,13 +77,13 @@ impl Connection {
         self.io.enter(entrance, token)
     }
 
-    pub(crate) fn accepted(now: Instant, hop: Hop, io: Io, limits: &NetLimits) -> Self {
+    pub(crate) fn accepted(now: Moment, hop: Hop, io: Io, limits: &NetLimits) -> Self {
         io.tune();
         Self::new(now, hop, io, Phase::Open { farewell: None }, true, limits)
     }
 
     pub(crate) fn dialled(
-        now: Instant,
+        now: Moment,
         hop: Hop,
         io: Io,
         within: Duration,
@@ -105,7 +102,7 @@ impl Connection {
     }
 
     fn new(
-        now: Instant,
+        now: Moment,
         hop: Hop,
         io: Io,
         phase: Phase,
@@ -132,7 +129,7 @@ impl Connection {
     }
 
     /// When it will have to end unless something happens.
-    pub(crate) fn deadline(&self, limits: &NetLimits) -> Instant {
+    pub(crate) fn deadline(&self, limits: &NetLimits) -> Moment {
         match &self.phase {
             Phase::Opening { until }
             | Phase::Open {
@@ -146,10 +143,7 @@ impl Connection {
                 let slow = self
                     .unfinished_since
                     .map(|since| since + limits.first_message);
-                [silent, slow]
-                    .into_iter()
-                    .flatten()
-                    .fold(idle, Instant::min)
+                [silent, slow].into_iter().flatten().fold(idle, Moment::min)
             }
         }
     }
@@ -201,13 +195,13 @@ impl Connection {
     }
 
     /// Puts a message behind what waits. Goes out with [`flush`](Self::flush).
-    pub(crate) fn queue(&mut self, now: Instant, bytes: &[u8]) {
+    pub(crate) fn queue(&mut self, now: Moment, bytes: &[u8]) {
         self.queue.extend_from_slice(bytes);
         self.used = now;
     }
 
     /// Ends an open one after what is queued: no more is taken from the peer.
-    pub(crate) fn close(&mut self, now: Instant) {
+    pub(crate) fn close(&mut self, now: Moment) {
         self.unfinished = Vec::new();
         self.unfinished_since = None;
         if let Phase::Open { farewell, .. } = &mut self.phase {
@@ -224,7 +218,7 @@ impl Connection {
     /// the last one.
     pub(crate) fn serve(
         &mut self,
-        now: Instant,
+        now: Moment,
         to_the_end: bool,
         buffer: &mut [u8],
         stats: &NetStats,
@@ -284,7 +278,7 @@ impl Connection {
 
     fn read(
         &mut self,
-        now: Instant,
+        now: Moment,
         buffer: &mut [u8],
         stats: &NetStats,
         take: &mut dyn FnMut(Hop, &[u8]),
@@ -318,7 +312,7 @@ impl Connection {
     /// Cuts bytes into messages; false when that is not possible any more.
     fn cut(
         &mut self,
-        now: Instant,
+        now: Moment,
         bytes: &[u8],
         stats: &NetStats,
         take: &mut dyn FnMut(Hop, &[u8]),
@@ -346,7 +340,7 @@ impl Connection {
     /// cannot be cut.
     fn frames(
         &mut self,
-        now: Instant,
+        now: Moment,
         bytes: &[u8],
         stats: &NetStats,
         take: &mut dyn FnMut(Hop, &[u8]),

@@ -10,11 +10,11 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use mio::net::TcpStream;
-use trunkline_proxy::{ConnectionId, Hop, HopLoss, ListenerId, ShardId};
+use trunkline_proxy::{ConnectionId, Hop, HopLoss, ListenerId, Moment, ShardId};
 use trunkline_sip::Transport;
 
 use self::{
@@ -53,7 +53,7 @@ pub(crate) struct Streams {
     sources: HashMap<IpAddr, usize>,
     /// One entry for each connection: when to look at its deadline. The deadline itself moves
     /// with every message; this does not.
-    checks: BTreeSet<(Instant, ConnectionId)>,
+    checks: BTreeSet<(Moment, ConnectionId)>,
     /// Connections with something new to write.
     unwritten: Vec<ConnectionId>,
     /// Connections with something left to read: they had their turn.
@@ -92,7 +92,7 @@ impl Streams {
     /// Takes in an accepted connection, or closes it when a limit is reached.
     pub(crate) fn accept(
         &mut self,
-        now: Instant,
+        now: Moment,
         listener: ListenerId,
         (stream, remote): (TcpStream, SocketAddr),
     ) {
@@ -129,7 +129,7 @@ impl Streams {
     /// one from `local`. A loss says that the message will not be sent.
     pub(crate) fn send(
         &mut self,
-        now: Instant,
+        now: Moment,
         local: IpAddr,
         to: Hop,
         bytes: &[u8],
@@ -171,7 +171,7 @@ impl Streams {
 
     fn dial(
         &mut self,
-        now: Instant,
+        now: Moment,
         local: IpAddr,
         to: Hop,
         within: Duration,
@@ -211,7 +211,7 @@ impl Streams {
     /// Serves a connection that is ready.
     pub(crate) fn serve(
         &mut self,
-        now: Instant,
+        now: Moment,
         id: ConnectionId,
         to_the_end: bool,
         buffer: &mut [u8],
@@ -235,7 +235,7 @@ impl Streams {
     }
 
     /// Writes what was queued since the last time.
-    pub(crate) fn flush(&mut self, now: Instant) {
+    pub(crate) fn flush(&mut self, now: Moment) {
         let mut unwritten = std::mem::take(&mut self.unwritten);
         for id in unwritten.drain(..) {
             let Some(connection) = self.entries.get_mut(&id) else {
@@ -248,7 +248,7 @@ impl Streams {
     }
 
     /// Ends the connections whose time is over.
-    pub(crate) fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Moment) {
         while let Some(&(check_at, id)) = self.checks.first().filter(|(at, _)| *at <= now) {
             self.checks.remove(&(check_at, id));
             let Some(connection) = self.entries.get_mut(&id) else {
@@ -269,7 +269,7 @@ impl Streams {
     }
 
     /// When [`expire`](Self::expire) should be called.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         self.checks.first().map(|(at, _)| *at)
     }
 
@@ -280,7 +280,7 @@ impl Streams {
 
     /// Whether one more may be opened. In a full table the connection that has said nothing for
     /// longest makes room: strangers who only hold a place must not keep peers out.
-    fn has_room(&mut self, now: Instant) -> bool {
+    fn has_room(&mut self, now: Moment) -> bool {
         if self.entries.len() < self.limits.connections {
             return true;
         }
@@ -292,7 +292,7 @@ impl Streams {
         true
     }
 
-    fn settle(&mut self, now: Instant, id: ConnectionId, verdict: Verdict) {
+    fn settle(&mut self, now: Moment, id: ConnectionId, verdict: Verdict) {
         let Some(connection) = self.entries.get_mut(&id) else {
             return;
         };

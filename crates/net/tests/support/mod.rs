@@ -11,7 +11,7 @@ use trunkline_net::{
     Bound, Brain, Command, Count, Handles, NetLimits, NetStats, Threads, owner::Owners, spawn,
 };
 use trunkline_proxy::{
-    Clock, Hop, Input, ListenerId, Outbox, ShardId, health::News, settings::Listener,
+    Clock, Hop, Input, ListenerId, Moment, Outbox, ShardId, health::News, settings::Listener,
 };
 use trunkline_sip::Transport;
 
@@ -21,13 +21,13 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// A brain that is one function. It is idle until it says otherwise, and wants no deadline.
 pub struct Fake<F>(pub F);
 
-impl<F: FnMut(Instant, Input<'_>, &mut Outbox)> Brain for Fake<F> {
-    fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox) {
+impl<F: FnMut(Moment, Input<'_>, &mut Outbox)> Brain for Fake<F> {
+    fn handle(&mut self, now: Moment, input: Input<'_>, out: &mut Outbox) {
         (self.0)(now, input, out);
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        None
+    fn next_deadline(&self) -> Moment {
+        Moment::NEVER
     }
 
     fn is_idle(&self) -> bool {
@@ -42,19 +42,19 @@ pub struct Doorman<F> {
 }
 
 impl<F: FnMut(&Said, &mut Outbox)> Brain for Doorman<F> {
-    fn handle(&mut self, _now: Instant, input: Input<'_>, out: &mut Outbox) {
+    fn handle(&mut self, _now: Moment, input: Input<'_>, out: &mut Outbox) {
         (self.hear)(&Said::from(&input), out);
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        None
+    fn next_deadline(&self) -> Moment {
+        Moment::NEVER
     }
 
     fn is_idle(&self) -> bool {
         true
     }
 
-    fn is_stranger(&self, _now: Instant, source: IpAddr) -> bool {
+    fn is_stranger(&self, _now: Moment, source: IpAddr) -> bool {
         source == self.stranger
     }
 }
@@ -121,7 +121,7 @@ impl World {
             fake(tell, move |_, said, out| brain(said, out))
         });
         let (handles, threads) =
-            spawn(bound, Owners::alone(), maker, limits).expect("a shard starts");
+            spawn(bound, Owners::alone(), maker, limits, Instant::now()).expect("a shard starts");
         World {
             addrs,
             handles,
@@ -148,8 +148,8 @@ impl World {
             let (tell, mut brain) = (tell.clone(), brain(shard));
             move |_clock: Clock| fake(tell, move |_, said, out| brain(said, out))
         };
-        let (handles, threads) =
-            spawn(bound, owners, maker, NetLimits::default()).expect("shards start");
+        let (handles, threads) = spawn(bound, owners, maker, NetLimits::default(), Instant::now())
+            .expect("shards start");
         World {
             addrs,
             handles,
@@ -211,9 +211,9 @@ impl Drop for World {
 /// A brain that says what it hears.
 fn fake(
     tell: Sender<Said>,
-    mut brain: impl FnMut(Instant, &Said, &mut Outbox),
-) -> Fake<impl FnMut(Instant, Input<'_>, &mut Outbox)> {
-    Fake(move |now: Instant, input: Input<'_>, out: &mut Outbox| {
+    mut brain: impl FnMut(Moment, &Said, &mut Outbox),
+) -> Fake<impl FnMut(Moment, Input<'_>, &mut Outbox)> {
+    Fake(move |now: Moment, input: Input<'_>, out: &mut Outbox| {
         let word = Said::from(&input);
         brain(now, &word, out);
         let _ = tell.send(word);

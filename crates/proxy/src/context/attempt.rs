@@ -12,6 +12,7 @@ use crate::{
     event::{Direction, Outcome},
     health::Evidence,
     in_dialog::speaks_over,
+    routing::Candidate,
     settings::{Attempts, TrunkId},
     table::Slot,
     tally::{Seat, Tally},
@@ -220,8 +221,8 @@ impl Context {
         if let Some(peer) = step.peer {
             turn.sent_to(peer);
         }
-        let hop = self.first_hop(step.candidate.hop());
-        let waits = turn.engine.waiting.attach(step.peer, hop, slot);
+        let hop = self.first_hop(&step.candidate);
+        turn.engine.waiting.attach(step.peer, hop, slot);
         let request_uri = match &self.walk {
             Walk::Fixed { request_uri, .. } => Arc::clone(request_uri),
             Walk::Termination { .. } | Walk::Origination { .. } => {
@@ -231,6 +232,7 @@ impl Context {
         self.attempts.push(Attempt {
             trunk: step.trunk,
             addressed: step.addressed,
+            candidate: step.candidate,
             hop,
             branch: turn.engine.branch(slot, number as u8, self.loop_print),
             request_uri,
@@ -245,7 +247,7 @@ impl Context {
             sends: 0,
             cancels: 0,
             cancel_done: false,
-            waits: Some(waits),
+            waits: true,
             heard: false,
             rang: false,
             reaped: false,
@@ -260,25 +262,24 @@ impl Context {
     }
 
     /// What the first copy goes by: the connection that a dialog's side had opened, if it had.
-    fn first_hop(&self, hop: Hop) -> Hop {
+    fn first_hop(&self, candidate: &Candidate) -> Hop {
         let side = self.in_dialog.as_ref().and_then(|dialog| dialog.hop);
-        let side = side.filter(|side| speaks_over(side, &hop));
+        let side = side.filter(|side| speaks_over(side, candidate));
         Hop {
             connection: side.and_then(|side| side.connection),
-            ..hop
+            ..candidate.hop()
         }
     }
 
     /// Whether its candidate turns down is of no interest to the attempt any more.
     fn wait_no_more(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
         let attempt = &mut self.attempts[number];
-        let Some(ticket) = attempt.waits.take() else {
+        if !std::mem::replace(&mut attempt.waits, false) {
             return;
-        };
-        let attempt = &self.attempts[number];
-        let first_hop = || self.first_hop(attempt.hop);
-        let waiting = &mut turn.engine.waiting;
-        waiting.detach(ticket, attempt.peer, first_hop, slot);
+        }
+        let (candidate, peer) = (attempt.candidate, attempt.peer);
+        let hop = self.first_hop(&candidate);
+        turn.engine.waiting.detach(peer, hop, slot);
     }
 
     pub(super) fn resend_after(&self, attempt: usize) -> Duration {
@@ -389,7 +390,7 @@ impl Context {
         turn: &mut Turn<'_>,
     ) {
         use invite_client::{Actions as Do, State};
-        let reliable = self.attempts[number].hop.transport.is_reliable();
+        let reliable = self.attempts[number].candidate.transport.is_reliable();
         let (next, actions) = invite_client::step(state, event, reliable);
         self.attempts[number].client = Client::Invite(next);
         if actions.has(Do::RESEND) {
@@ -457,7 +458,7 @@ impl Context {
         turn: &mut Turn<'_>,
     ) {
         use client::{Actions as Do, State};
-        let reliable = self.attempts[number].hop.transport.is_reliable();
+        let reliable = self.attempts[number].candidate.transport.is_reliable();
         let (next, actions) = client::step(state, event, reliable);
         self.attempts[number].client = Client::Other(next);
         if actions.has(Do::RESEND) {
@@ -509,14 +510,14 @@ impl Context {
         attempt.verdict = Some((outcome, took));
         // A call that was answered takes another, for as long as it lasts.
         attempt.seat = None;
-        let (trunk, hop, peer) = (attempt.trunk, attempt.hop, attempt.peer);
+        let (trunk, candidate, peer) = (attempt.trunk, attempt.candidate, attempt.peer);
         self.wait_no_more(slot, number, turn);
         if self.kind == Kind::Call {
             let direction = self.walk.direction();
             turn.tell(Event::AttemptEnded {
                 direction,
                 trunk,
-                peer: hop.peer(),
+                peer: candidate.peer(),
                 outcome,
                 took,
             });

@@ -38,7 +38,6 @@ use crate::{
     timer::Lanes,
     token::Tokens,
 };
-pub use waiting::Ticket;
 use waiting::{Mixed, Waiting};
 
 /// `attempt` of a [`BranchToken`] that names a transaction of our own (probe, BYE).

@@ -94,13 +94,9 @@ pub fn request(
         _ => None,
     };
     let mut made = UriText::new();
-    let (uri_sent, mut uri_in_route) = match (to, plan.request_uri) {
-        (Some(_), _) => (None, None),
-        (None, NewUri::Kept) if checked.is_some() && plan.strict == Strict::None => (None, None),
-        (None, new) => {
-            let (sent, in_route) = routes.uris(uri, new.text(message, &mut made))?;
-            (Some(sent), in_route)
-        }
+    let (uri_sent, mut uri_in_route) = match to {
+        Some(_) => (uri, None),
+        None => routes.uris(uri, plan.request_uri.text(message, &mut made))?,
     };
 
     let last_route = match uri_in_route {
@@ -113,9 +109,9 @@ pub fn request(
         splice.until(uri_at.0);
         request_uri(old, address, |text| splice.put(text));
         splice.skip(uri_at.1);
-    } else if let Some(sent) = uri_sent {
+    } else if uri_sent != uri {
         splice.until(uri_at.0);
-        splice.put(sent);
+        splice.put(uri_sent);
         splice.skip(uri_at.1);
     }
 
@@ -161,7 +157,7 @@ pub fn request(
             Name::MaxForwards => {
                 if let MaxForwards::Set(value) = plan.max_forwards {
                     splice.until(header.value_at.0);
-                    splice.put_octet(value);
+                    splice.put_number(u64::from(value));
                     splice.skip(header.value_at.1);
                 }
             }
@@ -268,7 +264,7 @@ impl Additions {
         if let Some(value) = self.max_forwards.take() {
             splice.until(at);
             splice.put(b"Max-Forwards: ");
-            splice.put_octet(value);
+            splice.put_number(u64::from(value));
             splice.put(b"\r\n");
         }
     }
