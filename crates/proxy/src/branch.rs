@@ -5,7 +5,10 @@
 //! that nobody asked for is seen by a comparison and dropped without a search; so is every answer to
 //! an earlier life of the process, whose key was another. Where none is kept, the tag tells.
 
-use siphasher::{sip::SipHasher24, sip128::SipHasher24 as SipHasher24x128};
+use siphasher::{
+    sip::{SipHasher13, SipHasher24},
+    sip128::SipHasher24 as SipHasher24x128,
+};
 
 use crate::{
     hop::ShardId,
@@ -20,7 +23,8 @@ const NAME_BYTES: usize = 10;
 const PRINT_BYTES: usize = 6;
 const TAG_BYTES: usize = 8;
 const RAW_BYTES: usize = NAME_BYTES + PRINT_BYTES + TAG_BYTES;
-const TEXT_BYTES: usize = COOKIE.len() + letters::letters_of(RAW_BYTES);
+/// How long a branch of ours is.
+pub const TEXT_BYTES: usize = COOKIE.len() + letters::letters_of(RAW_BYTES);
 /// The bits of a loop fingerprint that a branch carries.
 const PRINT_MASK: u64 = (1 << (8 * PRINT_BYTES)) - 1;
 
@@ -214,7 +218,9 @@ impl Branches {
         let mut signed = [0; RAW_BYTES - TAG_BYTES + 1];
         signed[..RAW_BYTES - TAG_BYTES].copy_from_slice(&raw[..RAW_BYTES - TAG_BYTES]);
         signed[RAW_BYTES - TAG_BYTES] = kind as u8;
-        SipHasher24::new_with_key(&self.tag_key).hash(&signed)
+        // One round a word, where tokens have two: this key lives as long as the process, and an answer's
+        // branch is compared with the one that its attempt has kept as well.
+        SipHasher13::new_with_key(&self.tag_key).hash(&signed)
     }
 }
 

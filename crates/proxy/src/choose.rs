@@ -20,12 +20,12 @@ use crate::{
 /// Which way a request goes, and along which candidates.
 pub fn choose_walk(
     from: Hop,
+    role: &Role,
     facts: &Facts<'_>,
     snapshot: &Snapshot,
     engine: &Engine,
 ) -> Result<Walk, Reject> {
     let uri = facts.uri.ok_or(Reject::NoRoute)?;
-    let role = snapshot.routing().role(from.remote.ip());
     let number = called_number(&uri);
     match direction(role, from, &uri, number, snapshot) {
         Direction::Origination => {
@@ -69,11 +69,11 @@ fn user_of(uri: &[u8]) -> &[u8] {
 /// The called number: the user part, without its parameters and password.
 fn called_number<'a>(uri: &Uri<'a>) -> &'a [u8] {
     let user = uri.user.unwrap_or_default();
-    let end = user
-        .iter()
-        .position(|byte| matches!(byte, b';' | b':'))
-        .unwrap_or(user.len());
-    &user[..end]
+    // Hardly any has either.
+    match memchr::memchr2(b';', b':', user) {
+        Some(end) => &user[..end],
+        None => user,
+    }
 }
 
 /// A source that is both PBX and carrier (one machine, or a test): what the request itself names

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use trunkline_sip::{Message, Name};
+use trunkline_sip::Message;
 
 use crate::{
     Event, Hop, Moment,
@@ -63,18 +63,6 @@ impl Contexts {
             context.settled = true;
             self.settled.push_back((slot, turn.now));
         }
-    }
-
-    /// Whether the first Via line of a response is ours as that attempt wrote it.
-    pub fn has_our_via(&self, response: &Message<'_>, slot: Slot, attempt: u8) -> bool {
-        let of_attempt = || {
-            let context = self.slab.get(slot)?;
-            let attempt = context.attempts.get(usize::from(attempt))?;
-            let (start, end) = response.first(Name::Via)?.line;
-            let line = response.bytes().get(start as usize..end as usize)?;
-            Some(context.via(attempt).is_line(line))
-        };
-        of_attempt() == Some(true)
     }
 
     /// Whether there is room for one more request. When `most` are in work, the one that has lingered

@@ -122,39 +122,72 @@ pub struct NewCall<'a> {
     pub callee: NewSide<'a>,
 }
 
-/// A remembered call.
+/// A remembered call. Its texts are read when somebody asks for them: most are of interest to few.
 #[derive(Copy, Clone, Debug)]
-pub struct Call<'c> {
-    /// The trunk it uses.
-    pub trunk: TrunkId,
-    /// Which way.
-    pub direction: Direction,
-    /// The candidate that took it.
-    pub peer: PeerIx,
-    /// When the 2xx came.
-    pub began: Moment,
-    /// As on the wire.
-    pub call_id: &'c [u8],
-    /// Who sent the INVITE.
-    pub caller: Side<'c>,
-    /// Who answered it.
-    pub callee: Side<'c>,
-    mark: u32,
-}
+pub struct Call<'c>(&'c Entry);
 
 impl<'c> Call<'c> {
-    /// Whether a token is most likely the one that this call was given, and not that of another pass of
-    /// the same dialog through us: what it says is then what is remembered here.
-    pub fn has_token(&self, token: &[u8]) -> bool {
-        self.mark != UNMARKED && self.mark == mark(token)
+    /// The trunk it uses.
+    pub fn trunk(self) -> TrunkId {
+        self.0.trunk
     }
 
-    /// One of its sides.
-    pub fn side(&self, party: Party) -> &Side<'c> {
-        match party {
-            Party::Caller => &self.caller,
-            Party::Callee => &self.callee,
+    /// Which way.
+    pub fn direction(self) -> Direction {
+        self.0.direction
+    }
+
+    /// The candidate that took it.
+    pub fn peer(self) -> PeerIx {
+        self.0.peer
+    }
+
+    /// When the 2xx came.
+    pub fn began(self) -> Moment {
+        self.0.began
+    }
+
+    /// As on the wire.
+    pub fn call_id(self) -> &'c [u8] {
+        let (_, mut texts) = read_callee_at(&self.0.blob).unwrap_or_default();
+        texts.text().unwrap_or_default()
+    }
+
+    /// Whether a token is most likely the one that this call was given, and not that of another pass of
+    /// the same dialog through us: what it says is then what is remembered here.
+    pub fn has_token(self, token: &[u8]) -> bool {
+        self.0.mark != UNMARKED && self.0.mark == mark(token)
+    }
+
+    /// Who speaks, by the tag of From. The other tag is the callee's: [`key`] saw both.
+    #[inline]
+    pub fn speaker(self, from_tag: &[u8]) -> Party {
+        if self.caller_text().and_then(|mut side| side.text()) == Some(from_tag) {
+            Party::Caller
+        } else {
+            Party::Callee
         }
+    }
+
+    /// One of its sides. `None` cannot happen: see [`Reader`].
+    #[inline]
+    pub fn side(self, party: Party) -> Option<Side<'c>> {
+        let mut text = match party {
+            Party::Caller => self.caller_text()?,
+            Party::Callee => {
+                let (callee_at, _) = read_callee_at(&self.0.blob)?;
+                Reader(self.0.blob.get(callee_at..)?)
+            }
+        };
+        text.side()
+    }
+
+    /// The caller's side stands behind the Call-ID.
+    #[inline]
+    fn caller_text(self) -> Option<Reader<'c>> {
+        let (_, mut texts) = read_callee_at(&self.0.blob)?;
+        texts.text()?;
+        Some(texts)
     }
 }
 
@@ -265,28 +298,9 @@ impl Calls {
     }
 
     /// A call, if it is remembered.
+    #[inline]
     pub fn get(&self, key: u128) -> Option<Call<'_>> {
-        let entry = self.table.get(key)?;
-        let mut blob = Reader(&entry.blob);
-        Some(Call {
-            trunk: entry.trunk,
-            direction: entry.direction,
-            peer: entry.peer,
-            began: entry.began,
-            call_id: blob.text()?,
-            caller: blob.side()?,
-            callee: blob.side()?,
-            mark: entry.mark,
-        })
-    }
-
-    /// Who speaks, by the tag of From. The other tag is the callee's: [`key`] saw both.
-    pub fn side_of(call: &Call<'_>, from_tag: &[u8]) -> Party {
-        if from_tag == call.caller.tag {
-            Party::Caller
-        } else {
-            Party::Callee
-        }
+        self.table.get(key).map(Call)
     }
 
     /// A target refresh (RFC 3261 §12.2.1.2): that side's Contact is another one now. `false`
@@ -295,15 +309,19 @@ impl Calls {
         let Some(call) = self.get(key) else {
             return false;
         };
-        if call.side(party).contact == contact {
+        let (Some(mut caller), Some(mut callee)) =
+            (call.side(Party::Caller), call.side(Party::Callee))
+        else {
+            return false;
+        };
+        let side = match party {
+            Party::Caller => &mut caller,
+            Party::Callee => &mut callee,
+        };
+        if std::mem::replace(&mut side.contact, contact) == contact {
             return true;
         }
-        let (mut caller, mut callee) = (call.caller, call.callee);
-        match party {
-            Party::Caller => caller.contact = contact,
-            Party::Callee => callee.contact = contact,
-        }
-        let blob = write_blob(call.call_id, caller.into(), callee.into());
+        let blob = write_blob(call.call_id(), caller.into(), callee.into());
         match (blob, self.table.get_mut(key)) {
             (Some(blob), Some(entry)) => {
                 entry.blob = blob;
@@ -336,9 +354,11 @@ impl Calls {
             direction,
         } = entry;
         drop(seat);
-        // It stands at the front, behind its length.
-        let len = Reader(&blob).text().map_or(0, <[u8]>::len);
-        let call_id = WireText::within(blob, 2, 2 + len as u16);
+        // It stands behind where the callee is and its own length.
+        let len = read_callee_at(&blob)
+            .and_then(|(_, mut texts)| texts.text())
+            .map_or(0, <[u8]>::len);
+        let call_id = WireText::within(blob, 4, 4 + len as u16);
         Some(EndedCall {
             trunk,
             direction,
@@ -452,15 +472,18 @@ impl<'a> From<Side<'a>> for SideText<'a> {
     }
 }
 
-/// Call-ID, caller, callee. A text is its length in two bytes and itself; a side is its hop, tag,
-/// contact and, as one text, all its routes as texts. `None` when it would be too long.
+/// Where the callee begins, in two bytes; Call-ID, caller, callee. A text is its length in two bytes
+/// and itself; a side is its tag, hop, contact and, as one text, all its routes as texts. `None` when
+/// it would be too long.
 fn write_blob(call_id: &[u8], caller: SideText<'_>, callee: SideText<'_>) -> Option<Box<[u8]>> {
     // The length is found first: a box that was grown and cut would cost twice.
-    let len = 2 + call_id.len() + caller.len() + callee.len();
+    let callee_at = 2 + 2 + call_id.len() + caller.len();
+    let len = callee_at + callee.len();
     if len > CALL_BYTES_MAX {
         return None;
     }
     let mut blob = Vec::with_capacity(len);
+    blob.extend_from_slice(&(callee_at as u16).to_be_bytes());
     put_text(&mut blob, call_id);
     caller.write(&mut blob);
     callee.write(&mut blob);
@@ -487,8 +510,8 @@ impl SideText<'_> {
     }
 
     fn write(&self, blob: &mut Vec<u8>) {
-        put_hop(blob, &self.hop);
         put_text(blob, self.tag);
+        put_hop(blob, &self.hop);
         put_text(blob, self.contact);
         blob.extend_from_slice(&(self.routes.len() as u16).to_be_bytes());
         match self.routes {
@@ -546,8 +569,17 @@ fn put_hop(blob: &mut Vec<u8>, hop: &Hop) {
     }
 }
 
+/// Where the callee stands in what [`write_blob`] wrote, and what follows that.
+#[inline]
+fn read_callee_at(blob: &[u8]) -> Option<(usize, Reader<'_>)> {
+    let mut rest = Reader(blob);
+    let callee_at = u16::from_be_bytes(rest.array()?);
+    Some((usize::from(callee_at), rest))
+}
+
 /// Reads what [`write_blob`] wrote. `None` cannot happen then; it is an `Option` all the same, so
 /// that a mistake here loses one call and not the process.
+#[derive(Default)]
 struct Reader<'c>(&'c [u8]);
 
 impl<'c> Reader<'c> {
@@ -566,18 +598,17 @@ impl<'c> Reader<'c> {
         Some(text)
     }
 
-    /// Inlined, as [`hop`](Self::hop) is, so that a call of both sides is written where it stays.
-    #[inline(always)]
+    #[inline]
     fn side(&mut self) -> Option<Side<'c>> {
         Some(Side {
-            hop: self.hop()?,
             tag: self.text()?,
+            hop: self.hop()?,
             contact: self.text()?,
             routes: self.text()?,
         })
     }
 
-    #[inline(always)]
+    #[inline]
     fn hop(&mut self) -> Option<Hop> {
         // As long as the shortest, and the front of any other.
         let [flags, l, m, p, q, ip @ ..] = self.array::<9>()?;

@@ -18,20 +18,28 @@ const TAG_LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 /// here, so a [quick](crate::quick) hash is enough; what is seen of it are numbers that another hash
 /// makes of that.
 #[derive(Clone, Debug)]
-pub struct Cup(Quick);
+pub struct Cup {
+    calls: Quick,
+    /// What the keys of all calls have in common.
+    common: [u8; 8],
+}
 
 impl Cup {
     /// With the key of this process.
     pub fn new(key: &[u8; 16]) -> Cup {
-        Cup(branch::quick(key, b"dice"))
+        Cup {
+            calls: branch::quick(key, b"dice"),
+            common: branch::hash(key, &[b"all dice"]).to_le_bytes(),
+        }
     }
 
     /// The dice of the call with this Call-ID. The same key and Call-ID always give the same dice.
     pub fn dice(&self, call_id: &[u8]) -> Dice {
-        Dice {
-            key: self.0.hash128(&[call_id]).to_le_bytes(),
-            drawn: 0,
-        }
+        let mut key = [0; 16];
+        let (own, common) = key.split_at_mut(8);
+        own.copy_from_slice(&self.calls.hash(&[call_id]).to_le_bytes());
+        common.copy_from_slice(&self.common);
+        Dice { key, drawn: 0 }
     }
 }
 

@@ -4,6 +4,8 @@ use std::{fmt, net::SocketAddr};
 
 use trunkline_sip::Transport;
 
+use crate::event::Peer;
+
 /// One data-path thread. Part of every branch we write, so that a response finds its way home.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShardId(pub u8);
@@ -28,6 +30,17 @@ pub struct Hop {
     /// For streams: this connection if it still lives, else (and for `None`) any connection from
     /// `listener` to `remote`, opened when there is none (RFC 3261 §18.2.2).
     pub connection: Option<ConnectionId>,
+}
+
+impl Hop {
+    /// What the health of who is there is kept by.
+    pub fn peer(&self) -> Peer {
+        Peer {
+            transport: self.transport,
+            addr: self.remote,
+            listener: self.listener,
+        }
+    }
 }
 
 impl fmt::Display for Hop {

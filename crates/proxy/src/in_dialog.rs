@@ -14,7 +14,7 @@ use crate::{
     Hop,
     context::{InDialog, Kind, Opening},
     contexts::Contexts,
-    dialog::{self, Call, Calls, Side},
+    dialog::{Call, Party, Side},
     engine::{Engine, Turn, ack_key},
     event::Direction,
     forward::{self, MaxForwards, NewUri, RequestPlan, ViaPlan},
@@ -148,61 +148,61 @@ struct Known<'k> {
     /// `None` also where it would say what memory says.
     token: Option<DialogToken>,
     call: Option<Call<'k>>,
-    /// Whether the caller speaks, not the callee.
-    from_caller: bool,
+    /// Who the request is for, and that side as memory has it.
+    to: (Party, Option<Side<'k>>),
 }
 
 impl<'k> Known<'k> {
     fn of(request: &Message<'_>, dialog: u128, heading: &Heading<'_>, engine: &'k Engine) -> Self {
         let from_tag = request.from_tag().unwrap_or_default();
         let call = engine.calls.get(dialog);
-        let is_of_call = |text| call.as_ref().is_some_and(|call| call.has_token(text));
+        let is_of_call = |text| call.is_some_and(|call| call.has_token(text));
         let token = heading
             .token
             .filter(|text| !is_of_call(text))
             .and_then(|text| engine.tokens.read(text));
-        let from_caller = match (&token, &call) {
-            (Some(token), _) => token.caller_tag == engine.tokens.name_hash(from_tag),
-            (None, Some(call)) => Calls::side_of(call, from_tag) == dialog::Party::Caller,
-            (None, None) => true,
+        let speaks = match (&token, call) {
+            (Some(token), _) if token.caller_tag == engine.tokens.name_hash(from_tag) => {
+                Party::Caller
+            }
+            (Some(_), _) => Party::Callee,
+            (None, Some(call)) => call.speaker(from_tag),
+            (None, None) => Party::Caller,
         };
+        let to = speaks.other();
         Known {
             token,
             call,
-            from_caller,
+            to: (to, call.and_then(|call| call.side(to))),
         }
     }
 
     /// Whether an address takes part in the dialog.
     fn is_party(&self, ip: IpAddr) -> bool {
         let is = |party: SocketAddr| party.ip() == ip;
-        self.token
-            .as_ref()
-            .is_some_and(|it| is(it.caller.addr) || is(it.callee.addr))
+        let token = self.token.as_ref();
+        self.towards().is_some_and(|it| is(it.hop.remote))
+            || token.is_some_and(|it| is(it.caller.addr) || is(it.callee.addr))
             || self
                 .call
-                .as_ref()
-                .is_some_and(|it| is(it.caller.hop.remote) || is(it.callee.hop.remote))
+                .and_then(|call| call.side(self.to.0.other()))
+                .is_some_and(|it| is(it.hop.remote))
+    }
+
+    fn is_from_caller(&self) -> bool {
+        self.to.0 == Party::Callee
     }
 
     /// The side that the request is for, as memory has it.
     fn towards(&self) -> Option<&Side<'k>> {
-        let call = self.call.as_ref()?;
-        Some(if self.from_caller {
-            &call.callee
-        } else {
-            &call.caller
-        })
+        self.to.1.as_ref()
     }
 
     /// Where that side spoke from when the call was set up.
     fn peer(&self) -> Option<(Transport, SocketAddr)> {
-        let named = self.token.as_ref().map(|it| {
-            if self.from_caller {
-                it.callee
-            } else {
-                it.caller
-            }
+        let named = self.token.as_ref().map(|it| match self.to.0 {
+            Party::Callee => it.callee,
+            Party::Caller => it.caller,
         });
         named.map(|party| (party.transport, party.addr)).or(self
             .towards()
@@ -219,9 +219,9 @@ impl<'k> Known<'k> {
             .token
             .as_ref()
             .map(|token| token.direction)
-            .or(self.call.as_ref().map(|call| call.direction));
+            .or(self.call.map(Call::direction));
         (
-            named.or(self.call.as_ref().map(|call| call.trunk)),
+            named.or(self.call.map(Call::trunk)),
             direction.unwrap_or(Direction::Termination),
         )
     }
@@ -267,7 +267,7 @@ fn decide(
         }
         onward.routes = side.routes().map(Box::from).collect();
     }
-    let towards_carrier = (direction == Direction::Termination) == known.from_caller;
+    let towards_carrier = (direction == Direction::Termination) == known.is_from_caller();
     if towards_carrier
         && keeps_to_peer(snapshot, trunk)
         && let Some(peer) = known.peer()
@@ -282,10 +282,10 @@ fn decide(
     // No open relay: its own trunk, the PBX side, or who takes part. A trunk that is configured no
     // more narrows nothing.
     let may_hear = |ip: IpAddr| {
-        known.is_party(ip) || {
-            let role = snapshot.routing().role(ip);
-            role.pbx || named.map_or(!role.is_unknown(), |trunk| role.carries(trunk))
-        }
+        let role = snapshot.routing().role(ip);
+        role.pbx
+            || named.map_or(!role.is_unknown(), |trunk| role.carries(trunk))
+            || known.is_party(ip)
     };
     match next_hops(heading, &onward, side, preferred, snapshot, turn) {
         Ok(found) if found.is_empty() => Decision::Reject(Reject::Unresolvable),
@@ -413,7 +413,7 @@ fn forward_ack(
         drop: &[],
     };
     let mut to = candidate.hop();
-    if let Some(side) = onward.hop.filter(|side| speaks_over(side, candidate)) {
+    if let Some(side) = onward.hop.filter(|side| speaks_over(side, &to)) {
         to.connection = side.connection;
     }
     turn.out.send(to, Duration::from_secs(2), |out| {
@@ -422,9 +422,9 @@ fn forward_ack(
     });
 }
 
-/// Whether a side's own connection leads to this candidate.
-pub fn speaks_over(side: &Hop, candidate: &Candidate) -> bool {
-    side.transport == candidate.transport && side.remote.ip() == candidate.addr.ip()
+/// Whether a side's own connection leads to this hop.
+pub fn speaks_over(side: &Hop, hop: &Hop) -> bool {
+    side.transport == hop.transport && side.remote.ip() == hop.remote.ip()
 }
 
 /// RFC 3261 §16.6 step 3.

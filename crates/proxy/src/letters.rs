@@ -35,12 +35,19 @@ pub const fn letters_of(bytes: usize) -> usize {
 /// many it wrote.
 pub fn write(bytes: &[u8], text: &mut [u8]) -> usize {
     let (runs, few) = bytes.as_chunks::<RUN_BYTES>();
-    let mut places = text.as_chunks_mut::<RUN>().0.iter_mut();
-    for (run, place) in runs.iter().zip(&mut places) {
+    for (run, place) in runs.iter().zip(text.as_chunks_mut::<RUN>().0) {
         *place = letters_of_run(run);
     }
     let written = runs.len() * RUN;
-    written + write_few(few, &mut text[written..])
+    if few.len() < 3 {
+        return written + write_few(few, &mut text[written..]);
+    }
+    // As a run that goes on with zeros: what stands for them is left out.
+    let mut run = [0; RUN_BYTES];
+    run[..few.len()].copy_from_slice(few);
+    let len = letters_of(few.len());
+    text[written..written + len].copy_from_slice(&letters_of_run(&run)[..len]);
+    written + len
 }
 
 /// One by one.

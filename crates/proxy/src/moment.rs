@@ -45,7 +45,7 @@ impl Moment {
 
 /// 584 years fit; more counts as that.
 #[inline]
-fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     duration
         .as_secs()
         .saturating_mul(1_000_000_000)

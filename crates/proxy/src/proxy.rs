@@ -7,7 +7,7 @@ use std::{
 };
 
 use memchr::memmem;
-use trunkline_sip::{Limits, Malformed, Message, peek};
+use trunkline_sip::{Limits, Malformed, Message, Name, peek};
 
 use crate::{
     Event, Moment,
@@ -16,12 +16,14 @@ use crate::{
     contexts::Contexts,
     engine::{Alarm, Asker, Engine, LOCAL, Turn},
     event::{HealthState, Load, Peer},
+    forward::OwnVia,
     health::{Evidence, News},
     hop::{Hop, HopLoss, ShardId},
     local,
     outbox::Outbox,
     question::{Answer, AskId},
     reject::Reject,
+    request::Source,
     routing::{Candidate, Routing},
     settings::{Place, UnknownSource},
     shared::Shared,
@@ -221,7 +223,9 @@ impl Proxy {
         if peek::is_response(bytes) {
             return self.on_response(now, from, bytes, out);
         }
-        let known = self.knows(from);
+        let snapshot = Arc::clone(&self.engine.snapshot);
+        let role = snapshot.routing().role(from.remote.ip());
+        let known = !role.is_unknown();
         if !known && !self.may_speak(now, from, bytes, out) {
             return;
         }
@@ -235,7 +239,11 @@ impl Proxy {
         }
         let mut room = None;
         match Message::parse_in(&mut room, bytes, &LIMITS) {
-            Ok(message) => self.contexts.on_request(message, from, known, &mut turn),
+            Ok(message) => {
+                let source = Source { from, role };
+                self.contexts
+                    .on_request(message, source, &snapshot, &mut turn)
+            }
             Err(malformed) => on_malformed(&mut turn, from, known, bytes, malformed),
         }
     }
@@ -296,8 +304,16 @@ impl Proxy {
     }
 
     fn on_response(&mut self, now: Moment, from: Hop, bytes: &[u8], out: &mut Outbox) {
-        let token = peek::top_branch(bytes).and_then(|branch| self.asked_with(branch));
-        let Some(token) = token else {
+        // Nearly all bring our line back as it was: it need not be looked for.
+        let own = peek::first_header(bytes).and_then(|at| {
+            let mut faces = self.engine.snapshot.faces();
+            faces.find_map(|(_, face)| OwnVia::read(bytes, at, face))
+        });
+        let branch = match &own {
+            Some(own) => Some(&own.branch[..]),
+            None => peek::top_branch(bytes),
+        };
+        let Some(token) = branch.and_then(|branch| self.asked_with(branch)) else {
             return self.on_stray(from, bytes, out);
         };
         let mut room = None;
@@ -316,10 +332,9 @@ impl Proxy {
             return local::on_response(&mut turn, slot, response);
         }
         // What is wrong in it would be wrong in our ACK and our BYE, and upstream.
-        let settled = if self.contexts.has_our_via(response, slot, token.attempt) {
-            response.settle_below()
-        } else {
-            response.settle()
+        let settled = match (own, response.first(Name::Via)) {
+            (Some(own), Some(via)) if via.line == own.line => response.settle_below(),
+            _ => response.settle(),
         };
         if let Err(malformed) = settled {
             return turn.tell(Event::Dropped {
@@ -363,12 +378,7 @@ impl Proxy {
 
     #[inline(never)]
     fn on_hop_lost(&mut self, now: Moment, hop: Hop, why: HopLoss, out: &mut Outbox) {
-        let peer = Peer {
-            transport: hop.transport,
-            addr: hop.remote,
-            listener: hop.listener,
-        };
-        let peer = self.engine.health.lookup(&peer);
+        let peer = self.engine.health.lookup(&hop.peer());
         let waiting = self.engine.waiting.list(peer, hop);
         let mut turn = Turn {
             now,

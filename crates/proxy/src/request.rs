@@ -24,16 +24,26 @@ use crate::{
     walk::Walk,
 };
 
+/// Who sent a request.
+#[derive(Copy, Clone)]
+pub(crate) struct Source<'s> {
+    /// From where.
+    pub from: Hop,
+    /// Who that is.
+    pub role: &'s Role,
+}
+
 impl Contexts {
-    /// A request. `known`: somebody allowed its source; another one gets in only where it belongs
-    /// to a dialog, and hears nothing otherwise.
+    /// A request. One of a source that nobody allowed gets in only where it belongs to a dialog, and
+    /// hears nothing otherwise. `snapshot`: the present one.
     pub(crate) fn on_request(
         &mut self,
         request: &mut Message<'_>,
-        from: Hop,
-        known: bool,
+        Source { from, role }: Source<'_>,
+        snapshot: &Arc<Snapshot>,
         turn: &mut Turn<'_>,
     ) {
+        let known = !role.is_unknown();
         let Some(method) = request.method() else {
             return;
         };
@@ -124,20 +134,19 @@ impl Contexts {
         if !in_dialog && method != Method::Options && turn.engine.pressure.sheds() {
             return turn.reject(request, from, Reject::Overload, &[]);
         }
-        let snapshot = Arc::clone(&turn.engine.snapshot);
         let dialog = in_dialog.then(|| {
             let tags = [facts.from_tag, facts.to_tag].map(Option::unwrap_or_default);
             turn.engine.dialog(facts.call_id, tags[0], tags[1])
         });
         let print = loop_print(turn.engine, request, facts, dialog);
-        if let Err(reject) = admit(request, facts, print, &snapshot, turn.engine) {
+        if let Err(reject) = admit(request, facts, print, snapshot, turn.engine) {
             return match reject {
                 _ if !known => turn.tell(Event::Dropped {
                     from,
                     why: reject.word(),
                 }),
                 Reject::TooManyHops if method == Method::Options => {
-                    self.on_options(request, from, &snapshot, turn)
+                    self.on_options(request, from, snapshot, turn)
                 }
                 Reject::BadExtension => {
                     let tags = reply::proxy_require(request);
@@ -157,10 +166,10 @@ impl Contexts {
                 dialog,
                 loop_print: print,
             };
-            return self.on_in_dialog(request, &arrival, &snapshot, turn);
+            return self.on_in_dialog(request, &arrival, snapshot, turn);
         }
-        if method == Method::Options && is_for_us(facts, &snapshot) {
-            return self.on_options(request, from, &snapshot, turn);
+        if method == Method::Options && is_for_us(facts, snapshot) {
+            return self.on_options(request, from, snapshot, turn);
         }
         if method == Method::Register {
             return turn.reject(request, from, Reject::MethodNotAllowed, &[]);
@@ -168,16 +177,16 @@ impl Contexts {
         if turn.engine.draining {
             return turn.reject(request, from, Reject::Draining, &[]);
         }
-        match choose_walk(from, facts, &snapshot, turn.engine) {
+        match choose_walk(from, role, facts, snapshot, turn.engine) {
             Ok(walk) => {
-                let drilled = drill::walk(&walk, request, &snapshot, turn.engine, turn.now);
+                let drilled = drill::walk(&walk, request, snapshot, turn.engine, turn.now);
                 let walk = drilled.unwrap_or(walk);
                 let kind = if method == Method::Invite {
                     Kind::Call
                 } else {
                     Kind::Other
                 };
-                let drop_routes = dropped_routes(request, &snapshot);
+                let drop_routes = dropped_routes(request, snapshot);
                 let opening = Opening {
                     key,
                     kind,

@@ -217,7 +217,7 @@ impl Snapshot {
     }
 
     /// Candidates of a place beside their health entries.
-    pub fn pool(&self, place: PlaceId) -> impl Iterator<Item = (&Candidate, PeerIx)> + '_ {
+    pub fn pool(&self, place: PlaceId) -> impl ExactSizeIterator<Item = (&Candidate, PeerIx)> + '_ {
         let peers = self.pool_of(place);
         self.routing
             .resolved(place)
@@ -251,6 +251,7 @@ impl Snapshot {
 
     /// Whether one of ours may be in a Via header: what we write into one is there letter
     /// by letter.
+    #[inline]
     pub fn may_be_our_via(&self, header: &Header<'_>) -> bool {
         match sent_by_of_only(header) {
             Some(sent_by) => self.file.faces.iter().any(|face| {
@@ -385,6 +386,7 @@ impl Snapshot {
 
 /// What follows the protocol in a Via header as nearly all are written: with one value, and one blank
 /// before its host. `None` for any other.
+#[inline]
 fn sent_by_of_only<'a>(header: &Header<'a>) -> Option<&'a [u8]> {
     let rest = header.value.strip_prefix(b"SIP/2.0/")?;
     let sent_by = match rest.split_first_chunk()? {

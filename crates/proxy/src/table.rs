@@ -21,10 +21,16 @@ pub struct Slot {
 /// Entries found by [`Slot`] in one step.
 #[derive(Debug)]
 pub struct Slab<T> {
-    entries: Vec<Option<(u32, T)>>,
+    entries: Vec<Entry<T>>,
     free: Vec<u32>,
     len: u32,
     generation: u32,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    generation: u32,
+    value: Option<T>,
 }
 
 impl<T> Default for Slab<T> {
@@ -59,11 +65,15 @@ impl<T> Slab<T> {
         // Free slots beyond the end are leftovers of `shrink`.
         while let Some(index) = self.free.pop() {
             if let Some(entry) = self.entries.get_mut(index as usize) {
-                *entry = Some((generation, value));
+                entry.generation = generation;
+                entry.value = Some(value);
                 return Slot { index, generation };
             }
         }
-        self.entries.push(Some((generation, value)));
+        self.entries.push(Entry {
+            generation,
+            value: Some(value),
+        });
         Slot {
             index: self.entries.len() as u32 - 1,
             generation,
@@ -72,16 +82,18 @@ impl<T> Slab<T> {
 
     /// The entry, if it still lives.
     pub fn get(&self, slot: Slot) -> Option<&T> {
-        match self.entries.get(slot.index as usize) {
-            Some(Some((generation, value))) if *generation == slot.generation => Some(value),
+        let entry = self.entries.get(slot.index as usize)?;
+        match &entry.value {
+            Some(value) if entry.generation == slot.generation => Some(value),
             _ => None,
         }
     }
 
     /// The entry, if it still lives.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        match self.entries.get_mut(slot.index as usize) {
-            Some(Some((generation, value))) if *generation == slot.generation => Some(value),
+        let entry = self.entries.get_mut(slot.index as usize)?;
+        match &mut entry.value {
+            Some(value) if entry.generation == slot.generation => Some(value),
             _ => None,
         }
     }
@@ -89,7 +101,7 @@ impl<T> Slab<T> {
     /// Takes it out.
     pub fn remove(&mut self, slot: Slot) -> Option<T> {
         self.get(slot)?;
-        let (_, value) = self.entries[slot.index as usize].take()?;
+        let value = self.entries[slot.index as usize].value.take()?;
         self.is_vacant(slot.index);
         Some(value)
     }
@@ -97,7 +109,7 @@ impl<T> Slab<T> {
     /// Drops it where it is: what nobody needs any more is not moved.
     pub fn discard(&mut self, slot: Slot) {
         if self.get(slot).is_some() {
-            self.entries[slot.index as usize] = None;
+            self.entries[slot.index as usize].value = None;
             self.is_vacant(slot.index);
         }
     }
@@ -114,22 +126,17 @@ impl<T> Slab<T> {
             .iter()
             .enumerate()
             .filter_map(|(index, entry)| {
-                let (generation, value) = entry.as_ref()?;
-                Some((
-                    Slot {
-                        index: index as u32,
-                        generation: *generation,
-                    },
-                    value,
-                ))
+                let slot = Slot {
+                    index: index as u32,
+                    generation: entry.generation,
+                };
+                Some((slot, entry.value.as_ref()?))
             })
     }
 
     /// Gives memory back after a peak: vacant slots at the end, a step at a time.
     fn shrink(&mut self) {
-        while matches!(self.entries.last(), Some(None)) {
-            self.entries.pop();
-        }
+        while self.entries.pop_if(|entry| entry.value.is_none()).is_some() {}
         if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
             self.entries.shrink_to(self.entries.len() * 2);
             let end = self.entries.len() as u32;

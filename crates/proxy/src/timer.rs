@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use crate::Moment;
+use crate::{Moment, moment::nanos};
 
 /// Lanes at most; a duration that finds neither its own lane nor an empty one goes to the heap.
 const LANES_MAX: usize = 24;
@@ -30,6 +30,8 @@ pub struct Lanes<K> {
     /// The latest `now` seen.
     now: Option<Moment>,
     lanes: Vec<Lane<K>>,
+    /// The duration of each lane, in [nanoseconds](nanos).
+    afters: Vec<u64>,
     /// The first deadline of each lane, or [`Moment::NEVER`]: side by side, since each pop looks at all.
     heads: Vec<Moment>,
     odd: BinaryHeap<Odd<K>>,
@@ -44,7 +46,6 @@ pub struct Lanes<K> {
 
 #[derive(Debug)]
 struct Lane<K> {
-    after: Duration,
     queue: VecDeque<(Moment, K)>,
 }
 
@@ -61,6 +62,7 @@ impl<K> Lanes<K> {
         Lanes {
             now: None,
             lanes: Vec::new(),
+            afters: Vec::new(),
             heads: Vec::new(),
             odd: BinaryHeap::new(),
             armed: 0,
@@ -76,13 +78,15 @@ impl<K> Lanes<K> {
     /// For durations that come up again and again; each has a lane of its own.
     pub fn arm(&mut self, now: Moment, after: Duration, key: K) {
         let at = self.see(now) + after;
-        match self.lane(after) {
-            Some(lane) => {
-                self.heads[lane] = self.heads[lane].min(at);
-                self.lanes[lane].queue.push_back((at, key));
-                self.count_in(at, lane);
-            }
-            None => self.push_odd(at, key),
+        let Some(lane) = self.lane(nanos(after)) else {
+            return self.push_odd(at, key);
+        };
+        if let (Some(head), Some(Lane { queue })) =
+            (self.heads.get_mut(lane), self.lanes.get_mut(lane))
+        {
+            *head = (*head).min(at);
+            queue.push_back((at, key));
+            self.count_in(at, lane);
         }
     }
 
@@ -99,7 +103,7 @@ impl<K> Lanes<K> {
             return None;
         }
         let key = match self.lanes.get_mut(self.next_lane) {
-            Some(Lane { queue, .. }) => {
+            Some(Lane { queue }) => {
                 let key = queue.pop_front().map(|(_, key)| key);
                 self.heads[self.next_lane] = queue.front().map_or(Moment::NEVER, |(at, _)| *at);
                 shrink(queue);
@@ -142,22 +146,25 @@ impl<K> Lanes<K> {
     }
 
     /// The lane for a duration: its own, else an empty one, else a new one while there may be more.
-    fn lane(&mut self, after: Duration) -> Option<usize> {
-        let own = self.lanes.iter().position(|lane| lane.after == after);
-        if own.is_some() {
-            return own;
-        }
+    #[inline]
+    fn lane(&mut self, after: u64) -> Option<usize> {
+        let own = self.afters.iter().position(|own| *own == after);
+        own.or_else(|| self.another_lane(after))
+    }
+
+    #[cold]
+    fn another_lane(&mut self, after: u64) -> Option<usize> {
         if self.lanes.len() < LANES_MAX {
             self.lanes.push(Lane {
-                after,
                 queue: VecDeque::new(),
             });
+            self.afters.push(after);
             self.heads.push(Moment::NEVER);
             return Some(self.lanes.len() - 1);
         }
         // A duration that left the configuration leaves its lane to another once it has drained.
         let empty = self.lanes.iter().position(|lane| lane.queue.is_empty())?;
-        self.lanes[empty].after = after;
+        self.afters[empty] = after;
         Some(empty)
     }
 

@@ -311,11 +311,25 @@ impl Terrain<'_> {
         place: crate::settings::PlaceId,
         worst: Class,
     ) -> Option<Step> {
+        let fits = |candidate: &Candidate, class: Class| {
+            class <= worst && !self.was_tried(trunk, addressed, candidate.addr)
+        };
+        let mut pool = self.snapshot.pool(place);
+        if pool.len() == 1 {
+            // Nearly every name has one address.
+            let (candidate, peer) = pool.next()?;
+            return fits(candidate, self.health.class(peer, self.now)).then_some(Step {
+                trunk,
+                addressed,
+                candidate: *candidate,
+                peer: Some(peer),
+            });
+        }
         let mut best: Option<(Class, u16)> = None;
         let mut among: SmallVec<[(Candidate, PeerIx); 8]> = SmallVec::new();
-        for (candidate, peer) in self.snapshot.pool(place) {
+        for (candidate, peer) in pool {
             let rank = (self.health.class(peer, self.now), candidate.priority);
-            if rank.0 > worst || self.was_tried(trunk, addressed, candidate.addr) {
+            if !fits(candidate, rank.0) {
                 continue;
             }
             if best.is_none_or(|best| rank < best) {

@@ -29,6 +29,14 @@ pub fn call_id(bytes: &[u8]) -> Option<&[u8]> {
     first(bytes, Name::CallId, |_| true)
 }
 
+/// Where the first header starts, behind a start line that nothing comes before.
+#[inline]
+pub fn first_header(bytes: &[u8]) -> Option<usize> {
+    let end = lex::find_line_end(bytes, 0)?;
+    let header = end + b"\r\n".len();
+    bytes.get(end..header)?.eq(b"\r\n").then_some(header)
+}
+
 /// The `branch` of the first Via value.
 pub fn top_branch(bytes: &[u8]) -> Option<&[u8]> {
     match usual_top_branch(bytes) {

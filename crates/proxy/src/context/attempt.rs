@@ -12,7 +12,6 @@ use crate::{
     event::{Direction, Outcome},
     health::Evidence,
     in_dialog::speaks_over,
-    routing::Candidate,
     settings::{Attempts, TrunkId},
     table::Slot,
     tally::{Seat, Tally},
@@ -221,8 +220,8 @@ impl Context {
         if let Some(peer) = step.peer {
             turn.sent_to(peer);
         }
-        let hop = self.first_hop(&step.candidate);
-        turn.engine.waiting.attach(step.peer, hop, slot);
+        let hop = self.first_hop(step.candidate.hop());
+        let waits = turn.engine.waiting.attach(step.peer, hop, slot);
         let request_uri = match &self.walk {
             Walk::Fixed { request_uri, .. } => Arc::clone(request_uri),
             Walk::Termination { .. } | Walk::Origination { .. } => {
@@ -232,7 +231,6 @@ impl Context {
         self.attempts.push(Attempt {
             trunk: step.trunk,
             addressed: step.addressed,
-            candidate: step.candidate,
             hop,
             branch: turn.engine.branch(slot, number as u8, self.loop_print),
             request_uri,
@@ -247,7 +245,7 @@ impl Context {
             sends: 0,
             cancels: 0,
             cancel_done: false,
-            waits: true,
+            waits: Some(waits),
             heard: false,
             rang: false,
             reaped: false,
@@ -262,24 +260,25 @@ impl Context {
     }
 
     /// What the first copy goes by: the connection that a dialog's side had opened, if it had.
-    fn first_hop(&self, candidate: &Candidate) -> Hop {
+    fn first_hop(&self, hop: Hop) -> Hop {
         let side = self.in_dialog.as_ref().and_then(|dialog| dialog.hop);
-        let side = side.filter(|side| speaks_over(side, candidate));
+        let side = side.filter(|side| speaks_over(side, &hop));
         Hop {
             connection: side.and_then(|side| side.connection),
-            ..candidate.hop()
+            ..hop
         }
     }
 
     /// Whether its candidate turns down is of no interest to the attempt any more.
     fn wait_no_more(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
         let attempt = &mut self.attempts[number];
-        if !std::mem::replace(&mut attempt.waits, false) {
+        let Some(ticket) = attempt.waits.take() else {
             return;
-        }
-        let (candidate, peer) = (attempt.candidate, attempt.peer);
-        let hop = self.first_hop(&candidate);
-        turn.engine.waiting.detach(peer, hop, slot);
+        };
+        let attempt = &self.attempts[number];
+        let first_hop = || self.first_hop(attempt.hop);
+        let waiting = &mut turn.engine.waiting;
+        waiting.detach(ticket, attempt.peer, first_hop, slot);
     }
 
     pub(super) fn resend_after(&self, attempt: usize) -> Duration {
@@ -390,7 +389,7 @@ impl Context {
         turn: &mut Turn<'_>,
     ) {
         use invite_client::{Actions as Do, State};
-        let reliable = self.attempts[number].candidate.transport.is_reliable();
+        let reliable = self.attempts[number].hop.transport.is_reliable();
         let (next, actions) = invite_client::step(state, event, reliable);
         self.attempts[number].client = Client::Invite(next);
         if actions.has(Do::RESEND) {
@@ -458,7 +457,7 @@ impl Context {
         turn: &mut Turn<'_>,
     ) {
         use client::{Actions as Do, State};
-        let reliable = self.attempts[number].candidate.transport.is_reliable();
+        let reliable = self.attempts[number].hop.transport.is_reliable();
         let (next, actions) = client::step(state, event, reliable);
         self.attempts[number].client = Client::Other(next);
         if actions.has(Do::RESEND) {
@@ -510,14 +509,14 @@ impl Context {
         attempt.verdict = Some((outcome, took));
         // A call that was answered takes another, for as long as it lasts.
         attempt.seat = None;
-        let (trunk, candidate, peer) = (attempt.trunk, attempt.candidate, attempt.peer);
+        let (trunk, hop, peer) = (attempt.trunk, attempt.hop, attempt.peer);
         self.wait_no_more(slot, number, turn);
         if self.kind == Kind::Call {
             let direction = self.walk.direction();
             turn.tell(Event::AttemptEnded {
                 direction,
                 trunk,
-                peer: candidate.peer(),
+                peer: hop.peer(),
                 outcome,
                 took,
             });

@@ -22,10 +22,10 @@ use crate::{
     Hop, Moment,
     branch::BranchText,
     dice::Dice,
+    engine::Ticket,
     event::{AttemptRecord, Direction, Outcome},
     health::PeerIx,
     paper::Paper,
-    routing::Candidate,
     settings::TrunkId,
     snapshot::Snapshot,
     tally::Seat,
@@ -126,8 +126,7 @@ pub enum Client {
 pub struct Attempt {
     pub trunk: TrunkId,
     pub addressed: Addressed,
-    pub candidate: Candidate,
-    /// The connection it goes by, where one is already known.
+    /// Its candidate, and the connection it goes by where one is already known.
     pub hop: Hop,
     /// The branch of our Via in its request: an answer with any other is none to it.
     pub branch: BranchText,
@@ -146,7 +145,7 @@ pub struct Attempt {
     /// The CANCEL has its answer, or needs no more copies.
     pub cancel_done: bool,
     /// It is in the list of those that wait on its candidate, under the hop it began with.
-    pub waits: bool,
+    pub waits: Option<Ticket>,
     /// Any response came.
     pub heard: bool,
     /// A provisional above 100 came.
@@ -266,7 +265,7 @@ impl Attempt {
         };
         AttemptRecord {
             trunk: self.trunk,
-            peer: self.candidate.peer(),
+            peer: self.hop.peer(),
             outcome,
             began: self.began.saturating_duration_since(call_began),
             took,
@@ -369,7 +368,7 @@ impl Context {
         list.extend(attempts.map(|attempt| Tried {
             trunk: attempt.trunk,
             addressed: attempt.addressed,
-            addr: attempt.candidate.addr,
+            addr: attempt.hop.remote,
             dead: attempt.is_dead(),
         }));
     }

@@ -7,7 +7,7 @@ use trunkline_sip::{Message, Method, Name};
 use super::{Best, Caller, Context, Kind, Replay, Server};
 use crate::{
     Event,
-    dialog::{self, NewCall, NewSide},
+    dialog::{NewCall, NewSide},
     engine::{Alarm, Asker, Engine, Ring, Turn, ack_key},
     event::Outcome,
     forward::{self, Reply},
@@ -135,7 +135,7 @@ impl Context {
         let used = self.is_waiting();
         turn.tell(Event::LateAnswer {
             trunk: attempt.trunk,
-            peer: attempt.candidate.peer(),
+            peer: attempt.hop.peer(),
             used,
         });
         if let (Some(peer), true) = (attempt.peer, attempt.verdict.is_some()) {
@@ -482,9 +482,9 @@ impl Context {
             self.with_request(|_, request| {
                 let callee = contact_of(response);
                 let caller = contact_of(request);
-                let speaks = turn.engine.calls.get(key).map(|call| {
-                    dialog::Calls::side_of(&call, request.from_tag().unwrap_or_default())
-                });
+                let from_tag = request.from_tag().unwrap_or_default();
+                let speaks = turn.engine.calls.get(key);
+                let speaks = speaks.map(|call| call.speaker(from_tag));
                 for (party, contact) in speaks
                     .into_iter()
                     .flat_map(|party| [(party, caller), (party.other(), callee)])

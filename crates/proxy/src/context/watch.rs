@@ -72,7 +72,7 @@ impl Context {
     pub(super) fn watch(&self, slot: Slot, number: usize, usual: Patience, turn: &mut Turn<'_>) {
         let attempt = &self.attempts[number];
         let patience = attempt.silent_at.saturating_duration_since(turn.now);
-        let resends = !attempt.candidate.transport.is_reliable();
+        let resends = !attempt.hop.transport.is_reliable();
         if resends {
             let alarm = Alarm::Context(slot, Ring::Resend(number as u8, 1));
             turn.arm(self.resend_after(number), alarm);

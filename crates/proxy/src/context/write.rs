@@ -45,10 +45,7 @@ impl Context {
                 size = out.len() - start;
             },
         );
-        if first
-            && size > UDP_SAFE_BYTES
-            && !self.attempts[number].candidate.transport.is_reliable()
-        {
+        if first && size > UDP_SAFE_BYTES && !self.attempts[number].hop.transport.is_reliable() {
             turn.tell(Event::OversizedDatagram);
         }
     }
@@ -61,14 +58,14 @@ impl Context {
         out: &mut Vec<u8>,
     ) {
         let attempt = &self.attempts[number];
-        let candidate = &attempt.candidate;
+        let listener = attempt.hop.listener;
         let token = self.token(engine, number, request);
         let incoming = RecordRoute {
             face: self.snapshot.face(self.from.listener),
             token: token.as_deref(),
         };
         let outgoing = RecordRoute {
-            face: self.snapshot.face(candidate.listener),
+            face: self.snapshot.face(listener),
             token: None,
         };
         let both = [outgoing, incoming];
@@ -76,7 +73,7 @@ impl Context {
         // RFC 5658: where the two sides differ, each finds its own side of us at the top.
         plan.record_route = match token {
             None => &[],
-            Some(_) if candidate.listener == self.from.listener => &both[1..],
+            Some(_) if listener == self.from.listener => &both[1..],
             Some(_) => &both,
         };
         // The request passed its checks when it came in; one that fails here was never forwarded.
@@ -129,7 +126,7 @@ impl Context {
     #[inline]
     pub fn via<'p>(&'p self, attempt: &'p Attempt) -> ViaPlan<'p> {
         ViaPlan {
-            face: self.snapshot.face(attempt.candidate.listener),
+            face: self.snapshot.face(attempt.hop.listener),
             branch: attempt.branch.as_ref(),
             alias: false,
         }
@@ -139,7 +136,6 @@ impl Context {
     #[inline]
     fn plan<'p>(&'p self, number: usize, request: &Message<'_>) -> RequestPlan<'p> {
         let attempt = &self.attempts[number];
-        let candidate = &attempt.candidate;
         RequestPlan {
             request_uri: self.request_uri(number),
             drop_routes: usize::from(self.drop_routes),
@@ -151,7 +147,7 @@ impl Context {
                 .in_dialog
                 .as_ref()
                 .map_or(Strict::None, |dialog| dialog.strict),
-            content_length: candidate.transport.is_reliable(),
+            content_length: attempt.hop.transport.is_reliable(),
             append: &[],
             drop: &[],
         }
@@ -169,7 +165,7 @@ impl Context {
     /// dialog's name to endpoints that go by RFC 2543.
     fn identity(&self, number: usize, target: &DialTarget) -> Option<String> {
         let user = target.caller_id.as_deref()?;
-        let listener = self.attempts[number].candidate.listener;
+        let listener = self.attempts[number].hop.listener;
         let host = &self.snapshot.face(listener).authority;
         Some(format!("<sip:{user}@{host}>"))
     }
@@ -222,8 +218,8 @@ impl Context {
                 addr: self.from.remote,
             },
             callee: Party {
-                transport: attempt.candidate.transport,
-                addr: attempt.candidate.addr,
+                transport: attempt.hop.transport,
+                addr: attempt.hop.remote,
             },
         }
     }
@@ -251,7 +247,7 @@ impl Context {
         attempt.cancels = attempt.cancels.saturating_add(1);
         // Remembered for 64*T1 after its last message (BEHAVIOUR 5): an answer to this one counts.
         attempt.linger_at = attempt.linger_at.max(turn.now + LINGER);
-        let (cancels, reliable) = (attempt.cancels, attempt.candidate.transport.is_reliable());
+        let (cancels, reliable) = (attempt.cancels, attempt.hop.transport.is_reliable());
         let reason = match self.caller {
             super::Caller::Answered(code) if (200..300).contains(&code) => {
                 Some("SIP;cause=200;text=\"Call completed elsewhere\"")

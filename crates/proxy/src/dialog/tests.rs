@@ -63,21 +63,19 @@ fn a_call_is_remembered_whole() {
     assert_eq!(calls.len(), 1);
     let call = calls.get(1).expect("it is there");
     assert_eq!(
-        (call.trunk, call.direction),
+        (call.trunk(), call.direction()),
         (TrunkId(7), Direction::Origination)
     );
-    assert_eq!((call.peer, call.began), (PeerIx(41), began));
+    assert_eq!((call.peer(), call.began()), (PeerIx(41), began));
     let given = usual(began);
-    assert_eq!(call.call_id, given.call_id);
-    for (side, given) in [
-        (&call.caller, given.caller),
-        (call.side(Party::Callee), given.callee),
-    ] {
+    assert_eq!(call.call_id(), given.call_id);
+    for (side, given) in [(Party::Caller, given.caller), (Party::Callee, given.callee)] {
+        let side = call.side(side).expect("it is there");
         assert_eq!(side.hop, given.hop);
         assert_eq!((side.contact, side.tag), (given.contact, given.tag));
         assert_eq!(side.routes().collect::<Vec<_>>(), given.routes);
     }
-    assert_eq!(calls.get(2).map(|call| call.trunk), None);
+    assert_eq!(calls.get(2).map(Call::trunk), None);
 
     let ended = calls.forget(1).expect("it is there");
     assert_eq!((ended.trunk, ended.peer), (TrunkId(7), PeerIx(41)));
@@ -155,8 +153,9 @@ fn every_kind_of_hop_and_text_comes_back() {
                     let Some(call) = calls.get(5).filter(|_| fits) else {
                         continue;
                     };
-                    assert_eq!(call.call_id, text);
-                    for side in [call.caller, call.callee] {
+                    assert_eq!(call.call_id(), text);
+                    for party in [Party::Caller, Party::Callee] {
+                        let side = call.side(party).expect("it is there");
                         assert_eq!(side.hop, hop);
                         assert_eq!((side.contact, side.tag), (text, text));
                         assert_eq!(side.routes().collect::<Vec<_>>(), routes);
@@ -181,7 +180,7 @@ fn a_full_table_takes_no_more_and_replaces_what_it_has() {
         },
         None
     ));
-    assert_eq!(calls.get(2).map(|call| call.peer), Some(PeerIx(5)));
+    assert_eq!(calls.get(2).map(Call::peer), Some(PeerIx(5)));
     calls.forget(1);
     assert!(calls.remember(3, call, None));
 }
@@ -201,8 +200,8 @@ fn one_key_for_both_who_speak() {
     let mut calls = Calls::new(1);
     calls.remember(1, usual(now()), None);
     let call = calls.get(1).expect("it is there");
-    assert_eq!(Calls::side_of(&call, b"37a1b2c3d4e5f60718"), Party::Caller);
-    assert_eq!(Calls::side_of(&call, b"as5f0c11d2"), Party::Callee);
+    assert_eq!(call.speaker(b"37a1b2c3d4e5f60718"), Party::Caller);
+    assert_eq!(call.speaker(b"as5f0c11d2"), Party::Callee);
     assert_eq!(Party::Caller.other().other(), Party::Caller);
 }
 
@@ -297,15 +296,16 @@ fn a_target_refresh_changes_one_contact_and_nothing_else() {
         "too long"
     );
     let (call, given) = (calls.get(1).expect("it is there"), usual(began));
-    assert_eq!(call.callee.contact, b"sip:elsewhere.test");
-    assert_eq!(call.callee.tag, given.callee.tag);
-    assert_eq!(call.callee.hop, given.callee.hop);
-    assert_eq!(call.caller.contact, given.caller.contact);
+    let sides = [Party::Caller, Party::Callee].map(|it| call.side(it).expect("it is there"));
+    let [caller, callee] = sides;
+    assert_eq!(callee.contact, b"sip:elsewhere.test");
     assert_eq!(
-        call.caller.routes().collect::<Vec<_>>(),
-        given.caller.routes
+        (callee.tag, callee.hop),
+        (given.callee.tag, given.callee.hop)
     );
-    assert_eq!((call.began, call.call_id), (began, given.call_id));
+    assert_eq!(caller.contact, given.caller.contact);
+    assert_eq!(caller.routes().collect::<Vec<_>>(), given.caller.routes);
+    assert_eq!((call.began(), call.call_id()), (began, given.call_id));
 }
 
 /// Bytes that a table holds for its calls: entries with their control bytes for all the room the
@@ -362,7 +362,10 @@ fn a_damaged_blob_loses_a_call_and_not_the_process() {
     let whole = calls.table.get(1).expect("it is there").blob.clone();
     for cut in 0..whole.len() {
         calls.table.get_mut(1).expect("it is there").blob = whole[..cut].into();
-        assert!(calls.get(1).is_none(), "{cut}");
+        let call = calls.get(1).expect("it is there");
+        assert_eq!(call.speaker(b"as5f0c11d2"), Party::Callee, "{cut}");
+        assert!(call.side(Party::Callee).is_none(), "{cut}");
+        assert!(!calls.update_contact(1, Party::Caller, b"sip:x"), "{cut}");
     }
     assert!(calls.forget(1).is_some_and(|ended| ended.began == now()));
 }

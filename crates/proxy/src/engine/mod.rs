@@ -38,6 +38,7 @@ use crate::{
     timer::Lanes,
     token::Tokens,
 };
+pub use waiting::Ticket;
 use waiting::{Mixed, Waiting};
 
 /// `attempt` of a [`BranchToken`] that names a transaction of our own (probe, BYE).

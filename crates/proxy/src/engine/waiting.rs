@@ -13,10 +13,36 @@ use crate::{ConnectionId, Hop, health::PeerIx, table::Slot};
 
 type Set = HashSet<u64, BuildHasherDefault<Mixed>>;
 
-/// By candidate; by address for next hops that nobody configured.
+/// No entry.
+const NONE: u32 = u32::MAX;
+/// With less room than this, entries are left as they are.
+const SHRINK_ABOVE: usize = 1024;
+
+/// One who waits on a candidate that is configured, and its neighbours in that candidate's list.
+struct Entry {
+    who: Slot,
+    before: u32,
+    behind: u32,
+}
+
+/// What one who waits gives back when it waits no longer.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Ticket {
+    /// This entry.
+    Entry(u32),
+    /// This entry, if there is one, and known by its hop as well.
+    ByHop(u32),
+}
+
+/// By candidate; by address for next hops that nobody configured. Nearly all calls are answered at
+/// once, so to come and to leave must cost little; to be listed is rare.
 #[derive(Default)]
 pub struct Waiting {
-    configured: Vec<Set>,
+    /// The first entry of each candidate's list.
+    configured: Vec<u32>,
+    entries: Vec<Entry>,
+    /// Entries that are nobody's.
+    free: Vec<u32>,
     elsewhere: HashMap<(Transport, SocketAddr), Set>,
     /// Those that went by a connection which the peer had opened: it comes from a port that names
     /// nobody.
@@ -25,29 +51,95 @@ pub struct Waiting {
 
 impl Waiting {
     /// One more waits.
-    pub fn attach(&mut self, peer: Option<PeerIx>, hop: Hop, who: Slot) {
-        if let Some(connection) = hop.connection {
-            self.by_connection
-                .entry(connection)
-                .or_default()
-                .insert(pack(who));
+    pub fn attach(&mut self, peer: Option<PeerIx>, hop: Hop, who: Slot) -> Ticket {
+        match (peer, hop.connection) {
+            (Some(peer), None) => Ticket::Entry(self.enter(peer, who)),
+            _ => self.attach_by_hop(peer, hop, who),
         }
-        let Some(peer) = peer else {
-            self.elsewhere
-                .entry((hop.transport, hop.remote))
-                .or_default()
-                .insert(pack(who));
-            return;
-        };
-        let at = peer.0 as usize;
-        if self.configured.len() <= at {
-            self.configured.resize_with(at + 1, Set::default);
-        }
-        self.configured[at].insert(pack(who));
     }
 
-    /// It waits no longer; `peer` and `hop` as in [`attach`](Self::attach).
-    pub fn detach(&mut self, peer: Option<PeerIx>, hop: Hop, who: Slot) {
+    fn enter(&mut self, peer: PeerIx, who: Slot) -> u32 {
+        let at = peer.0 as usize;
+        if self.configured.len() <= at {
+            self.configured.resize(at + 1, NONE);
+        }
+        let entry = |behind| Entry {
+            who,
+            before: NONE,
+            behind,
+        };
+        let first = &mut self.configured[at];
+        let behind = *first;
+        match self.free.pop() {
+            Some(vacant) => {
+                *first = vacant;
+                self.entries[vacant as usize] = entry(behind);
+            }
+            None => {
+                *first = self.entries.len() as u32;
+                self.entries.push(entry(behind));
+            }
+        }
+        let first = *first;
+        if let Some(next) = self.entries.get_mut(behind as usize) {
+            next.before = first;
+        }
+        first
+    }
+
+    #[cold]
+    fn attach_by_hop(&mut self, peer: Option<PeerIx>, hop: Hop, who: Slot) -> Ticket {
+        if let Some(connection) = hop.connection {
+            let waiting = self.by_connection.entry(connection).or_default();
+            waiting.insert(pack(who));
+        }
+        if peer.is_none() {
+            let address = (hop.transport, hop.remote);
+            let waiting = self.elsewhere.entry(address).or_default();
+            waiting.insert(pack(who));
+        }
+        Ticket::ByHop(peer.map_or(NONE, |peer| self.enter(peer, who)))
+    }
+
+    /// It waits no longer; `peer`, `hop` and `who` as in [`attach`](Self::attach).
+    pub fn detach(
+        &mut self,
+        ticket: Ticket,
+        peer: Option<PeerIx>,
+        hop: impl FnOnce() -> Hop,
+        who: Slot,
+    ) {
+        let at = match ticket {
+            Ticket::Entry(at) => at,
+            Ticket::ByHop(at) => {
+                self.detach_by_hop(peer, hop(), who);
+                at
+            }
+        };
+        let Some(entry) = self.entries.get(at as usize) else {
+            return;
+        };
+        let (before, behind) = (entry.before, entry.behind);
+        if let Some(next) = self.entries.get_mut(behind as usize) {
+            next.before = before;
+        }
+        match self.entries.get_mut(before as usize) {
+            Some(one) => one.behind = behind,
+            None => {
+                let list = peer.and_then(|peer| self.configured.get_mut(peer.0 as usize));
+                if let Some(first) = list {
+                    *first = behind;
+                }
+            }
+        }
+        self.free.push(at);
+        if self.free.len() == self.entries.len() && self.free.len() > SHRINK_ABOVE {
+            (self.entries, self.free) = (Vec::new(), Vec::new());
+        }
+    }
+
+    #[cold]
+    fn detach_by_hop(&mut self, peer: Option<PeerIx>, hop: Hop, who: Slot) {
         if let Some(connection) = hop.connection
             && let Some(waiting) = self.by_connection.get_mut(&connection)
         {
@@ -56,48 +148,43 @@ impl Waiting {
                 self.by_connection.remove(&connection);
             }
         }
-        let Some(peer) = peer else {
-            if let Some(waiting) = self.elsewhere.get_mut(&(hop.transport, hop.remote)) {
-                waiting.remove(&pack(who));
-                if waiting.is_empty() {
-                    self.elsewhere.remove(&(hop.transport, hop.remote));
-                }
-            }
-            return;
-        };
-        if let Some(waiting) = self.configured.get_mut(peer.0 as usize) {
+        if peer.is_none()
+            && let Some(waiting) = self.elsewhere.get_mut(&(hop.transport, hop.remote))
+        {
             waiting.remove(&pack(who));
-            if waiting.is_empty() && waiting.capacity() > 64 {
-                waiting.shrink_to_fit();
+            if waiting.is_empty() {
+                self.elsewhere.remove(&(hop.transport, hop.remote));
             }
         }
     }
 
     /// How many wait by candidate or address; those by connection are among them.
     pub fn len(&self) -> usize {
-        let by_address = self
-            .configured
-            .iter()
-            .chain(self.elsewhere.values())
-            .map(Set::len)
-            .sum::<usize>();
-        by_address.max(self.by_connection.len())
+        let configured = self.entries.len() - self.free.len();
+        let by_address = self.elsewhere.values().map(Set::len).sum::<usize>();
+        (configured + by_address).max(self.by_connection.len())
     }
 
     /// All who wait, oldest first.
     pub fn list(&self, peer: Option<PeerIx>, hop: Hop) -> Vec<Slot> {
-        let waiting = match peer {
+        let first = match peer {
             Some(peer) => self.configured.get(peer.0 as usize),
+            None => None,
+        };
+        let entry = |at: u32| self.entries.get(at as usize);
+        let configured =
+            std::iter::successors(first.and_then(|at| entry(*at)), |one| entry(one.behind));
+        let elsewhere = match peer {
+            Some(_) => None,
             None => self.elsewhere.get(&(hop.transport, hop.remote)),
         };
         let by_connection = hop
             .connection
             .and_then(|connection| self.by_connection.get(&connection));
-        let mut all: Vec<u64> = waiting
-            .into_iter()
-            .chain(by_connection)
-            .flatten()
-            .copied()
+        let by_hop = elsewhere.into_iter().chain(by_connection).flatten();
+        let mut all: Vec<u64> = configured
+            .map(|one| pack(one.who))
+            .chain(by_hop.copied())
             .collect();
         all.sort_unstable();
         all.dedup();
@@ -167,18 +254,74 @@ mod tests {
             })
             .collect();
         for peer in [Some(PeerIx(3)), None] {
-            slots
+            let tickets: Vec<Ticket> = slots
                 .iter()
-                .for_each(|slot| waiting.attach(peer, hop(5060), *slot));
-            waiting.detach(peer, hop(5060), slots[2]);
-            assert_eq!(
-                waiting.list(peer, hop(5060)),
-                [slots[0], slots[1], slots[3], slots[4]]
-            );
-            slots
-                .iter()
-                .for_each(|slot| waiting.detach(peer, hop(5060), *slot));
+                .map(|slot| waiting.attach(peer, hop(5060), *slot))
+                .collect();
+            let other = waiting.attach(Some(PeerIx(1)), hop(5070), slots[0]);
+            let detach = |waiting: &mut Waiting, at: usize| {
+                waiting.detach(tickets[at], peer, || hop(5060), slots[at]);
+            };
+            // From the middle, and from both ends.
+            let mut left = vec![0, 1, 2, 3, 4];
+            for (leaves, len) in [(2, 5), (4, 4), (0, 3), (3, 2), (1, 1)] {
+                let there: Vec<Slot> = left.iter().map(|at| slots[*at]).collect();
+                assert_eq!(waiting.list(peer, hop(5060)), there);
+                assert_eq!(waiting.len(), len + 1);
+                detach(&mut waiting, leaves);
+                left.retain(|at| *at != leaves);
+            }
+            assert_eq!(waiting.list(Some(PeerIx(1)), hop(5070)), [slots[0]]);
+            waiting.detach(other, Some(PeerIx(1)), || hop(5070), slots[0]);
+            assert_eq!(waiting.len(), 0);
         }
         assert!(waiting.elsewhere.is_empty() && waiting.list(None, hop(5061)).is_empty());
+    }
+
+    #[test]
+    fn whoever_came_by_a_connection_is_found_by_it_and_by_its_candidate_once() {
+        let hop = Hop {
+            transport: Transport::Tcp,
+            listener: crate::ListenerId(0),
+            remote: SocketAddr::from(([192, 0, 2, 1], 5060)),
+            connection: Some(ConnectionId(7)),
+        };
+        let who = Slot {
+            index: 1,
+            generation: 2,
+        };
+        for peer in [Some(PeerIx(0)), None] {
+            let mut waiting = Waiting::default();
+            let ticket = waiting.attach(peer, hop, who);
+            assert_eq!(waiting.list(peer, hop), [who]);
+            waiting.detach(ticket, peer, || hop, who);
+            assert_eq!((waiting.len(), waiting.list(peer, hop).len()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn memory_of_a_peak_goes_back() {
+        let mut waiting = Waiting::default();
+        let hop = Hop {
+            transport: Transport::Udp,
+            listener: crate::ListenerId(0),
+            remote: SocketAddr::from(([192, 0, 2, 1], 5060)),
+            connection: None,
+        };
+        let slot = |generation| Slot {
+            index: 0,
+            generation,
+        };
+        let peer = Some(PeerIx(0));
+        let tickets: Vec<Ticket> = (0..5000)
+            .map(|at| waiting.attach(peer, hop, slot(at)))
+            .collect();
+        for (at, ticket) in tickets.into_iter().enumerate() {
+            waiting.detach(ticket, peer, || hop, slot(at as u32));
+        }
+        assert_eq!(
+            (waiting.entries.capacity(), waiting.free.capacity()),
+            (0, 0)
+        );
     }
 }

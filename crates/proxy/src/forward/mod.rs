@@ -30,7 +30,7 @@ pub use request::{MaxForwards, NewUri, RecordRoute, RequestPlan, request};
 pub use response::response;
 pub use route::{RouteSlice, Strict, routes_above};
 pub use uri::{UriText, request_uri};
-pub use via::ViaPlan;
+pub use via::{OwnVia, ViaPlan};
 
 /// The methods that pass through us, as an Allow header lists them.
 pub const ALLOW: &str =

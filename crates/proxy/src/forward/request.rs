@@ -94,9 +94,13 @@ pub fn request(
         _ => None,
     };
     let mut made = UriText::new();
-    let (uri_sent, mut uri_in_route) = match to {
-        Some(_) => (uri, None),
-        None => routes.uris(uri, plan.request_uri.text(message, &mut made))?,
+    let (uri_sent, mut uri_in_route) = match (to, plan.request_uri) {
+        (Some(_), _) => (None, None),
+        (None, NewUri::Kept) if checked.is_some() && plan.strict == Strict::None => (None, None),
+        (None, new) => {
+            let (sent, in_route) = routes.uris(uri, new.text(message, &mut made))?;
+            (Some(sent), in_route)
+        }
     };
 
     let last_route = match uri_in_route {
@@ -109,9 +113,9 @@ pub fn request(
         splice.until(uri_at.0);
         request_uri(old, address, |text| splice.put(text));
         splice.skip(uri_at.1);
-    } else if uri_sent != uri {
+    } else if let Some(sent) = uri_sent {
         splice.until(uri_at.0);
-        splice.put(uri_sent);
+        splice.put(sent);
         splice.skip(uri_at.1);
     }
 
@@ -157,7 +161,7 @@ pub fn request(
             Name::MaxForwards => {
                 if let MaxForwards::Set(value) = plan.max_forwards {
                     splice.until(header.value_at.0);
-                    splice.put_number(u64::from(value));
+                    splice.put_octet(value);
                     splice.skip(header.value_at.1);
                 }
             }
@@ -264,7 +268,7 @@ impl Additions {
         if let Some(value) = self.max_forwards.take() {
             splice.until(at);
             splice.put(b"Max-Forwards: ");
-            splice.put_number(u64::from(value));
+            splice.put_octet(value);
             splice.put(b"\r\n");
         }
     }

@@ -49,6 +49,7 @@ pub(super) struct RouteChange<'a> {
 
 impl<'a> RouteChange<'a> {
     /// Fails when a value that becomes a Request-URI is missing or cannot be read.
+    #[inline]
     pub fn new(message: &Message<'a>, drop: usize, strict: Strict) -> Result<Self, Malformed> {
         let settled = message.facts().is_some();
         if strict == Strict::None {
@@ -61,6 +62,16 @@ impl<'a> RouteChange<'a> {
                 last: None,
             });
         }
+        Self::around_strict(message, drop, strict)
+    }
+
+    #[cold]
+    fn around_strict(
+        message: &Message<'a>,
+        drop: usize,
+        strict: Strict,
+    ) -> Result<Self, Malformed> {
+        let settled = message.facts().is_some();
         let total = message.values(Name::Route).count();
         let last = match strict.takes_last() {
             true => Some(nth_uri(message, total.wrapping_sub(1))?),

@@ -51,8 +51,19 @@ impl<'a, 'o> Splice<'a, 'o> {
         self.out.extend_from_slice(bytes);
     }
 
-    /// Writes a number in digits.
+    /// Writes a small number in digits.
     #[inline]
+    pub fn put_octet(&mut self, number: u8) {
+        put_octet(self.out, number);
+    }
+
+    /// Writes a port in digits.
+    #[inline]
+    pub fn put_port(&mut self, number: u16) {
+        put_port(self.out, number);
+    }
+
+    /// Writes a number in digits.
     pub fn put_number(&mut self, number: u64) {
         put_number(self.out, number);
     }
@@ -90,24 +101,34 @@ pub(super) fn put_all(out: &mut Vec<u8>, texts: &[&str]) {
 
 /// Writes a number in digits.
 pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
+    match (u8::try_from(number), u16::try_from(number)) {
+        (Ok(small), _) => put_octet(out, small),
+        (_, Ok(small)) => put_port(out, small),
+        // Writing to a Vec does not fail.
+        _ => drop(write!(out, "{number}")),
+    }
+}
+
+/// As [`put_number`], for what is counted in bytes.
+#[inline(always)]
+pub(super) fn put_octet(out: &mut Vec<u8>, number: u8) {
+    let (digits, count) = OCTETS[usize::from(number)];
+    put_some(out, digits, usize::from(count));
+}
+
+/// As [`put_number`], for what is small now and then only.
+#[inline(always)]
+pub(super) fn put_port(out: &mut Vec<u8>, number: u16) {
     if let Ok(small) = u8::try_from(number) {
-        let (digits, count) = OCTETS[usize::from(small)];
-        return put_some(out, digits, usize::from(count));
+        return put_octet(out, small);
     }
-    // Ports nearly always.
-    if let Ok(small) = u16::try_from(number) {
-        let small = usize::from(small);
-        // A hundred and up, so that all three digits are there.
-        let (thousands, [d, e]) = (small / 100, PAIRS[small % 100]);
-        let [b, c] = PAIRS[thousands % 100];
-        return match small {
-            0..1000 => put_some(out, [c, d, e], 3),
-            1000..10_000 => put_some(out, [b, c, d, e], 4),
-            _ => put_some(out, [digit(small / 10_000), b, c, d, e], 5),
-        };
-    }
-    // Writing to a Vec does not fail.
-    let _ = write!(out, "{number}");
+    let number = usize::from(number);
+    let (hundreds, [d, e]) = (number / 100, PAIRS[number % 100]);
+    let [b, c] = PAIRS[hundreds % 100];
+    // Three digits are there at least.
+    let len = 3 + usize::from(number >= 1000) + usize::from(number >= 10_000);
+    let all = u64::from_le_bytes([digit(hundreds / 100), b, c, d, e, 0, 0, 0]);
+    put_some(out, (all >> (8 * (5 - len))).to_le_bytes(), len);
 }
 
 /// Writes the first `len` of a few bytes: all of them, which takes no loop, and then back.

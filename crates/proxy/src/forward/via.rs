@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use trunkline_sip::{Span, Via};
 
+use crate::branch::TEXT_BYTES as BRANCH_BYTES;
+
 use super::{
     face::Face,
     splice::{Splice, put_ip},
@@ -25,18 +27,34 @@ impl ViaPlan<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.face.via);
         out.extend_from_slice(self.branch);
-        out.extend_from_slice(self.end());
+        if self.alias {
+            out.extend_from_slice(b";alias");
+        }
+        out.extend_from_slice(b"\r\n");
     }
+}
 
-    /// Whether a header line is the one that [`write`](Self::write) wrote: a peer that has nothing to
-    /// note in it gives it back as it is.
-    pub fn is_line(&self, line: &[u8]) -> bool {
-        let behind = line.strip_prefix(&*self.face.via);
-        behind.and_then(|rest| rest.strip_prefix(self.branch)) == Some(self.end())
-    }
+/// A Via line that stands as [`ViaPlan`] writes it: a peer that has nothing to note in it gives it back
+/// letter by letter.
+#[derive(Copy, Clone, Debug)]
+pub struct OwnVia<'a> {
+    /// What stands where we write our branch: whether it is one, others must see.
+    pub branch: &'a [u8; BRANCH_BYTES],
+    /// The whole line, if no fold follows it.
+    pub line: Span,
+}
 
-    fn end(&self) -> &'static [u8] {
-        if self.alias { b";alias\r\n" } else { b"\r\n" }
+impl<'a> OwnVia<'a> {
+    /// Reads the line that starts there, if it is one of a listener with this face.
+    #[inline]
+    pub fn read(message: &'a [u8], start: usize, face: &Face) -> Option<Self> {
+        let rest = message.get(start..)?.strip_prefix(&*face.via)?;
+        let (branch, rest) = rest.split_first_chunk()?;
+        let end = start + face.via.len() + BRANCH_BYTES + b"\r\n".len();
+        rest.starts_with(b"\r\n").then_some(OwnVia {
+            branch,
+            line: (start as u32, end as u32),
+        })
     }
 }
 
@@ -54,7 +72,7 @@ pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: So
         if let Some(end) = asked {
             splice.until(end);
             splice.put(b"=");
-            splice.put_number(u64::from(source.port()));
+            splice.put_port(source.port());
         }
         splice.until(via.at.1);
         if asked.is_some() || via.host().ip() != Some(ip) {
@@ -82,7 +100,7 @@ pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: So
         splice.until(end);
         if is_rport {
             splice.put(b"=");
-            splice.put_number(u64::from(source.port()));
+            splice.put_port(source.port());
         } else {
             // One that a client wrote itself is no evidence of anything.
             splice.put(b"=");
