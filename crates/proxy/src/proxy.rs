@@ -317,7 +317,11 @@ impl Proxy {
             return self.on_stray(from, bytes, out);
         };
         let mut room = None;
-        let response = match Message::parse_in(&mut room, bytes, &LIMITS) {
+        let read = match &own {
+            Some(own) => Message::parse_below(&mut room, bytes, own.line, &LIMITS),
+            None => Message::parse_in(&mut room, bytes, &LIMITS),
+        };
+        let response = match read {
             // Those to what we asked ourselves are not checked any further.
             Ok(response) if token.attempt != LOCAL || response.top_via().is_ok() => response,
             Ok(_) | Err(_) => return self.on_stray(from, bytes, out),

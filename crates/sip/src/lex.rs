@@ -269,11 +269,11 @@ pub(crate) fn seek_blank(text: &[u8]) -> &[u8] {
     seek(text, |bytes| up_to(bytes, b' '))
 }
 
-/// `text` from the first `wanted` or `other` or part of a line's end on.
+/// `text` from the first `WANTED` or `OTHER` or part of a line's end on.
 #[inline(always)]
-pub(crate) fn seek_in_line(text: &[u8], wanted: u8, other: u8) -> &[u8] {
+pub(crate) fn seek_in_line<const WANTED: u8, const OTHER: u8>(text: &[u8]) -> &[u8] {
     seek(text, |bytes| {
-        up_to(bytes, b'\r') | eq(bytes, wanted) | eq(bytes, other)
+        up_to(bytes, b'\r') | eq(bytes, WANTED) | eq(bytes, OTHER)
     })
 }
 
@@ -316,10 +316,10 @@ pub(crate) fn seek_escaped(text: &[u8]) -> &[u8] {
     seek(text, must_be_escaped)
 }
 
-/// `text` from the first such byte on, or `wanted`, as [`seek_escaped`].
+/// `text` from the first such byte on, or `WANTED`, as [`seek_escaped`].
 #[inline(always)]
-pub(crate) fn seek_escaped_or(text: &[u8], wanted: u8) -> &[u8] {
-    seek(text, |bytes| must_be_escaped(bytes) | eq(bytes, wanted))
+pub(crate) fn seek_escaped_or<const WANTED: u8>(text: &[u8]) -> &[u8] {
+    seek(text, |bytes| must_be_escaped(bytes) | eq(bytes, WANTED))
 }
 
 /// The first byte that no Request-URI can hold, since it would end the line or the word.
@@ -627,7 +627,7 @@ mod tests {
                 |byte| matches!(byte, 0..=b' '),
             ),
             (
-                |bytes| found(bytes, seek_in_line(bytes, b'"', b'>')),
+                |bytes| found(bytes, seek_in_line::<b'"', b'>'>(bytes)),
                 |byte| matches!(byte, 0..=b'\r' | b'"' | b'>'),
             ),
             (find_separator, |byte| {

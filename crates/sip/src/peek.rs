@@ -52,7 +52,7 @@ fn usual_top_branch(bytes: &[u8]) -> Option<&[u8]> {
         return None;
     }
     // A value that ends before its first semicolon ends the search as well.
-    let branch = lex::seek_in_line(value, b';', b',').strip_prefix(b";branch=")?;
+    let branch = lex::seek_in_line::<b';', b','>(value).strip_prefix(b";branch=")?;
     let rest = lex::seek_param_end(branch);
     let text = lex::before(branch, rest)?;
     let is_over = match rest {

@@ -167,7 +167,7 @@ impl<'a> Uri<'a> {
     #[inline(always)]
     pub(crate) fn read_usual(text: &'a [u8]) -> Option<(Uri<'a>, &'a [u8])> {
         let user = text.strip_prefix(b"sip:")?;
-        let [b'@', host @ ..] = lex::seek_escaped_or(user, b'@') else {
+        let [b'@', host @ ..] = lex::seek_escaped_or::<b'@'>(user) else {
             return None;
         };
         let user = user.get(..user.len() - host.len() - 1)?;
@@ -180,7 +180,7 @@ impl<'a> Uri<'a> {
             _ => (None, rest),
         };
         let rest = match params {
-            [b';', ..] => lex::seek_escaped_or(params, b'?'),
+            [b';', ..] => lex::seek_escaped_or::<b'?'>(params),
             _ => params,
         };
         let uri = Uri {

@@ -40,7 +40,7 @@ impl ViaPlan<'_> {
 pub struct OwnVia<'a> {
     /// What stands where we write our branch: whether it is one, others must see.
     pub branch: &'a [u8; BRANCH_BYTES],
-    /// The whole line, if no fold follows it.
+    /// The whole line.
     pub line: Span,
 }
 
@@ -51,7 +51,8 @@ impl<'a> OwnVia<'a> {
         let rest = message.get(start..)?.strip_prefix(&*face.via)?;
         let (branch, rest) = rest.split_first_chunk()?;
         let end = start + face.via.len() + BRANCH_BYTES + b"\r\n".len();
-        rest.starts_with(b"\r\n").then_some(OwnVia {
+        let is_over = matches!(rest, [b'\r', b'\n', next, ..] if !matches!(next, b' ' | b'\t'));
+        is_over.then_some(OwnVia {
             branch,
             line: (start as u32, end as u32),
         })

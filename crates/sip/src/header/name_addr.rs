@@ -131,7 +131,7 @@ impl<'a> Party<'a> {
     pub(crate) fn read_usual(text: &'a [u8]) -> Option<(Party<'a>, &'a [u8])> {
         // No step goes past the end of the line, since what is searched includes that.
         let text = match text {
-            [b'"', name @ ..] => match lex::seek_in_line(name, b'"', b'\\') {
+            [b'"', name @ ..] => match lex::seek_in_line::<b'"', b'\\'>(name) {
                 [b'"', b' ', bracket @ ..] => bracket,
                 _ => return None,
             },
@@ -183,7 +183,7 @@ fn usual_uri(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let [b'<', text @ ..] = text else {
         return None;
     };
-    let rest = lex::seek_in_line(text, b'>', b'>');
+    let rest = lex::seek_in_line::<b'>', b'>'>(text);
     match (lex::before(text, rest)?, rest) {
         (uri @ [b's', b'i', b'p', b':', .., last], [b'>', rest @ ..]) if *last > b' ' => {
             Some((uri, rest))

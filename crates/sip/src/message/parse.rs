@@ -45,7 +45,42 @@ impl<'a> Message<'a> {
             Some(first) if first.end <= limits.line_max() => first,
             _ => start_line(bytes, limits.line_max())?,
         };
-        let message = room.insert(Message {
+        let at = first.end;
+        Message::begin(room, bytes, first);
+        Message::finish(room, at, limits)
+    }
+
+    /// As [`parse_in`](Self::parse_in), for who knows the first header of a response, letter by
+    /// letter: that is a Via with one value, and this is its line. It is not read again.
+    pub fn parse_below<'m>(
+        room: &'m mut Option<Message<'a>>,
+        bytes: &'a [u8],
+        via: Span,
+        limits: &Limits,
+    ) -> Result<&'m mut Message<'a>, Malformed> {
+        let (start, end) = (via.0 as usize, via.1 as usize);
+        let fits =
+            bytes.len() <= limits.message_max() && end <= limits.line_max() && limits.headers > 0;
+        let first = bytes.get(..start).filter(|_| fits);
+        let Some(first) = first.and_then(whole_status_line) else {
+            return Message::parse_in(room, bytes, limits);
+        };
+        *room = None;
+        let message = Message::begin(room, bytes, first);
+        let mut entry = Entry::begun(start, Name::Via, "Via".len());
+        entry.end_at(end.saturating_sub(b"\r\n".len()));
+        message.headers.push(entry);
+        Message::finish(room, end, limits)
+    }
+
+    /// A message of which the start line is read.
+    #[inline(always)]
+    fn begin<'m>(
+        room: &'m mut Option<Message<'a>>,
+        bytes: &'a [u8],
+        first: First<'a>,
+    ) -> &'m mut Message<'a> {
+        room.get_or_insert_with(|| Message {
             bytes,
             start: first.start,
             uri_at: first.uri_at,
@@ -62,21 +97,32 @@ impl<'a> Message<'a> {
             },
             is_usual: true,
             is_settled: false,
-        });
-        match message.read_headers(limits) {
-            Ok(()) => room.as_mut().ok_or(Malformed::new(Fault::Empty, 0)),
-            Err(malformed) => {
-                *room = None;
-                Err(malformed)
-            }
-        }
+        })
     }
 
-    /// Reads what comes after the start line.
-    fn read_headers(&mut self, limits: &Limits) -> Result<(), Malformed> {
+    /// Reads the rest, from there on. After a failure there is no message.
+    #[inline(always)]
+    fn finish<'m>(
+        room: &'m mut Option<Message<'a>>,
+        at: usize,
+        limits: &Limits,
+    ) -> Result<&'m mut Message<'a>, Malformed> {
+        let read = match room {
+            Some(message) => message.read_headers(at, limits),
+            None => Err(Malformed::new(Fault::Empty, 0)),
+        };
+        if read.is_err() {
+            *room = None;
+        }
+        read?;
+        room.as_mut().ok_or(Malformed::new(Fault::Empty, 0))
+    }
+
+    /// Reads the headers from there on, and where the body is.
+    #[inline(always)]
+    fn read_headers(&mut self, mut at: usize, limits: &Limits) -> Result<(), Malformed> {
         let bytes = self.bytes;
         let line_max = limits.line_max();
-        let mut at = self.headers_start as usize;
         let body_start = loop {
             at = self.walk(at, limits);
             match scan::odd(bytes, at, line_max)? {
@@ -158,26 +204,48 @@ pub(super) struct First<'a> {
 /// A start line that there is nothing to say about.
 #[inline(always)]
 fn usual_start_line(bytes: &[u8]) -> Option<First<'_>> {
-    match bytes.split_first_chunk()? {
-        (b"SIP/2.0 ", [h @ b'1'..=b'6', t @ b'0'..=b'9', u @ b'0'..=b'9', b' ', ..]) => {
-            let reason = b"SIP/2.0 200 ".len();
-            let rest = lex::seek_line_end(bytes.get(reason..)?);
-            let end = bytes.len() - rest.len();
-            let digit = |byte: &u8| u16::from(byte - b'0');
-            let start = Start::Response {
-                code: digit(h) * 100 + digit(t) * 10 + digit(u),
-                reason: bytes.get(reason..end)?,
-            };
-            rest.starts_with(b"\r\n").then_some(First {
-                start,
-                uri_at: (0, 0),
-                uri_is_plain: false,
-                uri: None,
-                end: end + 2,
-            })
-        }
+    match bytes {
+        [b'S', b'I', b'P', b'/', ..] => usual_status_line(bytes),
         _ => usual_request_line(bytes),
     }
+}
+
+/// A status line that there is nothing to say about.
+#[inline(always)]
+fn usual_status_line(bytes: &[u8]) -> Option<First<'_>> {
+    let rest = lex::seek_line_end(bytes).strip_prefix(b"\r\n")?;
+    whole_status_line(bytes.get(..bytes.len() - rest.len())?)
+}
+
+/// The same, with its end and nothing else.
+#[inline(always)]
+fn whole_status_line(line: &[u8]) -> Option<First<'_>> {
+    let text = line.strip_suffix(b"\r\n")?;
+    let (
+        b"SIP/2.0 ",
+        [
+            h @ b'1'..=b'6',
+            t @ b'0'..=b'9',
+            u @ b'0'..=b'9',
+            b' ',
+            reason @ ..,
+        ],
+    ) = text.split_first_chunk()?
+    else {
+        return None;
+    };
+    let digit = |byte: &u8| u16::from(byte - b'0');
+    let start = Start::Response {
+        code: digit(h) * 100 + digit(t) * 10 + digit(u),
+        reason,
+    };
+    Some(First {
+        start,
+        uri_at: (0, 0),
+        uri_is_plain: false,
+        uri: None,
+        end: line.len(),
+    })
 }
 
 /// A method that calls are made of, and a Request-URI in which nothing needs an escape.

@@ -172,7 +172,7 @@ fn via_below(value: &[u8]) -> Option<&[u8]> {
 /// The end of the line, if no comma comes before it.
 #[inline(always)]
 fn only_value(text: &[u8]) -> Option<&[u8]> {
-    let rest = lex::seek_in_line(text, b',', b',');
+    let rest = lex::seek_in_line::<b',', b','>(text);
     (rest.first() != Some(&b',')).then_some(rest)
 }
 

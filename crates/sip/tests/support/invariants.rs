@@ -20,6 +20,7 @@ pub fn message(bytes: &[u8]) {
                 unchanged(&message);
                 values_go_one_by_one(&message);
                 peeks_agree(bytes, &message);
+                known_lines_need_no_reading(bytes, &message);
                 survives_a_stream(&message);
             }
             Err(error) => {
@@ -266,6 +267,37 @@ fn peeks_agree(bytes: &[u8], message: &Message<'_>) {
     );
     if let Ok(via) = message.top_via() {
         assert_eq!(peek::top_branch(bytes), via.branch());
+    }
+}
+
+/// Who knows the line of the first Via is told all that others are.
+fn known_lines_need_no_reading(bytes: &[u8], message: &Message<'_>) {
+    let known = message.headers().next().filter(|first| {
+        let text = message
+            .bytes()
+            .get(first.line.0 as usize..first.line.1 as usize);
+        let is_plain = text.is_some_and(|text| text.starts_with(b"Via: ") && !text.contains(&b','));
+        let is_trim = (first.line.0 + 5, first.line.1 - 2) == first.value_at;
+        is_plain && is_trim && !first.value.contains(&b'\r')
+    });
+    let Some(via) = known.filter(|_| !message.is_request() && bytes.starts_with(b"SIP")) else {
+        return;
+    };
+    let mut room = None;
+    let below = Message::parse_below(&mut room, bytes, via.line, &Limits::default());
+    let below = below.unwrap_or_else(|error| panic!("{message:?}: {error}"));
+    let parts = |message: &Message<'_>| {
+        let headers = message.headers().map(|it| (it.name, it.line, it.value_at));
+        let headers: Vec<_> = headers.collect();
+        (
+            format!("{:?}", message.start()),
+            headers,
+            message.body().to_vec(),
+        )
+    };
+    assert_eq!(parts(below), parts(message));
+    if message.top_via().is_ok() {
+        assert_eq!(below.settle_below(), message.check());
     }
 }
 
