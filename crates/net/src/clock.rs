@@ -1,25 +1,33 @@
 //! The only clock of the data path.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use trunkline_proxy::{Clock, Moment};
 
+use crate::system;
+
 /// What a shard reads its clock by: the system's monotonic one, in moments as the brain counts them.
+///
+/// An [`Instant`] is that clock too, but to know how long it is after another one takes as long as to read it.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ShardClock {
-    epoch: Instant,
+    /// What it showed at the epoch.
+    epoch: Duration,
 }
 
 impl ShardClock {
     /// One whose [`Moment::EPOCH`] is this.
     pub(crate) fn new(epoch: Instant) -> Self {
-        ShardClock { epoch }
+        let now = system::monotonic();
+        ShardClock {
+            epoch: now.saturating_sub(epoch.elapsed()),
+        }
     }
 
     /// Now, for timers.
     #[inline]
     pub(crate) fn now(self) -> Moment {
-        Moment::EPOCH + Instant::now().saturating_duration_since(self.epoch)
+        Moment::EPOCH + system::monotonic().saturating_sub(self.epoch)
     }
 }
 
@@ -31,5 +39,31 @@ pub(crate) fn both() -> Clock {
     Clock {
         at: Instant::now(),
         unix,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_those_of_an_instant_and_never_run_back() {
+        let epoch = Instant::now();
+        let clock = ShardClock::new(epoch);
+        let mut last = Moment::EPOCH;
+        for _ in 0..1000 {
+            let before = epoch.elapsed();
+            let now = clock.now();
+            let after = epoch.elapsed();
+            assert!(now >= last, "{last:?} {now:?}");
+            // What passes between the first two reads is lost for ever: nothing, or a turn of somebody else's.
+            let slack = Duration::from_millis(500);
+            let since = now.since_epoch();
+            assert!(
+                since + slack >= before && since <= after + slack,
+                "{since:?} {before:?} {after:?}"
+            );
+            last = now;
+        }
     }
 }

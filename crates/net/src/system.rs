@@ -1,14 +1,15 @@
-//! The system calls of every turn, asked of the system itself.
+//! The system calls of every turn, asked of the system itself, and its clock.
 //!
-//! The C library's functions of these names are points at which a thread may be cancelled
+//! The C library's functions of their names are points at which a thread may be cancelled
 //! (`pthread_cancel(3)`), so in a process with several threads they enter and leave that state around
 //! every call: forty instructions, for what nobody does here.
 #![allow(unsafe_code)]
 
 use std::{
-    io,
+    io, mem,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     ptr,
+    time::Duration,
 };
 
 use libc::{c_int, c_long};
@@ -87,6 +88,17 @@ pub(crate) fn epoll_wait(
         )
     };
     counted(told)
+}
+
+/// What the system's clock shows that never runs back (`CLOCK_MONOTONIC`, as for an
+/// [`Instant`](std::time::Instant)).
+#[inline]
+pub(crate) fn monotonic() -> Duration {
+    // SAFETY: all-zero bytes are a valid value of this plain C struct.
+    let mut time: libc::timespec = unsafe { mem::zeroed() };
+    // SAFETY: the time lives until the call ends. There is such a clock, and nothing else can be wrong.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// What a call counted, or why it failed.
