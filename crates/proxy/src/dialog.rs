@@ -172,14 +172,27 @@ impl<'c> Call<'c> {
     /// One of its sides. `None` cannot happen: see [`Reader`].
     #[inline]
     pub fn side(self, party: Party) -> Option<Side<'c>> {
-        let mut text = match party {
-            Party::Caller => self.caller_text()?,
+        self.text_of(party)?.side()
+    }
+
+    #[inline]
+    fn text_of(self, party: Party) -> Option<Reader<'c>> {
+        match party {
+            Party::Caller => self.caller_text(),
             Party::Callee => {
                 let (callee_at, _) = read_callee_at(&self.0.blob)?;
-                Reader(self.0.blob.get(callee_at..)?)
+                self.0.blob.get(callee_at..).map(Reader)
             }
-        };
-        text.side()
+        }
+    }
+
+    /// Where the messages of one of its sides came from. `None` cannot happen, as with
+    /// [`side`](Self::side).
+    #[inline]
+    pub fn hop(self, party: Party) -> Option<Hop> {
+        let mut text = self.text_of(party)?;
+        text.text()?;
+        text.hop()
     }
 
     /// The caller's side stands behind the Call-ID.

@@ -12,7 +12,7 @@ use trunkline_sip::{Message, Method, NameAddr, Transport, Uri};
 
 use crate::{
     Hop,
-    context::{InDialog, Kind, Opening},
+    context::{InDialog, Kind, MoreInDialog, Opening},
     contexts::Contexts,
     dialog::{Call, Party, Side},
     engine::{Engine, Turn, ack_key},
@@ -78,9 +78,11 @@ impl Contexts {
         turn: &mut Turn<'_>,
     ) {
         let heading = Heading::read(request, snapshot);
-        match decide(request, arrival, &heading, snapshot, turn) {
-            Decision::Go(onward) if request.method() == Some(Method::Ack) => {
-                forward_ack(request, arrival, &heading, &onward, snapshot, turn);
+        let decision = decide(request, arrival, &heading, snapshot, turn);
+        match decision {
+            // It need not move for an ACK: nothing keeps it.
+            Decision::Go(ref onward) if request.method() == Some(Method::Ack) => {
+                forward_ack(request, arrival, &heading, onward, snapshot, turn);
             }
             Decision::Go(onward) => self.open_in_dialog(request, arrival, heading, onward, turn),
             Decision::Ask(place) => self.park(request, arrival.from, place, turn),
@@ -107,13 +109,15 @@ impl Contexts {
             .token
             .filter(|text| kind == Kind::ReInvite && turn.engine.tokens.read(text).is_some())
             .map(SmallVec::from_slice);
+        let routes = onward.routes;
+        let more = (token.is_some() || !routes.is_empty())
+            .then(|| Box::new(MoreInDialog { token, routes }));
         let in_dialog = InDialog {
             strict: heading.strict,
-            token,
             call: onward.call,
             ends: request.method() == Some(Method::Bye),
-            routes: onward.routes,
             hop: onward.hop,
+            more,
         };
         let walk = Walk::Fixed {
             trunk: onward.trunk,
@@ -125,7 +129,7 @@ impl Contexts {
             },
         };
         let drop_routes = heading.drop_routes;
-        let in_dialog = Some(Box::new(in_dialog));
+        let in_dialog = Some(in_dialog);
         self.open(
             request,
             Opening {
@@ -148,11 +152,12 @@ struct Known<'k> {
     /// `None` also where it would say what memory says.
     token: Option<DialogToken>,
     call: Option<Call<'k>>,
-    /// Who the request is for, and that side as memory has it.
-    to: (Party, Option<Side<'k>>),
+    /// Who the request is for, and where that side spoke from when the call was set up, as memory has it.
+    to: (Party, Option<Hop>),
 }
 
 impl<'k> Known<'k> {
+    #[inline(always)]
     fn of(request: &Message<'_>, dialog: u128, heading: &Heading<'_>, engine: &'k Engine) -> Self {
         let from_tag = request.from_tag().unwrap_or_default();
         let call = engine.calls.get(dialog);
@@ -173,7 +178,7 @@ impl<'k> Known<'k> {
         Known {
             token,
             call,
-            to: (to, call.and_then(|call| call.side(to))),
+            to: (to, call.and_then(|call| call.hop(to))),
         }
     }
 
@@ -181,12 +186,12 @@ impl<'k> Known<'k> {
     fn is_party(&self, ip: IpAddr) -> bool {
         let is = |party: SocketAddr| party.ip() == ip;
         let token = self.token.as_ref();
-        self.towards().is_some_and(|it| is(it.hop.remote))
+        self.to.1.is_some_and(|hop| is(hop.remote))
             || token.is_some_and(|it| is(it.caller.addr) || is(it.callee.addr))
             || self
                 .call
-                .and_then(|call| call.side(self.to.0.other()))
-                .is_some_and(|it| is(it.hop.remote))
+                .and_then(|call| call.hop(self.to.0.other()))
+                .is_some_and(|hop| is(hop.remote))
     }
 
     fn is_from_caller(&self) -> bool {
@@ -194,8 +199,8 @@ impl<'k> Known<'k> {
     }
 
     /// The side that the request is for, as memory has it.
-    fn towards(&self) -> Option<&Side<'k>> {
-        self.to.1.as_ref()
+    fn towards(&self) -> Option<Side<'k>> {
+        self.call?.side(self.to.0)
     }
 
     /// Where that side spoke from when the call was set up.
@@ -204,9 +209,9 @@ impl<'k> Known<'k> {
             Party::Callee => it.callee,
             Party::Caller => it.caller,
         });
-        named.map(|party| (party.transport, party.addr)).or(self
-            .towards()
-            .map(|side| (side.hop.transport, side.hop.remote)))
+        named
+            .map(|party| (party.transport, party.addr))
+            .or(self.to.1.map(|hop| (hop.transport, hop.remote)))
     }
 
     /// The trunk and the way of the call; no trunk where its name is configured no more.
@@ -227,6 +232,7 @@ impl<'k> Known<'k> {
     }
 }
 
+#[inline(always)]
 fn decide(
     request: &Message<'_>,
     arrival: &Arrival,
@@ -245,10 +251,10 @@ fn decide(
         let role = snapshot.routing().role(from.remote.ip());
         role.trunks.first().copied().unwrap_or(TrunkId(0))
     });
-    let side = known.towards();
+    let hop = known.to.1;
     let preferred = heading
         .leaves_from
-        .or(side.map(|side| side.hop.listener))
+        .or(hop.map(|hop| hop.listener))
         .unwrap_or(from.listener);
     let mut onward = Onward {
         candidates: SmallVec::new(),
@@ -257,9 +263,11 @@ fn decide(
         trunk,
         direction,
         call: known.call.is_some().then_some(arrival.dialog),
-        hop: side.map(|side| side.hop),
+        hop,
     };
-    if let (true, Some(side)) = (heading.next.is_none(), side) {
+    if heading.next.is_none()
+        && let Some(side) = known.towards()
+    {
         // An endpoint that ignores Record-Route addressed us: what it left out goes in.
         // What cannot be read would lead nowhere; the side's own address does.
         if Uri::parse(side.contact).is_ok() {
@@ -287,7 +295,7 @@ fn decide(
             || named.map_or(!role.is_unknown(), |trunk| role.carries(trunk))
             || known.is_party(ip)
     };
-    match next_hops(heading, &onward, side, preferred, snapshot, turn) {
+    match next_hops(heading, &onward, preferred, snapshot, turn) {
         Ok(found) if found.is_empty() => Decision::Reject(Reject::Unresolvable),
         Ok(found) => {
             onward.candidates = found;
@@ -306,7 +314,6 @@ fn decide(
 fn next_hops(
     heading: &Heading<'_>,
     onward: &Onward,
-    side: Option<&Side<'_>>,
     preferred: ListenerId,
     snapshot: &Snapshot,
     turn: &Turn<'_>,
@@ -327,19 +334,16 @@ fn next_hops(
     if let Some(named) = uri.and_then(|uri| literal(uri, snapshot, preferred)) {
         return Ok(named.map_or_else(Candidates::new, |named| Candidates::from_buf([named])));
     }
-    match (uri.and_then(|next| Place::of(&next.uri)), side) {
+    match (uri.and_then(|next| Place::of(&next.uri)), onward.hop) {
         (Some(place), _) => turn
             .engine
             .lookup(snapshot, &place, preferred, turn.now)
             .map(Candidates::from_vec)
             .ok_or(place),
-        (None, Some(side)) if next.is_empty() => Ok(candidate_at(
-            (side.hop.transport, side.hop.remote),
-            side.hop.listener,
-            snapshot,
-        )
-        .into_iter()
-        .collect()),
+        (None, Some(hop)) if next.is_empty() => {
+            let found = candidate_at((hop.transport, hop.remote), hop.listener, snapshot);
+            Ok(found.into_iter().collect())
+        }
         (None, _) => Ok(Candidates::new()),
     }
 }
@@ -388,11 +392,8 @@ fn forward_ack(
         .engine
         .branches
         .stateless(seed.finish(), arrival.loop_print);
-    let routes: SmallVec<[(&str, &[u8]); 4]> = onward
-        .routes
-        .iter()
-        .map(|route| ("Route", &route[..]))
-        .collect();
+    let routes = onward.routes.iter();
+    let routes: Vec<(&str, &[u8])> = routes.map(|route| ("Route", &route[..])).collect();
     let plan = RequestPlan {
         request_uri: match &onward.request_uri[..] {
             [] => NewUri::Kept,

@@ -5,7 +5,7 @@
 
 use trunkline_sip::{NameAddr, Uri};
 
-use crate::{hop::ListenerId, snapshot::Snapshot};
+use crate::{hop::ListenerId, letters, snapshot::Snapshot};
 
 /// What such a value says.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -68,29 +68,11 @@ fn behind(rest: &[u8]) -> Option<(bool, Option<&[u8]>)> {
     if rest.is_empty() {
         return Some((double, None));
     }
-    let token = rest.strip_prefix(b";tl=").filter(|text| is_token(text))?;
+    // Letters, and nothing that would end a parameter or begin another.
+    let token = rest
+        .strip_prefix(b";tl=")
+        .filter(|text| letters::are(text))?;
     Some((double, Some(token)))
-}
-
-/// The letters of base64, and nothing that would end a parameter or begin another.
-fn is_token(text: &[u8]) -> bool {
-    match text.last_chunk::<STEP>() {
-        // A few letters are looked at twice, which is quicker than one by one.
-        Some(last) => text.as_chunks::<STEP>().0.iter().all(are_letters) && are_letters(last),
-        None => text.iter().all(|byte| are_letters(&[*byte; STEP])),
-    }
-}
-
-/// So many letters take one step.
-const STEP: usize = 16;
-
-fn are_letters(bytes: &[u8; STEP]) -> bool {
-    // No branch at any of them.
-    bytes.iter().fold(true, |good, byte| {
-        let letter = (*byte | 0x20).wrapping_sub(b'a') < 26;
-        let digit = byte.wrapping_sub(b'0') < 10;
-        good & (letter | digit | (*byte == b'-') | (*byte == b'_'))
-    })
 }
 
 #[cfg(test)]
@@ -145,11 +127,11 @@ mod tests {
     fn a_token_has_the_letters_of_base64_and_no_others() {
         for byte in 0..=255u8 {
             let letter = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-            assert_eq!(is_token(&[b'a', byte]), letter, "{byte}");
+            assert_eq!(letters::are(&[b'a', byte]), letter, "{byte}");
             for (len, at) in [(16, 0), (17, 15), (17, 16), (31, 20), (54, 40), (54, 53)] {
                 let mut text = vec![b'a'; len];
                 text[at] = byte;
-                assert_eq!(is_token(&text), letter, "{byte} at {at} of {len}");
+                assert_eq!(letters::are(&text), letter, "{byte} at {at} of {len}");
             }
         }
     }

@@ -270,6 +270,7 @@ impl Context {
     }
 
     /// Whether its candidate turns down is of no interest to the attempt any more.
+    #[inline]
     fn wait_no_more(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
         let attempt = &mut self.attempts[number];
         let Some(ticket) = attempt.waits.take() else {

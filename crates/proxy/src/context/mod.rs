@@ -51,7 +51,7 @@ pub struct Opening {
     pub from: Hop,
     pub back: Hop,
     pub walk: Walk,
-    pub in_dialog: Option<Box<InDialog>>,
+    pub in_dialog: Option<InDialog>,
     pub drop_routes: u8,
     pub loop_print: u64,
 }
@@ -72,16 +72,35 @@ pub enum Kind {
 pub struct InDialog {
     /// The Route that follows is a strict router, or a strict router sent to us.
     pub strict: crate::forward::Strict,
-    /// The token for the Record-Route of a re-INVITE.
-    pub token: Option<TokenBytes>,
     /// The established call, as its memory names it.
     pub call: Option<u128>,
     /// Whether this request ends it.
     pub ends: bool,
-    /// Route values to put in, where an endpoint that ignored Record-Route left them out.
-    pub routes: Vec<Box<[u8]>>,
     /// The hop that the side it goes to spoke from.
     pub hop: Option<Hop>,
+    /// What hardly any has.
+    pub more: Option<Box<MoreInDialog>>,
+}
+
+/// What few in-dialog requests carry along.
+#[derive(Clone, Debug, Default)]
+pub struct MoreInDialog {
+    /// The token for the Record-Route of a re-INVITE.
+    pub token: Option<TokenBytes>,
+    /// Route values to put in, where an endpoint that ignored Record-Route left them out.
+    pub routes: Vec<Box<[u8]>>,
+}
+
+impl InDialog {
+    /// The token for its Record-Route.
+    pub fn token(&self) -> Option<&TokenBytes> {
+        self.more.as_ref()?.token.as_ref()
+    }
+
+    /// Route values to put in.
+    pub fn routes(&self) -> &[Box<[u8]>] {
+        self.more.as_ref().map_or(&[], |more| &more.routes)
+    }
 }
 
 /// What the sender of the request has been told.
@@ -202,7 +221,7 @@ pub struct Context {
     pub dice: Dice,
     pub attempts: SmallVec<[Attempt; 1]>,
     pub best: Option<Box<Best>>,
-    pub in_dialog: Option<Box<InDialog>>,
+    pub in_dialog: Option<InDialog>,
     pub recovering: Option<Box<Recovering>>,
     pub drop_routes: u8,
     pub loop_print: u64,

@@ -86,7 +86,7 @@ impl Context {
     /// Whether the request may get lines that others do not.
     fn adds_lines(&self) -> bool {
         let dialog = self.in_dialog.as_ref();
-        self.recovering.is_some() || dialog.is_some_and(|dialog| !dialog.routes.is_empty())
+        self.recovering.is_some() || dialog.is_some_and(|dialog| !dialog.routes().is_empty())
     }
 
     /// Writes the request with the Routes that an endpoint left out, and with what a webhook had us
@@ -104,7 +104,7 @@ impl Context {
         let mut lines: SmallVec<[(&str, &[u8]); 2]> = self
             .in_dialog
             .iter()
-            .flat_map(|dialog| &dialog.routes)
+            .flat_map(|dialog| dialog.routes())
             .map(|route| ("Route", &route[..]))
             .collect();
         lines.extend(
@@ -184,7 +184,7 @@ impl Context {
     fn token(&self, engine: &Engine, number: usize, request: &Message<'_>) -> Option<TokenBytes> {
         use trunkline_sip::Method;
         if let Some(dialog) = &self.in_dialog {
-            return dialog.token.clone();
+            return dialog.token().cloned();
         }
         if !matches!(
             request.method()?,

@@ -69,9 +69,9 @@ fn a_call_is_remembered_whole() {
     assert_eq!((call.peer(), call.began()), (PeerIx(41), began));
     let given = usual(began);
     assert_eq!(call.call_id(), given.call_id);
-    for (side, given) in [(Party::Caller, given.caller), (Party::Callee, given.callee)] {
-        let side = call.side(side).expect("it is there");
-        assert_eq!(side.hop, given.hop);
+    for (party, given) in [(Party::Caller, given.caller), (Party::Callee, given.callee)] {
+        let side = call.side(party).expect("it is there");
+        assert_eq!((side.hop, call.hop(party)), (given.hop, Some(given.hop)));
         assert_eq!((side.contact, side.tag), (given.contact, given.tag));
         assert_eq!(side.routes().collect::<Vec<_>>(), given.routes);
     }

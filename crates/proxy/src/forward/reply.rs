@@ -67,6 +67,10 @@ pub fn reply(request: &Message<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) -> boo
 
 impl Reply<'_> {
     pub(super) fn put_status_line(&self, out: &mut Vec<u8>) {
+        if (self.code, self.reason) == (100, reason_phrase(100)) {
+            // One for every call.
+            return out.extend_from_slice(b"SIP/2.0 100 Trying\r\n");
+        }
         put_all(out, &["SIP/2.0 "]);
         put_number(out, u64::from(self.code));
         put_all(out, &[" ", self.reason, "\r\n"]);

@@ -1,6 +1,9 @@
 //! Copying with changes on the way.
 
-use std::{io::Write, net::IpAddr};
+use std::{
+    io::Write,
+    net::{IpAddr, SocketAddrV4},
+};
 
 use trunkline_sip::{Header, Message};
 
@@ -119,16 +122,40 @@ pub(super) fn put_octet(out: &mut Vec<u8>, number: u8) {
 /// As [`put_number`], for what is small now and then only.
 #[inline(always)]
 pub(super) fn put_port(out: &mut Vec<u8>, number: u16) {
-    if let Ok(small) = u8::try_from(number) {
-        return put_octet(out, small);
-    }
+    let (digits, len) = digits_of_port(number);
+    put_some(out, digits, len);
+}
+
+/// The digits of a number, and how many they are.
+#[inline(always)]
+fn digits_of_port(number: u16) -> ([u8; 8], usize) {
     let number = usize::from(number);
     let (hundreds, [d, e]) = (number / 100, PAIRS[number % 100]);
     let [b, c] = PAIRS[hundreds % 100];
-    // Three digits are there at least.
-    let len = 3 + usize::from(number >= 1000) + usize::from(number >= 10_000);
     let all = u64::from_le_bytes([digit(hundreds / 100), b, c, d, e, 0, 0, 0]);
-    put_some(out, (all >> (8 * (5 - len))).to_le_bytes(), len);
+    // Zeros in front are none, but for the last.
+    let len = 1 + [10, 100, 1000, 10_000]
+        .map(|least| usize::from(number >= least))
+        .iter()
+        .sum::<usize>();
+    ((all >> (8 * (5 - len))).to_le_bytes(), len)
+}
+
+/// Writes what a Via that ends in `;rport` waits for: port, and address as another parameter.
+pub(super) fn put_source(out: &mut Vec<u8>, source: SocketAddrV4) {
+    const RECEIVED: &[u8; 10] = b";received=";
+    let mut text = [b'='; 1 + 8 + RECEIVED.len() + 4 * 4];
+    let (digits, count) = digits_of_port(source.port());
+    text[1..9].copy_from_slice(&digits);
+    let mut len = 1 + count;
+    text[len..len + RECEIVED.len()].copy_from_slice(RECEIVED);
+    len += RECEIVED.len();
+    for octet in source.ip().octets() {
+        let (digits, count) = DOTTED[usize::from(octet)];
+        text[len..len + 4].copy_from_slice(&digits);
+        len += usize::from(count);
+    }
+    put_some(out, text, len - 1);
 }
 
 /// Writes the first `len` of a few bytes: all of them, which takes no loop, and then back.
@@ -248,6 +275,13 @@ mod tests {
             let mut out = Vec::new();
             put_number(&mut out, number);
             assert_eq!(out, number.to_string().as_bytes());
+        }
+        for source in ["0.0.0.0:0", "192.0.2.1:5060", "255.255.255.255:65535"] {
+            let source: SocketAddrV4 = source.parse().expect("an address");
+            let mut out = Vec::new();
+            put_source(&mut out, source);
+            let expected = format!("={};received={}", source.port(), source.ip());
+            assert_eq!(out, expected.as_bytes());
         }
         for ip in [
             "0.0.0.0",

@@ -1,6 +1,6 @@
 //! Our own Via, and what we note in the one below it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use trunkline_sip::{Span, Via};
 
@@ -8,7 +8,7 @@ use crate::branch::TEXT_BYTES as BRANCH_BYTES;
 
 use super::{
     face::Face,
-    splice::{Splice, put_ip},
+    splice::{Splice, put_ip, put_source},
 };
 
 /// The Via of one attempt.
@@ -70,6 +70,13 @@ pub(super) fn holds(line: Span, via: &Via<'_>) -> bool {
 pub(super) fn note_source(splice: &mut Splice<'_, '_>, via: &Via<'_>, source: SocketAddr) {
     let ip = source.ip().to_canonical();
     if let Some(asked) = via.rport_to_fill() {
+        if let (Some(end), IpAddr::V4(v4)) = (asked, ip)
+            && end == via.at.1
+        {
+            // Nearly all who ask do so at the end.
+            splice.until(end);
+            return put_source(splice.out(), SocketAddrV4::new(v4, source.port()));
+        }
         if let Some(end) = asked {
             splice.until(end);
             splice.put(b"=");
