@@ -370,10 +370,11 @@ impl Proxy {
     /// parser.
     #[cold]
     fn on_stray(&self, from: Hop, bytes: &[u8], out: &mut Outbox) {
-        let fault = self
-            .knows(from)
-            .then(|| Message::parse(bytes, &LIMITS).err())
-            .flatten();
+        let mut room = None;
+        let fault = match self.knows(from) {
+            true => Message::parse_in(&mut room, bytes, &LIMITS).err(),
+            false => None,
+        };
         out.tell(Event::Dropped {
             from,
             why: fault.map_or("stray_response", |malformed| malformed.fault.word()),

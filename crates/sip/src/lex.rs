@@ -209,12 +209,15 @@ pub(crate) fn host_len(bytes: &[u8]) -> usize {
 /// As [`host_len`], of whatever host.
 #[inline(never)]
 fn any_host_len(bytes: &[u8]) -> usize {
-    let others = |bytes: u8x16| {
-        let letters = between(bytes | u8x16::splat(0x20), b'a', b'z');
-        let rest = between(bytes, b'-', b'.') | between(bytes, b'0', b'9') | eq(bytes, b'_');
-        !(letters | rest)
-    };
-    search(bytes, 0, others).unwrap_or(bytes.len())
+    search(bytes, 0, is_no_host).unwrap_or(bytes.len())
+}
+
+/// Which of sixteen bytes no host is written with; all others may be in a token.
+#[inline(always)]
+fn is_no_host(bytes: u8x16) -> u8x16 {
+    let letters = between(bytes | u8x16::splat(0x20), b'a', b'z');
+    let rest = between(bytes, b'-', b'.') | between(bytes, b'0', b'9') | eq(bytes, b'_');
+    !(letters | rest)
 }
 
 /// `text` from the first byte on that may be part of a line's end, as [`find_line_end`] says. As all
@@ -345,6 +348,15 @@ pub(crate) fn token_len(bytes: &[u8]) -> usize {
         .iter()
         .position(|&byte| !TOKEN[usize::from(byte)])
         .unwrap_or(bytes.len())
+}
+
+/// As [`token_len`], for the name of a header: hardly any has more than letters, digits and dashes.
+#[inline]
+pub(crate) fn name_len(line: &[u8]) -> usize {
+    match seek(line, is_no_host) {
+        [b':', rest @ ..] => line.len() - rest.len() - 1,
+        _ => token_len(line),
+    }
 }
 
 /// Whether there is white space in it.
@@ -665,6 +677,21 @@ mod tests {
         assert_eq!(end.map_or(0, |at| 1 << at), ends);
         assert_eq!(commas != 0, block.contains(&b','));
         end
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_a_token() {
+        for byte in 0..=255u8 {
+            for len in 1..40 {
+                for filler in *b"aZ9-.!" {
+                    let mut text = vec![filler; len];
+                    text[len - 1] = byte;
+                    text.extend_from_slice(b": x");
+                    assert_eq!(name_len(&text), token_len(&text), "{byte}");
+                }
+            }
+        }
+        assert_eq!(name_len(b"name"), 4);
     }
 
     #[test]

@@ -130,7 +130,11 @@ pub(crate) fn usual_start(line: &[u8]) -> Option<UsualStart<'_>> {
 /// As [`usual_start`], for every name.
 #[inline(never)]
 fn unknown(line: &[u8]) -> Option<UsualStart<'_>> {
-    let name_len = lex::token_len(line);
+    // The headers' end, most often.
+    if line.first() == Some(&b'\r') {
+        return None;
+    }
+    let name_len = lex::name_len(line);
     let value = line.get(name_len..)?.strip_prefix(b": ")?;
     ((1..=NAME_MAX).contains(&name_len) && *value.first()? > b' ').then(|| UsualStart {
         name: Name::parse(&line[..name_len]),

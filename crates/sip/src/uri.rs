@@ -265,6 +265,14 @@ impl<'a> Uri<'a> {
     /// Where a request to it is sent, as far as it says: `maddr`, else its host, and `transport`.
     /// [`maddr`](Self::maddr) and [`transport`](Self::transport) in one go.
     pub fn reach(&self) -> (Host<'a>, Option<Transport>) {
+        // Nearly all say no more than this.
+        match self.params.0 {
+            b"" => return (self.host(), None),
+            b";transport=udp" => return (self.host(), Some(Transport::Udp)),
+            b";transport=tcp" => return (self.host(), Some(Transport::Tcp)),
+            b";transport=tls" => return (self.host(), Some(Transport::Tls)),
+            _ => {}
+        }
         let (mut maddr, mut transport) = (None, None);
         for (name, value) in self.params {
             let value = value.unwrap_or_default();
@@ -563,6 +571,11 @@ mod tests {
             "sip:h;Transport=TCP;LR;maddr=[::1]",
             "sip:a@b",
             "sip:b;maddr=;transport=x;maddr=c;transport=tcp",
+            "sip:a@b;transport=udp",
+            "sip:a@b;transport=tcp",
+            "sip:a@b;transport=tls",
+            "sip:a@b;transport=ws",
+            "sip:a@b;transport=udp;lr",
         ] {
             let uri = Uri::parse(text.as_bytes()).unwrap();
             let apart = (uri.maddr().unwrap_or(uri.host()), uri.transport());
