@@ -566,12 +566,16 @@ fn put_hop(blob: &mut Vec<u8>, hop: &Hop) {
     } else {
         0
     };
-    blob.push(transport | v6 | connection);
-    blob.extend_from_slice(&hop.listener.0.to_be_bytes());
-    blob.extend_from_slice(&hop.remote.port().to_be_bytes());
+    let flags = transport | v6 | connection;
+    let [l, m] = hop.listener.0.to_be_bytes();
+    let [p, q] = hop.remote.port().to_be_bytes();
     match hop.remote {
-        SocketAddr::V4(address) => blob.extend_from_slice(&address.ip().octets()),
+        SocketAddr::V4(address) => {
+            let [a, b, c, d] = address.ip().octets();
+            blob.extend_from_slice(&[flags, l, m, p, q, a, b, c, d]);
+        }
         SocketAddr::V6(address) => {
+            blob.extend_from_slice(&[flags, l, m, p, q]);
             blob.extend_from_slice(&address.ip().octets());
             // fe80:: addresses mean nothing without it.
             blob.extend_from_slice(&address.scope_id().to_be_bytes());

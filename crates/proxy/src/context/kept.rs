@@ -38,10 +38,14 @@ impl Kept {
                 .map(part)
                 .unwrap_or_default(),
             contact: request.contact_uri().map(part).unwrap_or_default(),
-            record_routes: request
-                .values(Name::RecordRoute)
-                .map(|value| part(value.bytes))
-                .collect(),
+            record_routes: match request.first(Name::RecordRoute) {
+                Some(_) => request
+                    .values(Name::RecordRoute)
+                    .map(|value| part(value.bytes))
+                    .collect(),
+                // A phone's own call has none.
+                None => SmallVec::new(),
+            },
         }
     }
 
