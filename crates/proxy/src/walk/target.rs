@@ -25,7 +25,7 @@ const DRAWS: usize = 24;
 const COUNTED: usize = 16;
 /// How many are compared then: the busiest target is a call or two above the emptiest, and a target that
 /// has just come back, with no calls at all, is not the choice of everybody at once.
-const COMPARED: usize = 8;
+const COMPARED: usize = 6;
 /// A whole share, in thousandths.
 const WHOLE: u16 = 1000;
 
