@@ -68,17 +68,12 @@ impl Dice {
     ///
     /// A bound of 0 is taken as 1.
     pub fn below(&mut self, bound: u64) -> u64 {
-        debug_assert!(bound >= 1, "there is no number below 0");
-        let bound = bound.max(1);
-        // Lemire's method: the high half of a product is uniform once the few low halves that
-        // would come up once too often are drawn again.
-        let surplus = bound.wrapping_neg() % bound;
-        loop {
-            let product = u128::from(self.next_u64()) * u128::from(bound);
-            if product as u64 >= surplus {
-                return (product >> 64) as u64;
-            }
-        }
+        uniform(bound, || self.next_u64())
+    }
+
+    /// Numbers for many draws that cost little: all of them follow from the next one of these.
+    pub fn spray(&mut self) -> Spray {
+        Spray(self.next_u64())
     }
 
     /// A To or From tag: more than 51 bits of chance, where RFC 3261 §19.3 wants 32.
@@ -89,6 +84,50 @@ impl Dice {
             rest /= 36;
             letter
         })
+    }
+}
+
+/// Where numbers below a bound come from.
+pub trait Chance {
+    /// As [`Dice::below`].
+    fn below(&mut self, bound: u64) -> u64;
+}
+
+impl Chance for Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        Dice::below(self, bound)
+    }
+}
+
+/// Numbers that follow from one of a call's (SplitMix64, Steele and others 2014). Nobody outside sees them: who
+/// saw one could tell the next.
+#[derive(Debug)]
+pub struct Spray(u64);
+
+impl Chance for Spray {
+    fn below(&mut self, bound: u64) -> u64 {
+        uniform(bound, || {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ mixed >> 31
+        })
+    }
+}
+
+/// A number from 0 up to but not including `bound` (0 is taken as 1), each as likely as the next.
+#[inline]
+fn uniform(bound: u64, mut next: impl FnMut() -> u64) -> u64 {
+    debug_assert!(bound >= 1, "there is no number below 0");
+    let bound = bound.max(1);
+    // Lemire's method: the high half of a product is uniform once the few low halves that
+    // would come up once too often are drawn again.
+    let surplus = bound.wrapping_neg() % bound;
+    loop {
+        let product = u128::from(next()) * u128::from(bound);
+        if product as u64 >= surplus {
+            return (product >> 64) as u64;
+        }
     }
 }
 
@@ -105,6 +144,24 @@ mod tests {
     fn first(key: &[u8; 16], call_id: &[u8], count: usize) -> Vec<u64> {
         let mut dice = Dice::for_call(key, call_id);
         (0..count).map(|_| dice.next_u64()).collect()
+    }
+
+    #[test]
+    fn a_spray_follows_from_its_dice_and_each_number_is_as_likely_as_the_next() {
+        let spray = |call_id: &[u8]| Dice::for_call(&KEY, call_id).spray();
+        let few = |mut spray: Spray| [(); 8].map(|()| spray.below(1 << 40));
+        assert_eq!(few(spray(b"a")), few(spray(b"a")));
+        assert_ne!(few(spray(b"a")), few(spray(b"b")));
+        let mut counts = [0_u32; 7];
+        for call in 0..5000_u32 {
+            let mut spray = spray(&call.to_be_bytes());
+            (0..7).for_each(|_| counts[spray.below(7) as usize] += 1);
+        }
+        // Five standard deviations around 5000 (65 each).
+        assert!(
+            counts.iter().all(|it| it.abs_diff(5000) < 330),
+            "{counts:?}"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    dice::Dice,
+    dice::Chance,
     rendezvous::Columns,
     settings::{Policy, Target},
 };
@@ -92,13 +92,13 @@ impl Tier {
     pub fn draw(
         &self,
         draws: usize,
-        dice: &mut Dice,
+        dice: &mut impl Chance,
         share: impl Fn(u16) -> Option<u16>,
     ) -> Option<u16> {
         (0..draws).find_map(|_| self.draw_once(dice, &share))
     }
 
-    fn draw_once(&self, dice: &mut Dice, share: impl Fn(u16) -> Option<u16>) -> Option<u16> {
+    fn draw_once(&self, dice: &mut impl Chance, share: impl Fn(u16) -> Option<u16>) -> Option<u16> {
         // As in `select`: all that weigh nothing share one part beside the thousandths of the others.
         let parts = self.total() * WHOLE;
         let all = parts + u64::from(!self.weightless.is_empty());
@@ -146,6 +146,7 @@ pub fn target_id(target: &Target) -> u64 {
 mod tests {
     use super::*;
     use crate::{
+        dice::Dice,
         select::{self, By, Choice},
         settings::{HashKey, PlaceId, RequestAddress},
     };

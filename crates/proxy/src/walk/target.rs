@@ -25,7 +25,7 @@ const DRAWS: usize = 24;
 const COUNTED: usize = 16;
 /// How many are compared then: the busiest target is a call or two above the emptiest, and a target that
 /// has just come back, with no calls at all, is not the choice of everybody at once.
-const COMPARED: usize = 6;
+const COMPARED: usize = 7;
 /// A whole share, in thousandths.
 const WHOLE: u16 = 1000;
 
@@ -113,9 +113,10 @@ impl Field<'_> {
     fn emptiest_drawn(&self, tier: &Tier, dice: &mut Dice) -> Option<u16> {
         let mut drawn: SmallVec<[u16; COMPARED]> = SmallVec::new();
         let mut choices: SmallVec<[Choice; COMPARED]> = SmallVec::new();
+        let mut spray = dice.spray();
         for _ in 0..COMPARED {
             let seen = Cell::new(None);
-            let drawn_one = tier.draw(1, dice, |at| {
+            let drawn_one = tier.draw(1, &mut spray, |at| {
                 seen.set(self.usable(at));
                 seen.get().map(|open| open.share)
             });
