@@ -339,6 +339,11 @@ impl HealthTable {
         entry.machine.class(&entry.settings, now)
     }
 
+    /// Whether it is known that a call has nothing to hope for there, half-open or not.
+    pub fn is_down(&self, ix: PeerIx) -> bool {
+        matches!(self.state(ix), HealthState::Down | HealthState::Paused)
+    }
+
     /// The trial's call ended without a verdict, for instance because the caller gave up: the
     /// next may try.
     pub fn end_trial(&mut self, ix: PeerIx) {

@@ -3,7 +3,8 @@
 //! A second attempt that finds a living peer saves a call, and a whole dead peer's calls may move on at
 //! once. But where most further attempts fail as well, they are only more load on what is overloaded
 //! or dead: then they are held to a share of the trunk's calls (`retry_budget`), and to [`FLOOR`] a
-//! second where that is more. The first that help again end it.
+//! second where that is more. The first that help again end it. When a failure is one of these, its
+//! call says (`weigh` in `context/attempt.rs`).
 //!
 //! Counted by trunk and direction, over all shards. Shares are taken over some [`WINDOW`]s: what was
 //! counted is halved after each, so neither yesterday's calls nor yesterday's attempts weigh.

@@ -81,6 +81,9 @@ impl Context {
         if self.is_further(step.trunk) {
             return retries.take(time, limits.retry_budget.into());
         }
+        if self.attempts.len() > self.walk_from {
+            self.weigh_all(turn);
+        }
         retries.first(time);
         true
     }
@@ -228,6 +231,11 @@ impl Context {
                 self.dialled_uri(step.trunk, step.addressed)
             }
         };
+        let further = direction_of(step.addressed).filter(|_| self.is_further(step.trunk));
+        let doubted = further.is_some()
+            && step
+                .peer
+                .is_some_and(|peer| turn.engine.health.is_down(peer));
         self.attempts.push(Attempt {
             trunk: step.trunk,
             addressed: step.addressed,
@@ -235,7 +243,8 @@ impl Context {
             branch: turn.engine.branch(slot, number as u8, self.loop_print),
             request_uri,
             peer: step.peer,
-            further: direction_of(step.addressed).filter(|_| self.is_further(step.trunk)),
+            further,
+            doubted,
             seat,
             client: if self.is_invite() {
                 Client::Invite(invite_client::State::Calling)
@@ -541,7 +550,8 @@ impl Context {
     }
 
     /// What an attempt that was not its call's first at a trunk says of further ones there. One that
-    /// rang has helped already.
+    /// rang has helped already; one that failed at a candidate which was thought well says nothing
+    /// yet, since the next may help ([`weigh_all`](Self::weigh_all)).
     fn weigh(&self, number: usize, outcome: Outcome, turn: &Turn<'_>) {
         let attempt = &self.attempts[number];
         let (Some(direction), false) = (attempt.further, attempt.rang) else {
@@ -550,17 +560,32 @@ impl Context {
         let Some(retries) = self.snapshot.retries(attempt.trunk, direction) else {
             return;
         };
-        match outcome {
-            Outcome::Silent
-            | Outcome::NoProgress
-            | Outcome::Lost(_)
-            | Outcome::PeerDown
-            | Outcome::OutOfTime
-            | Outcome::Final(408 | 500..600) => {
+        if has_failed(outcome) {
+            if attempt.doubted {
                 retries.failed(turn.now.since_epoch());
             }
-            Outcome::Final(_) => retries.helped(),
-            Outcome::NoAnswer | Outcome::Cancelled => {}
+        } else if let Outcome::Final(_) = outcome {
+            retries.helped();
+        }
+    }
+
+    /// The trunk that was tried last took the call nowhere: now its further attempts count that could
+    /// still have helped. They count only now, because an edge that is gone must not use up what leads
+    /// to the next one, however many calls find out at once.
+    #[cold]
+    pub(super) fn weigh_all(&self, turn: &Turn<'_>) {
+        let walked = self.attempts.get(self.walk_from..).unwrap_or_default();
+        let Some(trunk) = walked.last().map(|attempt| attempt.trunk) else {
+            return;
+        };
+        for attempt in walked.iter().filter(|attempt| attempt.trunk == trunk) {
+            if let (Some(direction), false) = (attempt.further, attempt.doubted)
+                && let Some((outcome, _)) = attempt.verdict
+                && has_failed(outcome)
+                && let Some(retries) = self.snapshot.retries(trunk, direction)
+            {
+                retries.failed(turn.now.since_epoch());
+            }
         }
     }
 
@@ -600,6 +625,19 @@ impl Context {
         if let Some(number) = self.attempts.iter().position(hit) {
             self.give_up(slot, number, Outcome::Lost(why.word()), turn);
         }
+    }
+}
+
+/// Whether an end like this says that trying elsewhere has not helped.
+fn has_failed(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Silent
+        | Outcome::NoProgress
+        | Outcome::Lost(_)
+        | Outcome::PeerDown
+        | Outcome::OutOfTime
+        | Outcome::Final(408 | 500..600) => true,
+        Outcome::Final(_) | Outcome::NoAnswer | Outcome::Cancelled => false,
     }
 }
 

@@ -59,7 +59,7 @@ impl Context {
             return;
         }
         let Some(trunk) = self.withheld_by(turn.engine, turn.now) else {
-            return;
+            return self.weigh_all(turn);
         };
         if self.kind != Kind::Call {
             return;

@@ -154,6 +154,8 @@ pub struct Attempt {
     pub peer: Option<PeerIx>,
     /// The request had tried its trunk before; where its end counts.
     pub further: Option<Direction>,
+    /// Its candidate was known to be down when it began.
+    pub doubted: bool,
     /// Counts the call for its target until there is a verdict.
     pub seat: Option<Seat>,
     pub client: Client,
