@@ -18,9 +18,11 @@ use crate::tally::Tally;
 
 /// For so long a failure speaks against the next attempt.
 const WINDOW: Duration = Duration::from_secs(10);
-/// So many failures more than successes are trouble; few calls with many addresses each are not.
-const TROUBLE: u32 = 10;
-/// The most that failures count, so that as many successes end the trouble.
+/// So many failures beyond what was helped are trouble; few calls with many addresses each are not.
+const TROUBLE: u32 = 20;
+/// One that helped outweighs so many failures: a call that is saved is worth some attempts.
+const HELP: u32 = 3;
+/// The most that failures count, so that a few successes end the trouble.
 const WORST: u32 = 2 * TROUBLE;
 /// So many a second are always allowed, and so many at a time.
 const FLOOR: u32 = 3;
@@ -28,7 +30,7 @@ const FLOOR: u32 = 3;
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Retries {
-    /// Failed further attempts less those that helped, from 0 to [`WORST`].
+    /// Failed further attempts less [`HELP`] for each that helped, from 0 to [`WORST`].
     score: AtomicU32,
     /// When one failed last; this and the other moments in milliseconds.
     failed: AtomicU64,
@@ -83,7 +85,7 @@ impl Retries {
     /// A further attempt came to somebody who lives.
     pub fn helped(&self) {
         if self.score.load(Relaxed) > 0 {
-            let less = |score: u32| score.checked_sub(1);
+            let less = |score: u32| Some(score.saturating_sub(HELP));
             let _ = self.score.fetch_update(Relaxed, Relaxed, less);
         }
     }
@@ -193,7 +195,7 @@ mod tests {
         let now = 100 * SECOND;
         let retries = after(now, 0, 1000);
         assert_eq!(taken(&retries, now, 100), 3);
-        (0..=TROUBLE).for_each(|_| retries.helped());
+        (0..=TROUBLE / HELP).for_each(|_| retries.helped());
         assert_eq!(taken(&retries, now, 100), 100, "they help again");
 
         let retries = after(now, 0, 1000);
@@ -231,8 +233,8 @@ mod tests {
         assert_eq!(taken(&retries, now, 100_000), 100_000);
         (0..WORST).for_each(|_| retries.failed(now));
         assert_eq!(taken(&retries, now, 100), 3, "owed: only the floor");
-        // Twelve hundred calls more earn what the first thousand did not.
-        (0..1200).for_each(|_| retries.first(now));
+        // Thirteen hundred calls more earn what the first thousand did not.
+        (0..1300).for_each(|_| retries.first(now));
         assert!(taken(&retries, now, 100) > 0);
     }
 

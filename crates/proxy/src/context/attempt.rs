@@ -570,22 +570,24 @@ impl Context {
     }
 
     /// The trunk that was tried last took the call nowhere: now its further attempts count that could
-    /// still have helped. They count only now, because an edge that is gone must not use up what leads
-    /// to the next one, however many calls find out at once.
+    /// still have helped, as one. They count only now, because an edge that is gone must not use up
+    /// what leads to the next one, however many calls find out at once; and as one, because it is
+    /// worth three attempts that fail when the fourth saves most calls.
     #[cold]
     pub(super) fn weigh_all(&self, turn: &Turn<'_>) {
         let walked = self.attempts.get(self.walk_from..).unwrap_or_default();
         let Some(trunk) = walked.last().map(|attempt| attempt.trunk) else {
             return;
         };
-        for attempt in walked.iter().filter(|attempt| attempt.trunk == trunk) {
-            if let (Some(direction), false) = (attempt.further, attempt.doubted)
-                && let Some((outcome, _)) = attempt.verdict
-                && has_failed(outcome)
-                && let Some(retries) = self.snapshot.retries(trunk, direction)
-            {
-                retries.failed(turn.now.since_epoch());
-            }
+        let missed = walked.iter().find_map(|attempt| {
+            let (outcome, _) = attempt.verdict?;
+            let counts = attempt.trunk == trunk && !attempt.doubted && has_failed(outcome);
+            attempt.further.filter(|_| counts)
+        });
+        if let Some(direction) = missed
+            && let Some(retries) = self.snapshot.retries(trunk, direction)
+        {
+            retries.failed(turn.now.since_epoch());
         }
     }
 

@@ -358,7 +358,7 @@ impl Witness {
         let stories = self.stories.values();
         let further = stories.flat_map(|story| story.attempts.iter().skip(1));
         let failed = |it: &&Attempt| !it.rang && it.done.is_none_or(|code| code >= 300);
-        further.filter(failed).count() >= 10
+        further.filter(failed).count() >= 20
     }
 
     // What must follow
