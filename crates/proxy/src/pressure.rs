@@ -13,8 +13,9 @@ use crate::Moment;
 
 /// A wait as short as this is no queue.
 pub const LATE: Duration = Duration::from_millis(10);
-/// For so long the queue has to stand before calls are shed.
-pub const PATIENCE: Duration = Duration::from_millis(40);
+/// For so long the queue has to stand before calls are shed: CoDel's interval, so that a machine which
+/// was away for a moment catches up without refusing a call.
+pub const PATIENCE: Duration = Duration::from_millis(100);
 
 /// See the module's text.
 #[derive(Copy, Clone, Default, Debug)]
@@ -71,18 +72,18 @@ mod tests {
             ),
             (
                 "one pause",
-                &[(0, 300), (5, 305), (39, 339), (40, 0)],
+                &[(0, 300), (5, 305), (99, 399), (100, 0)],
                 false,
             ),
             (
                 "bursts with air between",
-                &[(0, 20), (39, 59), (41, 2), (60, 20), (99, 59)],
+                &[(0, 20), (99, 59), (101, 2), (120, 20), (219, 59)],
                 false,
             ),
-            ("a standing queue", &[(0, 10), (20, 30), (40, 50)], true),
+            ("a standing queue", &[(0, 10), (50, 30), (100, 50)], true),
             (
                 "a queue that has gone",
-                &[(0, 10), (40, 50), (60, 70), (70, 9)],
+                &[(0, 10), (100, 50), (120, 70), (130, 9)],
                 false,
             ),
         ];

@@ -22,9 +22,9 @@ fn backlog(world: &mut World, waited: u64) {
 
 /// A queue that stands for long enough.
 fn overload(world: &mut World) {
-    for waited in [20, 30, 60] {
+    for waited in [20, 70, 120] {
         backlog(world, waited);
-        world.now += Duration::from_millis(30);
+        world.now += Duration::from_millis(50);
     }
 }
 
