@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use trunkline_benches::{call_of, carrier_hop, routing};
-use trunkline_proxy::{Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId, Shared};
+use trunkline_proxy::{Clock, Hop, Input, Outbox, Proxy, Seed, ShardId, Shared};
 
 /// Calls a second.
 const RATE: u32 = 100;
@@ -194,15 +194,8 @@ impl World {
         run: &mut dyn FnMut(Step, &mut World, Input<'_>),
     ) -> (Hop, Vec<u8>) {
         run(step, self, Input::Message { from, bytes });
-        let sent = self
-            .out
-            .effects()
-            .iter()
-            .rev()
-            .find_map(|effect| match effect {
-                Effect::Send { to, bytes, .. } => Some((*to, self.out.bytes(bytes).to_vec())),
-                Effect::Ask { .. } | Effect::Tell(_) | Effect::Share(_) => None,
-            });
+        let (sends, arena) = self.out.sends();
+        let sent = sends.last().map(|it| (it.to, it.within(arena).to_vec()));
         self.out.clear();
         sent.unwrap_or_else(|| panic!("{} went nowhere", step.word()))
     }

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use cap::Cap;
 use trunkline_benches::{call_of, carrier_hop, cpu, routing};
-use trunkline_proxy::{
-    Clock, Effect, Hop, Input, Outbox, Proxy, Seed, ShardId, Shared, event::Load,
-};
+use trunkline_proxy::{Clock, Hop, Input, Outbox, Proxy, Seed, ShardId, Shared, event::Load};
 
 #[global_allocator]
 static ALLOCATED: Cap<std::alloc::System> = Cap::new(std::alloc::System, usize::MAX);
@@ -116,15 +114,9 @@ impl World {
             Input::Message { from, bytes: text },
             &mut self.out,
         );
-        let sends: Vec<_> = self
-            .out
-            .effects()
-            .iter()
-            .filter_map(|effect| match effect {
-                Effect::Send { to, bytes, .. } => Some((*to, self.out.bytes(bytes).to_vec())),
-                Effect::Ask { .. } | Effect::Tell(_) | Effect::Share(_) => None,
-            })
-            .collect();
+        let (sends, arena) = self.out.sends();
+        let sends = sends.iter().map(|it| (it.to, it.within(arena).to_vec()));
+        let sends = sends.collect();
         self.out.clear();
         sends
     }
@@ -143,21 +135,12 @@ impl World {
         while let Some(due) = self.proxy.next_deadline().filter(|due| *due <= end) {
             self.now = due.max(self.now);
             self.proxy.handle(self.now, Input::Deadline, &mut self.out);
-            let invites: Vec<(Hop, Vec<u8>)> = self
-                .out
-                .effects()
+            let (sends, arena) = self.out.sends();
+            let invites: Vec<(Hop, Vec<u8>)> = sends
                 .iter()
-                .filter_map(|effect| match effect {
-                    Effect::Send { to, bytes, .. }
-                        if self.out.bytes(bytes).starts_with(b"INVITE") =>
-                    {
-                        Some((*to, self.out.bytes(bytes).to_vec()))
-                    }
-                    Effect::Send { .. }
-                    | Effect::Ask { .. }
-                    | Effect::Tell(_)
-                    | Effect::Share(_) => None,
-                })
+                .map(|it| (it.to, it.within(arena)))
+                .filter(|(_, bytes)| bytes.starts_with(b"INVITE"))
+                .map(|(to, bytes)| (to, bytes.to_vec()))
                 .collect();
             self.out.clear();
             for (callee, invite) in invites {

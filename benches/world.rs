@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trunkline_proxy::{Clock, Effect, Hop, Input, Outbox, Proxy, Routing, Seed, ShardId, Shared};
+use trunkline_proxy::{Clock, Hop, Input, Outbox, Proxy, Routing, Seed, ShardId, Shared};
 
 use crate::peers::{Scene, answer};
 
@@ -81,10 +81,8 @@ impl World {
         } else {
             self.proxy.handle(self.now, input, &mut self.out);
         }
-        let sent = self.out.effects().iter().filter_map(|effect| match effect {
-            Effect::Send { to, bytes, .. } => Some((*to, self.out.bytes(bytes).to_vec())),
-            Effect::Ask { .. } | Effect::Share(_) | Effect::Tell(_) => None,
-        });
+        let (sends, arena) = self.out.sends();
+        let sent = sends.iter().map(|it| (it.to, it.within(arena).to_vec()));
         let sent = sent.collect();
         self.out.clear();
         sent

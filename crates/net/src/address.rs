@@ -15,9 +15,10 @@ pub(crate) union Address {
     v6: libc::sockaddr_in6,
 }
 
-/// Writes an address for the system: where it stands, and its length.
-pub(crate) fn write(into: &mut MaybeUninit<Address>, address: SocketAddr) -> (*mut Address, usize) {
-    let length = match address {
+/// Writes an address for the system: its length.
+#[inline]
+pub(crate) fn write(into: &mut MaybeUninit<Address>, address: &SocketAddr) -> usize {
+    match address {
         SocketAddr::V4(v4) => {
             into.write(Address {
                 v4: libc::sockaddr_in {
@@ -45,8 +46,7 @@ pub(crate) fn write(into: &mut MaybeUninit<Address>, address: SocketAddr) -> (*m
             });
             size_of::<libc::sockaddr_in6>()
         }
-    };
-    (into.as_mut_ptr(), length)
+    }
 }
 
 /// Reads an address that the system wrote; `None` when it is not of the Internet.

@@ -18,7 +18,8 @@ use libc::{UDP_SEGMENT, c_int, c_uint};
 
 use crate::{
     address::{self, Address},
-    mmsg, system,
+    mmsg::{self, Slots},
+    system,
 };
 
 /// Datagrams sent at once. No more than a bundle may have (`UDP_MAX_SEGMENTS`).
@@ -35,6 +36,7 @@ const BUNDLE_BYTES_MAX: usize = 65_000;
 pub(crate) struct Bundles {
     /// The longest datagram that may be in one; 0: there are none.
     longest: usize,
+    slots: Slots<BATCH>,
 }
 
 /// Says how long the datagrams of a bundle are.
@@ -68,7 +70,10 @@ impl Bundles {
         };
         // A system that does not know it would send a bundle as one datagram.
         let longest = if known == 0 { LONGEST } else { 0 };
-        Bundles { longest }
+        Bundles {
+            longest,
+            slots: Slots::new(),
+        }
     }
 
     /// Puts what goes to one peer side by side, in its order, where that makes bundles: whether it does.
@@ -86,11 +91,11 @@ impl Bundles {
     pub(crate) fn send<'a>(
         &mut self,
         socket: &impl AsFd,
-        datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])> + Clone,
+        datagrams: impl Iterator<Item = (&'a SocketAddr, &'a [u8])> + Clone,
         bundled: bool,
     ) -> io::Result<usize> {
         if !bundled {
-            return send_each(socket, datagrams);
+            return self.send_each(socket, datagrams);
         }
         loop {
             let Refused { error, length } = match send(socket, datagrams.clone(), self.longest) {
@@ -109,6 +114,33 @@ impl Bundles {
                 _ => return Err(error),
             };
             tracing::debug!(%error, longest = self.longest, "datagrams not bundled");
+        }
+    }
+
+    /// Sends the first of these datagrams, each by itself: how many went out.
+    #[inline]
+    fn send_each<'a>(
+        &mut self,
+        socket: &impl AsFd,
+        datagrams: impl Iterator<Item = (&'a SocketAddr, &'a [u8])>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        for (to, bytes) in datagrams.take(BATCH) {
+            // SAFETY: there are `BATCH` slots, and `count` is less. Nothing else points to them now, and any bytes of an
+            // address may be written over.
+            unsafe {
+                let slot = self.slots.at(count);
+                let length = address::write(&mut *slot.address.cast(), to);
+                (*slot.header).msg_hdr.msg_namelen = length as libc::socklen_t;
+                *slot.part = part_of(bytes);
+            }
+            count += 1;
+        }
+        // SAFETY: the first `count` headers were written, and each points to an address of the length
+        // beside it and to a part with bytes that live until the end of this function.
+        unsafe {
+            let headers = self.slots.headers();
+            system::sendmmsg(socket.as_fd(), headers, count, libc::MSG_DONTWAIT)
         }
     }
 }
@@ -132,37 +164,13 @@ struct Open {
 
 impl Open {
     /// Whether this datagram can be its next.
-    fn takes(&self, to: SocketAddr, bytes: &[u8], longest: usize) -> bool {
+    fn takes(&self, to: &SocketAddr, bytes: &[u8], longest: usize) -> bool {
         let whole = self.bytes.is_multiple_of(self.length.max(1));
         self.length <= longest
             && (1..=self.length).contains(&bytes.len())
             && whole
             && self.bytes + bytes.len() <= BUNDLE_BYTES_MAX
-            && self.to == to
-    }
-}
-
-/// Sends the first of these datagrams, each by itself: how many went out.
-#[inline]
-fn send_each<'a>(
-    socket: &impl AsFd,
-    datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
-) -> io::Result<usize> {
-    let mut names = [const { MaybeUninit::<Address>::uninit() }; BATCH];
-    let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH];
-    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
-    let slots = names.iter_mut().zip(&mut parts).zip(&mut headers);
-    let mut count = 0;
-    for (((name, part), header), (to, bytes)) in slots.zip(datagrams) {
-        let (name, length) = address::write(name, to);
-        header.write(mmsg::header(name, length, part.write(part_of(bytes))));
-        count += 1;
-    }
-    // SAFETY: the first `count` headers are initialised, and each points to an address of the length
-    // beside it and to a part with bytes that live until the end of this function.
-    unsafe {
-        let headers = headers.as_mut_ptr().cast();
-        system::sendmmsg(socket.as_fd(), headers, count, libc::MSG_DONTWAIT)
+            && self.to == *to
     }
 }
 
@@ -177,7 +185,7 @@ fn part_of(bytes: &[u8]) -> libc::iovec {
 /// Sends the first of these datagrams, those up to `longest` in bundles: how many went out.
 fn send<'a>(
     socket: &impl AsFd,
-    datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+    datagrams: impl Iterator<Item = (&'a SocketAddr, &'a [u8])>,
     longest: usize,
 ) -> Result<usize, Refused> {
     let mut to = [const { MaybeUninit::<Address>::uninit() }; BATCH];
@@ -211,12 +219,12 @@ fn send<'a>(
             counts[bundles - 1] += 1;
             continue;
         }
-        let (name, length) = address::write(&mut to[bundles], address);
-        headers[bundles].write(mmsg::header(name, length, part));
+        let length = address::write(&mut to[bundles], address);
+        headers[bundles].write(mmsg::header(to[bundles].as_mut_ptr(), length, part));
         counts[bundles] = 1;
         bundles += 1;
         open = Some(Open {
-            to: address,
+            to: *address,
             length: bytes.len(),
             bytes: bytes.len(),
         });
@@ -293,7 +301,7 @@ mod tests {
         let bundled = bundles.gather(&mut leaving, |(to, _)| *to);
         let mut rest = &leaving[..];
         while !rest.is_empty() {
-            let now = rest.iter().map(|(to, bytes)| (*to, &bytes[..]));
+            let now = rest.iter().map(|(to, bytes)| (to, &bytes[..]));
             let sent = bundles.send(socket, now, bundled);
             let sent = sent.expect("loopback takes it");
             assert!((1..=BATCH).contains(&sent), "{sent}");
@@ -412,11 +420,12 @@ mod tests {
             (to, &too_large),
             (to, b"next"),
         ];
+        let batch = || batch.iter().map(|(to, bytes)| (to, *bytes));
         let mut bundles = Bundles::new(&socket);
         for bundled in [false, true] {
-            let sent = bundles.send(&socket, batch.into_iter(), bundled);
+            let sent = bundles.send(&socket, batch(), bundled);
             assert_eq!(sent.expect("the first ones fit"), 2);
-            let error = bundles.send(&socket, batch.into_iter().skip(2), bundled);
+            let error = bundles.send(&socket, batch().skip(2), bundled);
             let error = error.expect_err("no datagram is so large");
             assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
             let mut buffer = [0; 16];

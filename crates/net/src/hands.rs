@@ -1,10 +1,11 @@
 //! What carries out what the brain wants: everything a shard reaches the world outside with.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 use trunkline_proxy::{
-    Answer, AskId, Effect, Hop, HopLoss, Moment, Outbox, Question, ShardId, question::HttpFailure,
+    Answer, AskId, Effect, Hop, HopLoss, Moment, Outbox, Question, Sending, ShardId,
+    question::HttpFailure,
 };
 use trunkline_sip::{Transport, peek};
 
@@ -14,7 +15,7 @@ use crate::{
     sockets::Sockets,
     stats::NetStats,
     stream,
-    teller::Teller,
+    teller::{TOGETHER_MAX, Teller},
 };
 
 pub(crate) struct Hands {
@@ -31,63 +32,93 @@ pub(crate) struct Hands {
 }
 
 impl Hands {
-    /// Carries out everything in the outbox.
+    /// Carries out everything in the outbox, but for what was told: that waits there for more.
     pub(crate) fn carry_out(&mut self, now: Moment, out: &mut Outbox) {
-        let (effects, arena) = out.split();
-        for effect in effects {
-            match effect {
-                Effect::Send {
-                    to,
-                    bytes,
-                    connect_within,
-                } => {
-                    if to.transport == Transport::Udp {
-                        if self.fences.stand() {
-                            self.hear_who_is_asked(now, to, arena, &bytes);
-                        }
-                        self.sockets.send_datagram(to, bytes);
-                    } else {
-                        let bytes = arena.get(bytes.start as usize..bytes.end as usize);
-                        self.send_stream(now, to, bytes.unwrap_or_default(), connect_within);
-                    }
-                }
-                Effect::Ask { ask, question } => {
-                    if let Err(error) = self.questions.try_send((ask, question)) {
-                        let (TrySendError::Full((_, question))
-                        | TrySendError::Closed((_, question))) = error;
-                        self.stats.questions_failed.add(1);
-                        self.unanswered.push_back((ask, nobody_knows(&question)));
-                    }
-                }
-                Effect::Tell(event) => {
-                    self.fences.hear(now, &event);
-                    self.teller.tell(now, event);
-                }
-                Effect::Share(news) => self.mail.tell_news(news, &self.stats),
+        if out.events().len() > self.teller.heard() {
+            self.hear(now, out);
+        }
+        if let Some(rest) = out.take_rest() {
+            for effect in rest {
+                self.do_rarely(effect);
             }
         }
-        self.sockets.flush_datagrams(now, arena);
-        out.clear();
+        if self.fences.stand() {
+            self.hear_who_is_asked(now, out);
+        }
+        let (sends, arena) = out.sends();
+        if !sends.is_empty() {
+            self.send(now, sends, arena);
+            out.sent();
+        }
+    }
+
+    fn hear(&mut self, now: Moment, out: &mut Outbox) {
+        for event in self.teller.hear(now, out.events()) {
+            self.fences.hear(now, event);
+        }
+        if out.events().len() >= TOGETHER_MAX {
+            self.teller.flush(out);
+        }
+    }
+
+    #[cold]
+    fn do_rarely(&mut self, effect: Effect) {
+        match effect {
+            Effect::Ask { ask, question } => {
+                if let Err(error) = self.questions.try_send((ask, question)) {
+                    let (TrySendError::Full((_, question)) | TrySendError::Closed((_, question))) =
+                        error;
+                    self.stats.questions_failed.add(1);
+                    self.unanswered.push_back((ask, nobody_knows(&question)));
+                }
+            }
+            Effect::Share(news) => self.mail.tell_news(news, &self.stats),
+            // An outbox keeps these apart.
+            Effect::Send(_) | Effect::Tell(_) => {}
+        }
+    }
+
+    fn send(&mut self, now: Moment, sends: &mut [Sending], arena: &[u8]) {
+        // What leaves by one listener stands side by side, in its order. Mostly it is one.
+        let by = |it: &Sending| (it.to.listener, it.to.transport);
+        if sends.windows(2).any(|pair| by(&pair[0]) != by(&pair[1])) {
+            sends.sort_by_key(by);
+        }
+        for sends in sends.chunk_by_mut(|one, next| by(one) == by(next)) {
+            let (listener, transport) = by(&sends[0]);
+            if transport == Transport::Udp {
+                self.sockets.send_datagrams(now, listener, sends, arena);
+            } else {
+                for it in sends {
+                    self.send_stream(now, it.to, it.within(arena), it.connect_within);
+                }
+            }
+        }
     }
 
     /// A request's answer is to come through, whoever gives it.
     #[cold]
-    fn hear_who_is_asked(&mut self, now: Moment, to: Hop, arena: &[u8], at: &Range<u32>) {
-        let bytes = arena.get(at.start as usize..at.end as usize);
-        if !peek::is_response(bytes.unwrap_or_default()) {
-            let words = self.fences.ask(now, to, &self.sockets);
-            self.say(now, words);
+    fn hear_who_is_asked(&mut self, now: Moment, out: &mut Outbox) {
+        let mut words = Vec::new();
+        let (sends, arena) = out.sends();
+        for it in sends {
+            if it.to.transport == Transport::Udp && !peek::is_response(it.within(arena)) {
+                words.extend(self.fences.ask(now, it.to, &self.sockets));
+            }
         }
+        self.say(now, words, out);
     }
 
     /// What is to be known of a fence elsewhere.
-    pub(crate) fn say(&mut self, now: Moment, words: Vec<Word>) {
+    #[cold]
+    pub(crate) fn say(&mut self, now: Moment, words: Vec<Word>, out: &mut Outbox) {
         for word in words {
             match word {
-                Word::Tell(event) => self.teller.tell(now, event),
+                Word::Tell(event) => out.tell(event),
                 Word::Pass(order) => self.mail.tell_fence(order, &self.stats),
             }
         }
+        self.teller.hear(now, out.events());
     }
 
     /// Sends by a connection here, or has the shard do it that has it or is to have it.

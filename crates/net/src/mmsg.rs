@@ -24,44 +24,105 @@ const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Datagrams asked for at first.
 const ASKED_AT_FIRST: usize = 4;
 
+/// What the system is told of some datagrams, and tells: each header points to the address and the part that
+/// stand beside it. That is written once, so all of it stays where it is, and is reached by pointers only.
+pub(crate) struct Slots<const N: usize>(NonNull<Table<N>>);
+
+struct Table<const N: usize> {
+    addresses: [Address; N],
+    parts: [libc::iovec; N],
+    headers: [libc::mmsghdr; N],
+}
+
+/// One of them.
+pub(crate) struct Slot {
+    pub(crate) address: *mut Address,
+    pub(crate) part: *mut libc::iovec,
+    pub(crate) header: *mut libc::mmsghdr,
+}
+
+// SAFETY: the memory is theirs alone, and belongs to no thread.
+unsafe impl<const N: usize> Send for Slots<N> {}
+
+impl<const N: usize> Slots<N> {
+    /// With room for an address each, and no bytes.
+    pub(crate) fn new() -> Self {
+        // SAFETY: all-zero bytes are a valid value of these plain C structs.
+        let table: Box<Table<N>> = Box::new(unsafe { mem::zeroed() });
+        let slots = Slots(NonNull::from(Box::leak(table)));
+        for index in 0..N {
+            // SAFETY: there are so many, and what they point to lives as long as they do.
+            unsafe {
+                let Slot {
+                    address,
+                    part,
+                    header: at,
+                } = slots.at(index);
+                *at = header(address, size_of::<Address>(), part);
+            }
+        }
+        slots
+    }
+
+    /// One of the slots.
+    ///
+    /// # Safety
+    /// There must be so many.
+    #[inline]
+    pub(crate) unsafe fn at(&self, index: usize) -> Slot {
+        let table = self.0.as_ptr();
+        // SAFETY: each of the three has `N`, and `index` is less.
+        unsafe {
+            Slot {
+                address: (&raw mut (*table).addresses).cast::<Address>().add(index),
+                part: (&raw mut (*table).parts).cast::<libc::iovec>().add(index),
+                header: self.headers().add(index),
+            }
+        }
+    }
+
+    /// All headers, in order.
+    #[inline]
+    pub(crate) fn headers(&self) -> *mut libc::mmsghdr {
+        // SAFETY: it points to what `new` has made.
+        unsafe { (&raw mut (*self.0.as_ptr()).headers).cast() }
+    }
+}
+
+impl<const N: usize> Drop for Slots<N> {
+    fn drop(&mut self) {
+        // SAFETY: a box that `new` has taken apart, and nobody else has it.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
 /// Where datagrams are read to. Only what was written to takes memory.
 pub(crate) struct Inbox {
     /// `BATCH` places of `DATAGRAM_BYTES_MAX` each.
     bytes: NonNull<u8>,
-    slots: NonNull<Slots>,
+    slots: Slots<BATCH>,
     asked: usize,
     /// Datagrams of the last read; at most `BATCH`.
     received: usize,
+    /// There were fewer than were asked for.
+    emptied: bool,
 }
 
-/// What the system is told of the places. Written once: each header points to what stands beside it and
-/// to its place, so all of it stays where it is, and is reached by pointers only.
-struct Slots {
-    from: [Address; BATCH],
-    parts: [libc::iovec; BATCH],
-    headers: [libc::mmsghdr; BATCH],
-}
-
-// SAFETY: both pieces of memory are the inbox's alone, and belong to no thread.
+// SAFETY: the memory is the inbox's alone, and belongs to no thread.
 unsafe impl Send for Inbox {}
 
 impl Inbox {
     pub(crate) fn new() -> Self {
         let bytes = vec![0_u8; BATCH * DATAGRAM_BYTES_MAX].into_boxed_slice();
         let bytes = NonNull::from(Box::leak(bytes)).cast::<u8>();
-        // SAFETY: all-zero bytes are a valid value of these plain C structs.
-        let slots: Box<Slots> = Box::new(unsafe { mem::zeroed() });
-        let slots = NonNull::from(Box::leak(slots));
-        let at = slots.as_ptr();
+        let slots = Slots::new();
         for index in 0..BATCH {
-            // SAFETY: `at` points to what was just made, and there are `BATCH` places.
+            // SAFETY: there are `BATCH` slots and places.
             unsafe {
-                (*at).parts[index] = libc::iovec {
+                *slots.at(index).part = libc::iovec {
                     iov_base: bytes.add(index * DATAGRAM_BYTES_MAX).as_ptr().cast(),
                     iov_len: DATAGRAM_BYTES_MAX,
                 };
-                let (from, part) = (&raw mut (*at).from[index], &raw mut (*at).parts[index]);
-                (*at).headers[index] = header(from, size_of::<Address>(), part);
             }
         }
         Inbox {
@@ -69,6 +130,7 @@ impl Inbox {
             slots,
             asked: ASKED_AT_FIRST,
             received: 0,
+            emptied: false,
         }
     }
 
@@ -78,61 +140,61 @@ impl Inbox {
         unsafe { slice::from_raw_parts_mut(self.bytes.as_ptr(), DATAGRAM_BYTES_MAX) }
     }
 
-    /// A datagram of the last read, by its number; none when it comes from no Internet address.
+    /// The datagrams of the last read, but for those that come from no Internet address.
     #[inline]
-    pub(crate) fn datagram(&self, number: usize) -> Option<(SocketAddr, &[u8])> {
-        if number >= self.received {
-            return None;
-        }
-        let slots = self.slots.as_ptr();
-        // SAFETY: the system has filled in the first `received` headers, each with the length of the address
-        // that it has written, and has written so many bytes to its place; it writes there again when
-        // nothing else borrows `self`.
-        unsafe {
-            let header = (&raw const (*slots).headers)
-                .cast::<libc::mmsghdr>()
-                .add(number);
-            let from = (&raw const (*slots).from).cast::<Address>().add(number);
-            let from = address::read(from, (*header).msg_hdr.msg_namelen)?;
-            let place = self.bytes.add(number * DATAGRAM_BYTES_MAX);
-            let length = DATAGRAM_BYTES_MAX.min((*header).msg_len as usize);
-            Some((from, slice::from_raw_parts(place.as_ptr(), length)))
-        }
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        (0..self.received).filter_map(|number| {
+            // SAFETY: there are `BATCH` slots and places. The system has filled in the first `received` headers, each
+            // with the length of the address that it has written, and has written so many bytes to its place; it
+            // writes there again when nothing else borrows `self`.
+            unsafe {
+                let Slot {
+                    address, header, ..
+                } = self.slots.at(number);
+                let from = address::read(address, (*header).msg_hdr.msg_namelen)?;
+                let place = self.bytes.add(number * DATAGRAM_BYTES_MAX);
+                let length = DATAGRAM_BYTES_MAX.min((*header).msg_len as usize);
+                Some((from, slice::from_raw_parts(place.as_ptr(), length)))
+            }
+        })
     }
 
-    /// Reads some datagrams: how many, and whether the socket had fewer than were asked for.
-    pub(crate) fn receive(&mut self, socket: &impl AsFd) -> io::Result<(usize, bool)> {
-        let (asked, slots) = (self.asked, self.slots.as_ptr());
+    /// Reads some datagrams: how many.
+    pub(crate) fn receive(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         for index in 0..mem::take(&mut self.received) {
             // SAFETY: there are `BATCH` headers, and no more were received.
-            unsafe { (*slots).headers[index].msg_hdr.msg_namelen = size_of::<Address>() as _ };
+            unsafe {
+                (*self.slots.at(index).header).msg_hdr.msg_namelen = size_of::<Address>() as _
+            };
         }
+        let (asked, headers) = (self.asked, self.slots.headers());
         // SAFETY: `asked` is at most `BATCH`; each header points to room of the length beside it, which
         // lives as long as the inbox.
-        let received = unsafe {
-            let headers = (&raw mut (*slots).headers).cast();
-            system::recvmmsg(socket.as_fd(), headers, asked, libc::MSG_DONTWAIT)
-        }?;
-        let all = received < asked;
+        let received =
+            unsafe { system::recvmmsg(socket.as_fd(), headers, asked, libc::MSG_DONTWAIT) }?;
         self.received = received.min(BATCH);
-        self.asked = if all {
+        self.emptied = received < asked;
+        self.asked = if self.emptied {
             ASKED_AT_FIRST.max(received + received / 2)
         } else {
             asked * 2
         }
         .min(BATCH);
-        Ok((received, all))
+        Ok(self.received)
+    }
+
+    /// Whether the socket had fewer than were asked for when it was read last.
+    #[inline]
+    pub(crate) fn emptied(&self) -> bool {
+        self.emptied
     }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
         let bytes = ptr::slice_from_raw_parts_mut(self.bytes.as_ptr(), BATCH * DATAGRAM_BYTES_MAX);
-        // SAFETY: both are boxes that `new` has taken apart, of these lengths, and nobody else has them.
-        unsafe {
-            drop(Box::from_raw(bytes));
-            drop(Box::from_raw(self.slots.as_ptr()));
-        }
+        // SAFETY: a box that `new` has taken apart, of this length, and nobody else has it.
+        drop(unsafe { Box::from_raw(bytes) });
     }
 }
 
@@ -167,13 +229,13 @@ mod tests {
         let (mut all, mut reads) = (Vec::new(), 0);
         loop {
             reads += 1;
-            let (count, last) = match inbox.receive(socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, true),
+            match inbox.receive(socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (all, reads),
                 received => received.expect("the socket is well"),
             };
-            let read = (0..count).filter_map(|number| inbox.datagram(number));
+            let read = inbox.datagrams();
             all.extend(read.map(|(from, bytes)| (from, bytes.to_vec())));
-            if last {
+            if inbox.emptied() {
                 return (all, reads);
             }
         }
@@ -203,13 +265,14 @@ mod tests {
         for bytes in [&b"one"[..], b"two"] {
             here.send_to(bytes, to).expect("sent");
         }
-        assert_eq!(inbox.receive(&there).expect("two came"), (2, true));
+        assert_eq!(inbox.receive(&there).expect("two came"), 2);
+        assert!(inbox.emptied());
         here.send_to(b"three", to).expect("sent");
-        assert_eq!(inbox.receive(&there).expect("one came"), (1, true));
-        assert_eq!(inbox.datagram(0).expect("one came").1, b"three");
-        assert_eq!(inbox.datagram(1), None);
+        assert_eq!(inbox.receive(&there).expect("one came"), 1);
+        let read: Vec<_> = inbox.datagrams().map(|(_, bytes)| bytes).collect();
+        assert_eq!(read, [b"three"]);
         inbox.receive(&there).expect_err("none came");
-        assert_eq!(inbox.datagram(0), None);
+        assert_eq!(inbox.datagrams().count(), 0);
     }
 
     #[test]

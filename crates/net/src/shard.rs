@@ -170,7 +170,7 @@ impl<B: Brain> Shard<B> {
                 self.hands.mail.wake_up();
             }
         }
-        self.hands.teller.flush();
+        self.hands.teller.flush(&mut self.out);
     }
 
     /// One turn, in order of importance to a call that is being set up.
@@ -215,7 +215,7 @@ impl<B: Brain> Shard<B> {
                 .hands
                 .fences
                 .tend(now, &self.brain, &self.hands.sockets);
-            self.hands.say(now, words);
+            self.hands.say(now, words, &mut self.out);
         }
 
         // 5. What 1 to 4 left to tell the brain.
@@ -232,7 +232,7 @@ impl<B: Brain> Shard<B> {
         }
 
         // 7. The bookkeeping.
-        self.hands.teller.tick(now);
+        self.hands.teller.tick(now, &mut self.out);
         if self.hands.teller.has_records() {
             self.out.reuse(self.hands.teller.records());
         }
@@ -345,7 +345,7 @@ impl<B: Brain> Shard<B> {
                 .hands
                 .fences
                 .review(now, &self.brain, &self.hands.sockets);
-            self.hands.say(now, words);
+            self.hands.say(now, words, &mut self.out);
         }
         ControlFlow::Continue(())
     }
@@ -393,7 +393,7 @@ impl<B: Brain> Shard<B> {
                     Letter::News(news) => Input::PeerHealth(news),
                     Letter::Fence(order) => {
                         let words = self.hands.fences.obey(now, order, &self.hands.sockets);
-                        self.hands.say(now, words);
+                        self.hands.say(now, words, &mut self.out);
                         continue;
                     }
                     Letter::Send {
@@ -414,9 +414,7 @@ impl<B: Brain> Shard<B> {
 
     /// Carries out everything in the outbox.
     fn dispatch(&mut self, now: Moment) {
-        if !self.out.is_empty() {
-            self.hands.carry_out(now, &mut self.out);
-        }
+        self.hands.carry_out(now, &mut self.out);
         self.hands.mail.send_off(&self.hands.stats);
     }
 }

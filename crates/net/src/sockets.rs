@@ -6,14 +6,13 @@ use std::{
     collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
-    ops::Range,
     os::fd::BorrowedFd,
     sync::Arc,
     time::Duration,
 };
 
 use mio::Waker;
-use trunkline_proxy::{Hop, HopLoss, ListenerId, Moment, ShardId};
+use trunkline_proxy::{Hop, HopLoss, ListenerId, Moment, Sending, ShardId};
 use trunkline_sip::Transport;
 
 use crate::{
@@ -159,15 +158,27 @@ impl Sockets {
         }
     }
 
-    /// Puts one message among the datagrams that leave with
-    /// [`flush_datagrams`](Self::flush_datagrams): by its place in the arena.
-    pub(crate) fn send_datagram(&mut self, to: Hop, at: Range<u32>) {
-        match self.kind(to.listener) {
-            Some(EndpointKind::Udp(udp)) => udp.queue(to.remote, at),
-            Some(EndpointKind::Tcp(_)) => {
-                self.cannot_send(to, "its listener speaks another protocol");
+    /// Sends messages of this arena by one listener.
+    pub(crate) fn send_datagrams(
+        &mut self,
+        now: Moment,
+        id: ListenerId,
+        sends: &mut [Sending],
+        arena: &[u8],
+    ) {
+        if let Some(Endpoint {
+            kind: EndpointKind::Udp(udp),
+            ..
+        }) = self.endpoints.get_mut(usize::from(id.0))
+        {
+            let sent = udp.send(now, sends, arena, &self.stats, |remote, why| {
+                self.lost.push_back((datagram_hop(id, remote), why));
+            });
+            self.stirred |= !sent;
+        } else {
+            for it in sends {
+                self.cannot_send(it.to, "it has no such listener");
             }
-            None => self.cannot_send(to, "there is no such listener"),
         }
     }
 
@@ -216,19 +227,6 @@ impl Sockets {
     /// Puts sockets back that were taken as ready and not visited.
     pub(crate) fn again(&mut self, ready: &mut Vec<Ready>) {
         self.ready.extend(ready.drain(..));
-    }
-
-    /// Sends the datagrams of this arena.
-    pub(crate) fn flush_datagrams(&mut self, now: Moment, arena: &[u8]) {
-        for (index, endpoint) in self.endpoints.iter_mut().enumerate() {
-            if let EndpointKind::Udp(udp) = &mut endpoint.kind {
-                let flushed = udp.flush(now, arena, &self.stats, |remote, why| {
-                    self.lost
-                        .push_back((datagram_hop(ListenerId(index as u16), remote), why));
-                });
-                self.stirred |= !flushed;
-            }
-        }
     }
 
     /// Writes what was queued on streams since the last time.
@@ -341,11 +339,6 @@ impl Sockets {
         tracing::debug!(%to, listener = to.listener.0, why, "message not sent");
         self.stats.sends_dropped.add(1);
         self.lose(to, HopLoss::Unreachable);
-    }
-
-    fn kind(&mut self, id: ListenerId) -> Option<&mut EndpointKind> {
-        let endpoint = self.endpoints.get_mut(usize::from(id.0))?;
-        Some(&mut endpoint.kind)
     }
 }
 

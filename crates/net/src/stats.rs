@@ -8,10 +8,12 @@ pub struct Count(AtomicU64);
 
 impl Count {
     /// What it says now.
+    #[inline]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn add(&self, more: u64) {
         // One thread writes, so nothing is lost between the two, and no other core is asked.
         self.0

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 use trunkline_proxy::{
-    Event, Moment, ShardId,
+    Event, Moment, Outbox, ShardId,
     event::{Batch, CallRecord},
 };
 
@@ -30,7 +30,8 @@ const READ_MAX: usize = 4;
 pub(crate) struct Teller {
     shard: ShardId,
     events: mpsc::Sender<Batch>,
-    waiting: Vec<Event>,
+    /// Of those that wait in the outbox, so many were looked at.
+    heard: usize,
     read: Receiver<Batch>,
     /// Out of batches that were read.
     #[expect(clippy::vec_box, reason = "the box is what is kept, not the record")]
@@ -51,7 +52,7 @@ impl Teller {
         Teller {
             shard,
             events,
-            waiting: Vec::new(),
+            heard: 0,
             read,
             records: Vec::new(),
             due: Moment::NEVER,
@@ -59,14 +60,21 @@ impl Teller {
         }
     }
 
+    /// How many of those that wait were [heard](Self::hear).
     #[inline]
-    pub(crate) fn tell(&mut self, now: Moment, event: Event) {
-        self.waiting.push(event);
-        if self.waiting.len() >= TOGETHER_MAX {
-            self.flush();
-        } else {
+    pub(crate) fn heard(&self) -> usize {
+        self.heard
+    }
+
+    /// All that waits: what is new of it.
+    #[inline]
+    pub(crate) fn hear<'e>(&mut self, now: Moment, waiting: &'e [Event]) -> &'e [Event] {
+        let new = waiting.get(self.heard..).unwrap_or_default();
+        if !new.is_empty() {
+            self.heard = waiting.len();
             self.due = self.due.min(now + TOGETHER_FOR);
         }
+        new
     }
 
     /// When [`tick`](Self::tick) has something to do; `NEVER`: not by itself.
@@ -77,17 +85,18 @@ impl Teller {
 
     /// Passes on what has waited long enough.
     #[inline]
-    pub(crate) fn tick(&mut self, now: Moment) {
+    pub(crate) fn tick(&mut self, now: Moment, out: &mut Outbox) {
         if self.due <= now {
-            self.flush();
+            self.flush(out);
         }
     }
 
-    /// Passes on everything. The telephone outranks the bookkeeping: a full channel costs these
+    /// Passes on everything that was told. The telephone outranks the bookkeeping: a full channel costs these
     /// events, no call.
-    pub(crate) fn flush(&mut self) {
-        self.due = Moment::NEVER;
-        if self.waiting.is_empty() {
+    pub(crate) fn flush(&mut self, out: &mut Outbox) {
+        (self.due, self.heard) = (Moment::NEVER, 0);
+        let waiting = out.events().len();
+        if waiting == 0 {
             return;
         }
         let room = match self.read.try_recv() {
@@ -96,18 +105,18 @@ impl Teller {
                 events
             }
             // As many as now will be there next time.
-            Err(_) => Vec::with_capacity(self.waiting.len()),
+            Err(_) => Vec::with_capacity(waiting),
         };
         let batch = Batch {
             shard: self.shard,
-            events: std::mem::replace(&mut self.waiting, room),
+            events: out.take_events(room),
         };
         if let Err(TrySendError::Full(mut lost) | TrySendError::Closed(mut lost)) =
             self.events.try_send(batch)
         {
             self.stats.events_dropped.add(lost.events.len() as u64);
             self.empty(&mut lost.events);
-            self.waiting = lost.events;
+            out.take_events(lost.events);
         }
     }
 
@@ -140,7 +149,7 @@ pub(crate) fn way_back() -> (SyncSender<Batch>, Receiver<Batch>) {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_proxy::{Hop, ListenerId, Outbox, event::Direction, settings::TrunkId};
+    use trunkline_proxy::{Hop, ListenerId, event::Direction, settings::TrunkId};
     use trunkline_sip::Transport;
 
     use super::*;
@@ -188,13 +197,8 @@ mod tests {
         let mut places = Vec::new();
         for status in 200..206 {
             out.tell_call(record(status));
-            for effect in out.drain() {
-                let trunkline_proxy::Effect::Tell(event) = effect else {
-                    panic!("{effect:?}");
-                };
-                teller.tell(now, event);
-            }
-            teller.tick(now + TOGETHER_FOR);
+            assert_eq!(teller.hear(now, out.events()).len(), 1);
+            teller.tick(now + TOGETHER_FOR, &mut out);
             out.reuse(teller.records());
             let batch = told.try_recv().expect("it was time");
             let (code, place) = seen(&batch);
@@ -212,10 +216,11 @@ mod tests {
         let (_read, way_back) = way_back();
         let stats = Arc::new(NetStats::default());
         let mut teller = Teller::new(ShardId(0), events, way_back, Arc::clone(&stats));
-        let now = Moment::EPOCH;
+        let (now, mut out) = (Moment::EPOCH, Outbox::new());
         for status in 200..203 {
-            teller.tell(now, Event::CallSetUp(Box::new(record(status))));
-            teller.flush();
+            out.tell_call(record(status));
+            teller.hear(now, out.events());
+            teller.flush(&mut out);
         }
         assert_eq!(stats.events_dropped.get(), 2);
         assert_eq!(teller.records().len(), 2);

@@ -4,13 +4,12 @@ use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
-    ops::Range,
     os::fd::{AsFd as _, BorrowedFd},
     time::Duration,
 };
 
 use mio::net::UdpSocket;
-use trunkline_proxy::{HopLoss, ListenerId, Moment};
+use trunkline_proxy::{HopLoss, ListenerId, Moment, Sending};
 
 use crate::{
     bundle::Bundles,
@@ -34,29 +33,11 @@ pub(crate) struct Udp {
     socket: UdpSocket,
     /// The error queue may have something.
     failed: bool,
-    /// What this turn sends.
-    leaving: Vec<Leaving>,
-    /// Of all of it.
-    leaving_bytes: u64,
     bundles: Bundles,
     /// What the socket had no room for.
     waiting: VecDeque<(SocketAddr, Box<[u8]>)>,
     waiting_max: usize,
     retry_at: Option<Moment>,
-}
-
-/// A datagram by its place in an arena.
-struct Leaving {
-    to: SocketAddr,
-    bytes: Range<u32>,
-}
-
-impl Leaving {
-    #[inline]
-    fn within<'a>(&self, arena: &'a [u8]) -> (SocketAddr, &'a [u8]) {
-        let bytes = arena.get(self.bytes.start as usize..self.bytes.end as usize);
-        (self.to, bytes.unwrap_or_default())
-    }
 }
 
 impl Udp {
@@ -73,8 +54,6 @@ impl Udp {
             bundles: Bundles::new(&socket),
             socket,
             failed: false,
-            leaving: Vec::new(),
-            leaving_bytes: 0,
             waiting: VecDeque::new(),
             waiting_max,
             retry_at: None,
@@ -103,14 +82,11 @@ impl Udp {
         let mut read = 0;
         while read < budget {
             match inbox.receive(&self.socket) {
-                Ok((count, last)) => {
+                Ok(count) => {
                     // Before anybody can tell that they came.
                     stats.datagrams_in.add(count as u64);
                     let mut bytes_in = 0;
-                    for number in 0..count {
-                        let Some((from, bytes)) = inbox.datagram(number) else {
-                            continue;
-                        };
+                    for (from, bytes) in inbox.datagrams() {
                         bytes_in += bytes.len() as u64;
                         if is_keep_alive(bytes) {
                             stats.keep_alives.add(1);
@@ -120,7 +96,7 @@ impl Udp {
                         }
                     }
                     stats.bytes_in.add(bytes_in);
-                    if last && !to_the_end {
+                    if inbox.emptied() && !to_the_end {
                         return false;
                     }
                     // An empty read counts too: nobody may keep us here for ever.
@@ -137,71 +113,57 @@ impl Udp {
         true
     }
 
-    /// Puts a datagram among those that leave with [`flush`](Self::flush).
+    /// Sends these, what goes to one peer in its order, or keeps them for a moment when the socket takes no
+    /// more. Whether all of it left.
     #[inline]
-    pub(crate) fn queue(&mut self, to: SocketAddr, bytes: Range<u32>) {
-        self.leaving_bytes += bytes.len() as u64;
-        self.leaving.push(Leaving { to, bytes });
-    }
-
-    /// Sends what was queued, what goes to one peer in its order, or keeps it for a moment when the socket takes no
-    /// more. `arena` is where the queued ranges point to. Whether all of it left.
-    #[inline]
-    pub(crate) fn flush(
+    pub(crate) fn send(
         &mut self,
         now: Moment,
+        sends: &mut [Sending],
         arena: &[u8],
         stats: &NetStats,
         lost: impl FnMut(SocketAddr, HopLoss),
     ) -> bool {
-        if self.leaving.is_empty() {
-            return true;
-        }
-        let bundled = self.bundles.gather(&mut self.leaving, |leaving| leaving.to);
+        let bundled = self.bundles.gather(sends, |it| it.to.remote);
         let mut sent = Ok(0);
         if self.waiting.is_empty() {
-            let datagrams = self.leaving.iter().map(|leaving| leaving.within(arena));
+            let datagrams = sends.iter().map(|it| (&it.to.remote, it.within(arena)));
             sent = self.bundles.send(&self.socket, datagrams, bundled);
-            if let Ok(sent) = sent
-                && sent == self.leaving.len()
-            {
-                stats.datagrams_out.add(sent as u64);
-                stats.bytes_out.add(self.leaving_bytes);
-                self.leaving_bytes = 0;
-                self.leaving.clear();
+            if matches!(sent, Ok(sent) if sent == sends.len()) {
+                count(sends, stats);
                 return true;
             }
         }
-        self.flush_rest(now, arena, stats, sent, bundled, lost);
+        self.send_rest(now, sends, arena, stats, sent, bundled, lost);
         false
     }
 
-    /// As [`flush`](Self::flush), after the first try.
+    /// As [`send`](Self::send), after the first try.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "those of `send`, and what it did"
+    )]
     #[inline(never)]
-    fn flush_rest(
+    fn send_rest(
         &mut self,
         now: Moment,
+        mut rest: &[Sending],
         arena: &[u8],
         stats: &NetStats,
         mut sent: io::Result<usize>,
         bundled: bool,
         mut lost: impl FnMut(SocketAddr, HopLoss),
     ) {
-        let mut leaving = std::mem::take(&mut self.leaving);
-        self.leaving_bytes = 0;
-        let mut rest = &leaving[..];
         loop {
             match sent {
                 Ok(sent) => {
                     let (gone, left) = rest.split_at(sent.min(rest.len()));
-                    let bytes = gone.iter().map(|it| it.within(arena).1.len() as u64);
-                    stats.datagrams_out.add(gone.len() as u64);
-                    stats.bytes_out.add(bytes.sum());
+                    count(gone, stats);
                     rest = left;
                 }
                 Err(_) => {
                     // It is about the first, or about something sent long ago.
-                    let (to, bytes) = rest[0].within(arena);
+                    let (to, bytes) = (rest[0].to.remote, rest[0].within(arena));
                     match self.send_one(to, bytes, stats) {
                         Ok(Sent::Yes) => {}
                         Ok(Sent::NotNow) => self.wait(now, to, bytes, stats),
@@ -213,14 +175,12 @@ impl Udp {
             if rest.is_empty() || !self.waiting.is_empty() {
                 break;
             }
-            let datagrams = rest.iter().map(|leaving| leaving.within(arena));
+            let datagrams = rest.iter().map(|it| (&it.to.remote, it.within(arena)));
             sent = self.bundles.send(&self.socket, datagrams, bundled);
         }
-        for (to, bytes) in rest.iter().map(|leaving| leaving.within(arena)) {
-            self.wait(now, to, bytes, stats);
+        for it in rest {
+            self.wait(now, it.to.remote, it.within(arena), stats);
         }
-        leaving.clear();
-        self.leaving = leaving;
     }
 
     fn wait(&mut self, now: Moment, to: SocketAddr, bytes: &[u8], stats: &NetStats) {
@@ -329,6 +289,14 @@ impl Udp {
     }
 }
 
+/// These have left.
+#[inline]
+fn count(sends: &[Sending], stats: &NetStats) {
+    let bytes = sends.iter().map(|it| it.bytes.len() as u64);
+    stats.datagrams_out.add(sends.len() as u64);
+    stats.bytes_out.add(bytes.sum());
+}
+
 /// Late errors of other peers that one send puts up with.
 const LATE_ERRORS_MAX: u32 = 16;
 
@@ -372,6 +340,11 @@ fn is_keep_alive(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
+    use trunkline_proxy::Hop;
+    use trunkline_sip::Transport;
+
     use super::*;
 
     #[test]
@@ -405,12 +378,28 @@ mod tests {
         (udp, peer, to)
     }
 
-    /// Datagrams of one byte each, queued and sent.
-    fn send(udp: &mut Udp, now: Moment, to: SocketAddr, bytes: &[u8], stats: &NetStats) {
-        for at in 0..bytes.len() as u32 {
-            udp.queue(to, at..at + 1);
+    fn sending(remote: SocketAddr, bytes: Range<u32>) -> Sending {
+        let to = Hop {
+            transport: Transport::Udp,
+            listener: ListenerId(0),
+            remote,
+            connection: None,
+        };
+        Sending {
+            to,
+            bytes,
+            connect_within: Duration::ZERO,
         }
-        udp.flush(now, bytes, stats, |to, why| panic!("{to}: {why:?}"));
+    }
+
+    /// Sends datagrams of one byte each.
+    fn send(udp: &mut Udp, now: Moment, to: SocketAddr, bytes: &[u8], stats: &NetStats) {
+        let mut sends: Vec<_> = (0..bytes.len() as u32)
+            .map(|at| sending(to, at..at + 1))
+            .collect();
+        udp.send(now, &mut sends, bytes, stats, |to, why| {
+            panic!("{to}: {why:?}")
+        });
     }
 
     #[test]
@@ -446,11 +435,11 @@ mod tests {
         let stats = NetStats::default();
         let arena = vec![b'x'; 70_000];
         // More than one system call sends, with a datagram too large in the middle.
-        for at in 0..100 {
-            udp.queue(to, 0..if at == 40 { 70_000 } else { at + 1 });
-        }
+        let mut sends: Vec<_> = (0..100)
+            .map(|at| sending(to, 0..if at == 40 { 70_000 } else { at + 1 }))
+            .collect();
         let mut lost = Vec::new();
-        udp.flush(Moment::EPOCH, &arena, &stats, |to, why| {
+        udp.send(Moment::EPOCH, &mut sends, &arena, &stats, |to, why| {
             lost.push((to, why))
         });
         assert_eq!(lost, [(to, HopLoss::Limit)]);

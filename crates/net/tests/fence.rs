@@ -327,12 +327,14 @@ fn what_found_the_buffer_full_is_counted_to_the_last_datagram() {
     let to = bound.local_addrs()[0];
     let (busy, is_busy) = std::sync::mpsc::channel();
     let (go_on, wait) = std::sync::mpsc::channel();
-    // Busy with the first message until it is told to go on.
+    // Busy with the first message until it is told to go on, and slow with the others: there is a backlog.
     let make = once(move |_clock: Clock| support::Doorman {
         stranger: IpAddr::from([127, 0, 0, 9]),
         hear: move |_: &Said, _: &mut trunkline_proxy::Outbox| {
             if busy.send(()).is_ok() {
                 let _ = wait.recv_timeout(PATIENCE);
+            } else {
+                std::thread::sleep(Duration::from_micros(100));
             }
         },
     });

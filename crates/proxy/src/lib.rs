@@ -56,7 +56,7 @@ mod walk;
 pub use event::Event;
 pub use hop::{ConnectionId, Hop, HopLoss, ListenerId, ShardId};
 pub use moment::Moment;
-pub use outbox::{Effect, Outbox};
+pub use outbox::{Effect, Outbox, Sending};
 pub use proxy::{Clock, Input, Proxy, Seed};
 pub use question::{Answer, AskId, Question};
 pub use routing::Routing;

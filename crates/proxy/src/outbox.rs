@@ -14,14 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Effect {
     /// Send these bytes of the arena (see [`Outbox::bytes`]): one whole message.
-    Send {
-        /// To whom.
-        to: Hop,
-        /// Where in the arena.
-        bytes: Range<u32>,
-        /// For a stream that must be opened first: how long that may take.
-        connect_within: Duration,
-    },
+    Send(Sending),
     /// Find something out; comes back as [`Input::Answer`](crate::Input::Answer) with the same id.
     Ask {
         /// Names the answer.
@@ -36,17 +29,43 @@ pub enum Effect {
     Share(News),
 }
 
-/// Bytes of the arena that an ordinary turn may fill, and effects.
+/// One whole message to be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sending {
+    /// To whom.
+    pub to: Hop,
+    /// Where in the arena.
+    pub bytes: Range<u32>,
+    /// For a stream that must be opened first: how long that may take.
+    pub connect_within: Duration,
+}
+
+impl Sending {
+    /// Its bytes in the arena of its outbox; none in another's.
+    #[inline]
+    pub fn within<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
+        arena
+            .get(self.bytes.start as usize..self.bytes.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// Bytes of the arena that an ordinary turn may fill, and messages in it.
 const ARENA_KEPT: usize = 256 * 1024;
-const EFFECTS_KEPT: usize = 1024;
+const SENDS_KEPT: usize = 1024;
 /// Boxes of records that have come back and wait for the next calls.
 const RECORDS_KEPT: usize = 256;
 
-/// The effects of one or more inputs, in order, and the arena their bytes live in.
+/// The effects of one or more inputs, those of each kind in order, and the arena that the bytes of messages live
+/// in. What is sent and what is told have nothing to do with each other: the one leaves at once, the other may
+/// stay for more to come.
 #[derive(Debug, Default)]
 pub struct Outbox {
     arena: Vec<u8>,
-    effects: Vec<Effect>,
+    sends: Vec<Sending>,
+    events: Vec<Event>,
+    /// Asked and shared: rare.
+    rest: Vec<Effect>,
     /// Read by whoever they were for.
     #[expect(clippy::vec_box, reason = "the box is what is kept, not the record")]
     records: Vec<Box<CallRecord>>,
@@ -58,22 +77,63 @@ impl Outbox {
         Self::default()
     }
 
-    /// The effects in the order in which they must happen.
-    pub fn effects(&self) -> &[Effect] {
-        &self.effects
+    /// The messages to be sent, and the arena that their bytes are in. Whoever sends them may do so in another order
+    /// where that does not matter to those who get them.
+    #[inline]
+    pub fn sends(&mut self) -> (&mut [Sending], &[u8]) {
+        (&mut self.sends, &self.arena)
     }
 
-    /// Takes the effects out; the arena stays until [`clear`](Self::clear).
+    /// Forgets messages and their bytes, and keeps the memory, but for most of what one crowded turn took.
+    #[inline]
+    pub fn sent(&mut self) {
+        if self.arena.capacity() > ARENA_KEPT {
+            self.shrink();
+        }
+        self.arena.clear();
+        self.sends.clear();
+    }
+
+    #[cold]
+    fn shrink(&mut self) {
+        if self.arena.len() < self.arena.capacity() / 8 {
+            self.arena.clear();
+            self.arena.shrink_to(ARENA_KEPT);
+            self.sends.clear();
+            self.sends.shrink_to(SENDS_KEPT);
+        }
+    }
+
+    /// What was told and not yet [taken](Self::take_events).
+    #[inline]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Takes all that was told; more is told into this room.
+    pub fn take_events(&mut self, room: Vec<Event>) -> Vec<Event> {
+        std::mem::replace(&mut self.events, room)
+    }
+
+    /// Takes what is neither sent nor told: questions, and what is shared.
+    #[inline]
+    pub fn take_rest(&mut self) -> Option<std::vec::Drain<'_, Effect>> {
+        (!self.rest.is_empty()).then(|| self.rest.drain(..))
+    }
+
+    /// Takes everything out, kind by kind; the arena stays until [`clear`](Self::clear).
     pub fn drain(&mut self) -> impl Iterator<Item = Effect> + '_ {
-        self.effects.drain(..)
+        self.split().0
     }
 
-    /// Effects and arena side by side, for a caller that sends while it drains.
-    pub fn split(&mut self) -> (std::vec::Drain<'_, Effect>, &[u8]) {
-        (self.effects.drain(..), &self.arena)
+    /// Everything, kind by kind, and the arena beside it, for a caller that sends while it drains.
+    pub fn split(&mut self) -> (impl Iterator<Item = Effect> + '_, &[u8]) {
+        let sends = self.sends.drain(..).map(Effect::Send);
+        let events = self.events.drain(..).map(Effect::Tell);
+        (sends.chain(self.rest.drain(..)).chain(events), &self.arena)
     }
 
-    /// The bytes of a [`Effect::Send`]; empty for a range that is not of this outbox.
+    /// The bytes of a [`Sending`]; empty for a range that is not of this outbox.
     pub fn bytes(&self, at: &Range<u32>) -> &[u8] {
         self.arena
             .get(at.start as usize..at.end as usize)
@@ -82,19 +142,14 @@ impl Outbox {
 
     /// Forgets everything and keeps the memory, but for most of what one crowded turn took.
     pub fn clear(&mut self) {
-        if self.arena.capacity() > ARENA_KEPT && self.arena.len() < self.arena.capacity() / 8 {
-            self.arena.clear();
-            self.arena.shrink_to(ARENA_KEPT);
-            self.effects.clear();
-            self.effects.shrink_to(EFFECTS_KEPT);
-        }
-        self.arena.clear();
-        self.effects.clear();
+        self.sent();
+        self.events.clear();
+        self.rest.clear();
     }
 
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
-        self.effects.is_empty()
+        self.sends.is_empty() && self.events.is_empty() && self.rest.is_empty()
     }
 
     /// Sends what `write` appends to the arena; nothing when it appends nothing.
@@ -105,7 +160,7 @@ impl Outbox {
         if bytes.is_empty() {
             return;
         }
-        self.effects.push(Effect::Send {
+        self.sends.push(Sending {
             to,
             bytes,
             connect_within,
@@ -114,7 +169,7 @@ impl Outbox {
 
     /// Asks the slow side.
     pub fn ask(&mut self, ask: AskId, question: Question) {
-        self.effects.push(Effect::Ask {
+        self.rest.push(Effect::Ask {
             ask,
             question: Box::new(question),
         });
@@ -122,7 +177,7 @@ impl Outbox {
 
     /// Tells whoever keeps count.
     pub fn tell(&mut self, event: Event) {
-        self.effects.push(Effect::Tell(event));
+        self.events.push(event);
     }
 
     /// Tells the line of a call, in a box that has [come back](Self::reuse) where there is one.
@@ -146,7 +201,7 @@ impl Outbox {
 
     /// Tells the other shards.
     pub fn share(&mut self, news: News) {
-        self.effects.push(Effect::Share(news));
+        self.rest.push(Effect::Share(news));
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use trunkline_proxy::{
-    Effect, Hop, Input, Outbox, Proxy, Routing, Seed, ShardId, Shared,
+    Effect, Hop, Input, Outbox, Proxy, Routing, Seed, Sending, ShardId, Shared,
     event::{HealthState, Load, Peer},
     proxy::Clock,
     routing::Resolved,
@@ -182,7 +182,7 @@ impl Brain for Saboteur {
         let (effects, arena) = inner.split();
         for effect in effects {
             match effect {
-                Effect::Send { to, bytes, .. } => {
+                Effect::Send(Sending { to, bytes, .. }) => {
                     let bytes = &arena[bytes.start as usize..bytes.end as usize];
                     self.meddle(to, bytes, out);
                 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use trunkline_proxy::{
-    Clock, Effect, Event, Hop, Input, ListenerId, Outbox, Proxy, Question, Routing, Seed, ShardId,
-    Shared,
+    Clock, Effect, Event, Hop, Input, ListenerId, Outbox, Proxy, Question, Routing, Seed, Sending,
+    ShardId, Shared,
     health::News,
     routing::{Candidate, Freshness, Resolved},
 };
@@ -152,7 +152,7 @@ impl World {
         let (effects, _) = { (self.out.drain().collect::<Vec<_>>(), ()) };
         for effect in effects {
             match effect {
-                Effect::Send { to, bytes, .. } => {
+                Effect::Send(Sending { to, bytes, .. }) => {
                     sent.push((
                         to.remote.to_string(),
                         String::from_utf8_lossy(self.out.bytes(&bytes)).into_owned(),

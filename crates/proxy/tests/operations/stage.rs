@@ -10,7 +10,7 @@ use std::{
 
 use trunkline_proxy::{
     Answer, AskId, Clock, ConnectionId, Effect, Hop, Input, ListenerId, Outbox, Proxy, Question,
-    Routing, Seed, ShardId, Shared,
+    Routing, Seed, Sending, ShardId, Shared,
     routing::{Candidate, Freshness, Resolved},
 };
 use trunkline_sip::{Limits, Message, Transport};
@@ -257,7 +257,7 @@ impl Stage {
         let effects: Vec<Effect> = self.out.drain().collect();
         for effect in effects {
             match effect {
-                Effect::Send { to, bytes, .. } => {
+                Effect::Send(Sending { to, bytes, .. }) => {
                     let bytes: Arc<[u8]> = self.out.bytes(&bytes).into();
                     self.check_sent(to, &bytes, speaker);
                     self.sent.push_back(Said { hop: to, bytes });

@@ -16,7 +16,7 @@ use std::{
 };
 
 use trunkline_proxy::{
-    Effect, Event, Hop, Input, Outbox, Proxy, Seed, Settings, ShardId, Shared,
+    Effect, Event, Hop, Input, Outbox, Proxy, Seed, Sending, Settings, ShardId, Shared,
     event::{HealthState, Load},
     hop::ListenerId,
     proxy::Clock,
@@ -307,7 +307,7 @@ impl<'s> Fleet<'s> {
         let (effects, arena) = outbox.split();
         for effect in effects {
             match effect {
-                Effect::Send { to, bytes, .. } => {
+                Effect::Send(Sending { to, bytes, .. }) => {
                     let bytes = arena
                         .get(bytes.start as usize..bytes.end as usize)
                         .unwrap_or_default();

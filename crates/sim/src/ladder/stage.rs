@@ -8,7 +8,8 @@ use std::{
 };
 
 use trunkline_proxy::{
-    AskId, Effect, Hop, HopLoss, Input, Outbox, Proxy, Question, Seed, Settings, ShardId, Shared,
+    AskId, Effect, Hop, HopLoss, Input, Outbox, Proxy, Question, Seed, Sending, Settings, ShardId,
+    Shared,
     drill::{Drill, Drilled},
     hop::{ConnectionId, ListenerId},
     proxy::Clock,
@@ -112,14 +113,14 @@ impl Stage {
         let (effects, arena) = outbox.split();
         for effect in effects {
             match effect {
-                Effect::Send {
+                Effect::Send(Sending {
                     to, connect_within, ..
-                } if self.hangs(&to) => {
+                }) if self.hangs(&to) => {
                     self.dials
                         .entry((to.listener, to.remote))
                         .or_insert(self.now + connect_within);
                 }
-                Effect::Send { to, bytes, .. } => {
+                Effect::Send(Sending { to, bytes, .. }) => {
                     let bytes = arena
                         .get(bytes.start as usize..bytes.end as usize)
                         .unwrap_or_default();

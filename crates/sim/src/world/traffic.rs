@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use trunkline_proxy::{Effect, Event, Hop, Input};
+use trunkline_proxy::{Effect, Event, Hop, Input, Sending};
 
 use super::{Happening, NEWS_TAKES, Nature, World};
 use crate::{
@@ -105,11 +105,11 @@ impl World<'_> {
         let (effects, arena) = outbox.split();
         for effect in effects {
             match effect {
-                Effect::Send {
+                Effect::Send(Sending {
                     to,
                     bytes,
                     connect_within,
-                } => {
+                }) => {
                     let bytes = arena
                         .get(bytes.start as usize..bytes.end as usize)
                         .unwrap_or_default();
