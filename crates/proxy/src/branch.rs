@@ -175,17 +175,10 @@ impl Branches {
         self.keys.hash(parts)
     }
 
-    /// Like [`key`](Self::key), where it stands for what it was made of: at 128 bits two different
-    /// ones do not meet.
+    /// As [`key`](Self::key), of parts and a number.
     #[inline]
-    pub fn key128(&self, parts: &[&[u8]]) -> u128 {
-        self.keys.hash128(parts)
-    }
-
-    /// As [`key128`](Self::key128), of parts and a number.
-    #[inline]
-    pub fn key128_with(&self, number: u64, parts: &[&[u8]]) -> u128 {
-        self.keys.hash128_with(number, parts)
+    pub fn key_with(&self, number: u64, parts: &[&[u8]]) -> u64 {
+        self.keys.hash_with(number, parts)
     }
 
     fn seal(&self, kind: Kind, name: &[u8; NAME_BYTES], loop_print: u64) -> BranchText {

@@ -51,7 +51,7 @@ fn mark(token: &[u8]) -> u32 {
 ///
 /// The hash must be keyed with a secret, so that nobody can aim at another's call.
 #[inline]
-pub fn key(hash: impl Fn(&[&[u8]]) -> u128, call_id: &[u8], tag_a: &[u8], tag_b: &[u8]) -> u128 {
+pub fn key(hash: impl Fn(&[&[u8]]) -> u64, call_id: &[u8], tag_a: &[u8], tag_b: &[u8]) -> u64 {
     let (first, second) = if tag_a <= tag_b {
         (tag_a, tag_b)
     } else {
@@ -273,7 +273,7 @@ impl Calls {
 
     /// Remembers a call; one of the same key is replaced. `false` when there is no room for it, or
     /// when its text is longer than [`CALL_BYTES_MAX`]. `seat` counts it until it is forgotten.
-    pub fn remember(&mut self, key: u128, facts: NewCall<'_>, seat: Option<Seat>) -> bool {
+    pub fn remember(&mut self, key: u64, facts: NewCall<'_>, seat: Option<Seat>) -> bool {
         if self.table.len() >= self.capacity && self.table.get(key).is_none() {
             return false;
         }
@@ -306,19 +306,19 @@ impl Calls {
     }
 
     /// Whether a call is remembered.
-    pub fn has(&self, key: u128) -> bool {
+    pub fn has(&self, key: u64) -> bool {
         self.table.get(key).is_some()
     }
 
     /// A call, if it is remembered.
     #[inline]
-    pub fn get(&self, key: u128) -> Option<Call<'_>> {
+    pub fn get(&self, key: u64) -> Option<Call<'_>> {
         self.table.get(key).map(Call)
     }
 
     /// A target refresh (RFC 3261 §12.2.1.2): that side's Contact is another one now. `false`
     /// when the call is not remembered or its text would grow too long; it is then left as it was.
-    pub fn update_contact(&mut self, key: u128, party: Party, contact: &[u8]) -> bool {
+    pub fn update_contact(&mut self, key: u64, party: Party, contact: &[u8]) -> bool {
         let Some(call) = self.get(key) else {
             return false;
         };
@@ -346,7 +346,7 @@ impl Calls {
 
     /// The call was refreshed (RFC 4028 §7.2): from now on it may last for `session`, or for as
     /// long as it likes.
-    pub fn refresh(&mut self, key: u128, now: Moment, session: Option<Duration>) {
+    pub fn refresh(&mut self, key: u64, now: Moment, session: Option<Duration>) {
         if let Some(entry) = self.table.get_mut(key) {
             let age = now.saturating_duration_since(entry.began);
             entry.lapses = lapses(age, session);
@@ -354,7 +354,7 @@ impl Calls {
     }
 
     /// Forgets a call and gives memory back when a peak has passed.
-    pub fn forget(&mut self, key: u128) -> Option<EndedCall> {
+    pub fn forget(&mut self, key: u64) -> Option<EndedCall> {
         let entry = self.table.remove(key)?;
         let Entry {
             began,
@@ -392,7 +392,7 @@ impl Calls {
         now: Moment,
         age: Duration,
         most: usize,
-    ) -> Vec<(u128, &'static str)> {
+    ) -> Vec<(u64, &'static str)> {
         let why = |entry: &Entry| {
             let lasted = now.saturating_duration_since(entry.began);
             let lapsed = entry.lapses != NEVER && lasted.as_secs() >= u64::from(entry.lapses);
@@ -402,7 +402,7 @@ impl Calls {
                 (false, false) => None,
             }
         };
-        let mut overdue: Vec<(Moment, u128, &'static str)> = self
+        let mut overdue: Vec<(Moment, u64, &'static str)> = self
             .table
             .iter(parts)
             .filter_map(|(key, entry)| Some((entry.began, key, why(entry)?)))

@@ -40,7 +40,7 @@ struct Onward {
     routes: Vec<Box<[u8]>>,
     trunk: TrunkId,
     direction: Direction,
-    call: Option<u128>,
+    call: Option<u64>,
     hop: Option<Hop>,
 }
 
@@ -52,9 +52,9 @@ pub struct Arrival {
     /// Where its answers go.
     pub back: Hop,
     /// Names its server transaction.
-    pub transaction: u128,
+    pub transaction: u64,
     /// Names its dialog: [`Engine::dialog`].
-    pub dialog: u128,
+    pub dialog: u64,
     /// See [`Opening::loop_print`].
     pub loop_print: u64,
 }
@@ -158,7 +158,7 @@ struct Known<'k> {
 
 impl<'k> Known<'k> {
     #[inline(always)]
-    fn of(request: &Message<'_>, dialog: u128, heading: &Heading<'_>, engine: &'k Engine) -> Self {
+    fn of(request: &Message<'_>, dialog: u64, heading: &Heading<'_>, engine: &'k Engine) -> Self {
         let from_tag = request.from_tag().unwrap_or_default();
         let call = engine.calls.get(dialog);
         let is_of_call = |text| call.is_some_and(|call| call.has_token(text));
@@ -387,7 +387,7 @@ fn forward_ack(
     let number = request.cseq().map_or(0, |cseq| cseq.number);
     turn.engine.forget_unacked(ack_key(arrival.dialog, number));
     let mut seed = turn.engine.branches.running_print();
-    seed.add_key(arrival.transaction);
+    seed.add_number(arrival.transaction);
     let branch = turn
         .engine
         .branches

@@ -11,11 +11,11 @@ use std::hash::Hasher as _;
 
 use foldhash::{SharedSeed, quality::FoldHasher};
 
-/// Two independent hashes of 64 bits under seeds of this process.
+/// Hashes of 64 bits under seeds of this process.
 #[derive(Clone, Debug)]
 pub struct Quick {
     shared: SharedSeed,
-    seeds: [u64; 2],
+    seed: u64,
 }
 
 impl Quick {
@@ -23,7 +23,7 @@ impl Quick {
     pub fn new(keys: [u128; 2]) -> Self {
         Quick {
             shared: SharedSeed::from_u64(keys[0] as u64),
-            seeds: [keys[1] as u64, (keys[1] >> 64) as u64],
+            seed: keys[1] as u64,
         }
     }
 
@@ -36,34 +36,19 @@ impl Quick {
         running.finish()
     }
 
-    /// For keys that stand for what they were made of: at 128 bits two different ones do not meet.
+    /// As [`hash`](Self::hash), of parts and a number: what is short costs least as that.
     #[inline]
-    pub fn hash128(&self, parts: &[&[u8]]) -> u128 {
-        self.hash128_with(0, parts)
-    }
-
-    /// As [`hash128`](Self::hash128), of parts and a number: what is short costs least as that.
-    #[inline]
-    pub fn hash128_with(&self, number: u64, parts: &[&[u8]]) -> u128 {
-        // Side by side, so that each part is looked at once.
-        let mut halves = [self.hasher(0), self.hasher(1)];
-        halves.iter_mut().for_each(|half| half.write_u64(number));
-        for part in parts {
-            halves.iter_mut().for_each(|half| half.write(part));
-        }
-        let [high, low] = halves.map(|half| half.finish());
-        u128::from(high) << 64 | u128::from(low)
+    pub fn hash_with(&self, number: u64, parts: &[&[u8]]) -> u64 {
+        let mut running = self.running();
+        running.add_number(number);
+        parts.iter().for_each(|part| running.add(part));
+        running.finish()
     }
 
     /// As [`hash`](Self::hash), of parts that come one by one.
     #[inline]
     pub fn running(&self) -> Running<'_> {
-        Running(self.hasher(0))
-    }
-
-    #[inline]
-    fn hasher(&self, seed: usize) -> FoldHasher<'_> {
-        FoldHasher::with_seed(self.seeds[seed], &self.shared)
+        Running(FoldHasher::with_seed(self.seed, &self.shared))
     }
 }
 
@@ -84,12 +69,6 @@ impl Running<'_> {
         self.0.write_u64(number);
     }
 
-    /// A part that is a hash already.
-    #[inline]
-    pub fn add_key(&mut self, key: u128) {
-        self.0.write_u128(key);
-    }
-
     /// The hash of all of them.
     #[inline]
     pub fn finish(self) -> u64 {
@@ -105,9 +84,10 @@ mod tests {
     fn a_hash_knows_its_key_and_where_its_parts_end() {
         let quick = Quick::new([1, 2]);
         assert_eq!(quick.hash(&[b"ab"]), Quick::new([1, 2]).hash(&[b"ab"]));
-        for other in [[1, 3], [2, 2], [1, 2 | 1 << 64]] {
-            assert_ne!(quick.hash128(&[b"ab"]), Quick::new(other).hash128(&[b"ab"]));
+        for other in [[1, 3], [2, 2]] {
+            assert_ne!(quick.hash(&[b"ab"]), Quick::new(other).hash(&[b"ab"]));
         }
+        assert_ne!(quick.hash_with(1, &[b"ab"]), quick.hash_with(2, &[b"ab"]));
         let long = [7; 600];
         let table: [&[&[u8]]; 8] = [
             &[],
@@ -121,11 +101,6 @@ mod tests {
         ];
         for (at, parts) in table.iter().enumerate() {
             for other in &table[at + 1..] {
-                assert_ne!(
-                    quick.hash128(parts),
-                    quick.hash128(other),
-                    "{parts:?} {other:?}"
-                );
                 assert_ne!(quick.hash(parts), quick.hash(other), "{parts:?} {other:?}");
             }
         }

@@ -293,11 +293,11 @@ fn loop_print(
     engine: &Engine,
     request: &Message<'_>,
     facts: &Facts<'_>,
-    dialog: Option<u128>,
+    dialog: Option<u64>,
 ) -> u64 {
     let mut print = engine.branches.running_print();
     match dialog {
-        Some(key) => print.add_key(key),
+        Some(key) => print.add_number(key),
         None => {
             print.add(facts.from_tag.unwrap_or_default());
             print.add(facts.call_id);
@@ -318,7 +318,7 @@ pub(crate) fn server_key(
     facts: &Facts<'_>,
     uri: &[u8],
     method: Method<'_>,
-) -> u128 {
+) -> u64 {
     let method = match method {
         Method::Ack | Method::Cancel => Method::Invite,
         other => other,
@@ -330,14 +330,14 @@ pub(crate) fn server_key(
         let branches = &engine.branches;
         // The methods that calls are made of are a number each: that costs less than their texts.
         return match method {
-            Method::Invite => branches.key128_with(port | 1, &[branch, host]),
-            Method::Bye => branches.key128_with(port | 2, &[branch, host]),
-            other => branches.key128_with(port, &[branch, host, other.as_bytes()]),
+            Method::Invite => branches.key_with(port | 1, &[branch, host]),
+            Method::Bye => branches.key_with(port | 2, &[branch, host]),
+            other => branches.key_with(port, &[branch, host, other.as_bytes()]),
         };
     }
     let port = port.to_be_bytes();
     // RFC 2543 peers: the fields that its copies, its ACK and its CANCEL have in common.
-    engine.branches.key128(&[
+    engine.branches.key(&[
         b"2543",
         branch,
         facts.via.host_raw(),

@@ -15,10 +15,11 @@ const PART_BITS: u32 = 6;
 /// Parts with less room than this are left as they are.
 const SHRINK_ABOVE: usize = 32;
 
-/// Values by keys that are keyed hashes, so that nobody outside can aim at one place.
+/// Values by keys that are keyed hashes, so that nobody outside can aim at one place, nor at another's
+/// key: of a million that are there, one new key in 10^13 meets any.
 #[derive(Debug)]
 pub struct Spread<V> {
-    parts: Box<[HashMap<u128, V, BuildHasherDefault<Half>>]>,
+    parts: Box<[HashMap<u64, V, BuildHasherDefault<Itself>>]>,
     len: usize,
 }
 
@@ -31,9 +32,10 @@ impl<V> Default for Spread<V> {
     }
 }
 
-/// The high bits choose the part, the low ones the place in it.
-fn part_of(key: u128) -> usize {
-    (key >> (u128::BITS - PART_BITS)) as usize
+/// The low bits choose the place in a part, and the seven highest tell apart who share it: those below
+/// them are left to choose the part.
+fn part_of(key: u64) -> usize {
+    (key >> (u64::BITS - 7 - PART_BITS)) as usize % (1 << PART_BITS)
 }
 
 impl<V> Spread<V> {
@@ -48,24 +50,24 @@ impl<V> Spread<V> {
     }
 
     /// The value of a key.
-    pub fn get(&self, key: u128) -> Option<&V> {
+    pub fn get(&self, key: u64) -> Option<&V> {
         self.parts[part_of(key)].get(&key)
     }
 
     /// The value of a key, to be changed.
-    pub fn get_mut(&mut self, key: u128) -> Option<&mut V> {
+    pub fn get_mut(&mut self, key: u64) -> Option<&mut V> {
         self.parts[part_of(key)].get_mut(&key)
     }
 
     /// Puts a value in; gives back the one that had its key.
-    pub fn insert(&mut self, key: u128, value: V) -> Option<V> {
+    pub fn insert(&mut self, key: u64, value: V) -> Option<V> {
         let before = self.parts[part_of(key)].insert(key, value);
         self.len += usize::from(before.is_none());
         before
     }
 
     /// Takes a value out, and gives memory back when a peak has passed.
-    pub fn remove(&mut self, key: u128) -> Option<V> {
+    pub fn remove(&mut self, key: u64) -> Option<V> {
         let part = &mut self.parts[part_of(key)];
         let value = part.remove(&key)?;
         self.len -= 1;
@@ -91,7 +93,7 @@ impl<V> Spread<V> {
 
     /// What is in these parts, in an order that means nothing.
     #[allow(clippy::disallowed_methods)] // Said in the name of the caller, who must sort.
-    pub fn iter(&self, parts: Range<usize>) -> impl Iterator<Item = (u128, &V)> {
+    pub fn iter(&self, parts: Range<usize>) -> impl Iterator<Item = (u64, &V)> {
         let entries = self.parts.get(parts).unwrap_or_default().iter().flatten();
         entries.map(|(key, value)| (*key, value))
     }
@@ -103,24 +105,24 @@ impl<V> Spread<V> {
     }
 }
 
-/// Half of a key that is a hash already serves as well as another hash of it.
+/// A key that is a hash already serves as well as another hash of it.
 #[derive(Debug, Default)]
-struct Half(u64);
+struct Itself(u64);
 
-impl Hasher for Half {
+impl Hasher for Itself {
     fn finish(&self) -> u64 {
         self.0
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Not reached for u128; right all the same.
+        // Not reached for u64; right all the same.
         for byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }
     }
 
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
     }
 }
 
@@ -129,12 +131,10 @@ mod tests {
     use super::*;
 
     /// Keys as hashes give them: any bit may be set.
-    fn key(number: u64) -> u128 {
-        let half = |number: u64| {
-            let mixed = (number ^ (number >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            u128::from(mixed ^ (mixed >> 27))
-        };
-        half(number) << 64 | half(!number)
+    fn key(number: u64) -> u64 {
+        let mixed = (number ^ (number >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     #[test]

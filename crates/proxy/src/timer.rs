@@ -4,8 +4,9 @@
 //! back, so entries of one duration fall due in the order in which they were armed, and a queue
 //! is sorted without sorting. What has no lane goes into a heap.
 //!
-//! Nothing is cancelled. An entry that no longer matters surfaces when its time has come, and its
-//! owner sees from the key (a generation, a state) that it is stale.
+//! Hardly anything is cancelled. An entry that no longer matters surfaces when its time has come, and
+//! its owner sees from the key (a generation, a state) that it is stale. What nearly always is stale by
+//! then can be [taken back](Lanes::disarm) instead: nobody wakes up for it.
 
 use std::{
     cmp::Ordering,
@@ -46,7 +47,18 @@ pub struct Lanes<K> {
 
 #[derive(Debug)]
 struct Lane<K> {
-    queue: VecDeque<(Moment, K)>,
+    /// `None` where one was taken back; the first one never was.
+    queue: VecDeque<(Moment, Option<K>)>,
+    /// The number of the first one; each has the one after that of the one before it.
+    first: u32,
+}
+
+/// Names a timer that was armed. One that is kept for long after it has surfaced may name another:
+/// after four thousand millions of its lane.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Armed {
+    lane: u8,
+    number: u32,
 }
 
 #[derive(Debug)]
@@ -75,18 +87,42 @@ impl<K> Lanes<K> {
     /// Arms a timer that falls due `after` from `now`. `now` must not be earlier than any `now`
     /// given before.
     ///
-    /// For durations that come up again and again; each has a lane of its own.
-    pub fn arm(&mut self, now: Moment, after: Duration, key: K) {
+    /// For durations that come up again and again; each has a lane of its own. Whoever may want to
+    /// take it back gets its name, if it can be.
+    pub fn arm(&mut self, now: Moment, after: Duration, key: K) -> Option<Armed> {
         let at = self.see(now) + after;
         let Some(lane) = self.lane(nanos(after)) else {
-            return self.push_odd(at, key);
+            self.push_odd(at, key);
+            return None;
         };
-        if let (Some(head), Some(Lane { queue })) =
-            (self.heads.get_mut(lane), self.lanes.get_mut(lane))
-        {
-            *head = (*head).min(at);
-            queue.push_back((at, key));
-            self.count_in(at, lane);
+        let (head, Lane { queue, first }) =
+            self.heads.get_mut(lane).zip(self.lanes.get_mut(lane))?;
+        let number = first.wrapping_add(queue.len() as u32);
+        *head = (*head).min(at);
+        queue.push_back((at, Some(key)));
+        self.count_in(at, lane);
+        let lane = lane as u8;
+        Some(Armed { lane, number })
+    }
+
+    /// Takes a timer back, unless it has surfaced.
+    #[inline]
+    pub fn disarm(&mut self, Armed { lane, number }: Armed) {
+        let at = usize::from(lane);
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return;
+        };
+        let place = number.wrapping_sub(lane.first) as usize;
+        let Some((_, key @ Some(_))) = lane.queue.get_mut(place) else {
+            return;
+        };
+        *key = None;
+        self.len -= 1;
+        if place == 0 {
+            self.heads[at] = lane.advance();
+            if at == self.next_lane {
+                self.find_next();
+            }
         }
     }
 
@@ -103,10 +139,10 @@ impl<K> Lanes<K> {
             return None;
         }
         let key = match self.lanes.get_mut(self.next_lane) {
-            Some(Lane { queue }) => {
-                let key = queue.pop_front().map(|(_, key)| key);
-                self.heads[self.next_lane] = queue.front().map_or(Moment::NEVER, |(at, _)| *at);
-                shrink(queue);
+            Some(lane) => {
+                let first = lane.queue.front_mut();
+                let key = first.and_then(|(_, key)| key.take());
+                self.heads[self.next_lane] = lane.advance();
                 key
             }
             None => {
@@ -127,7 +163,7 @@ impl<K> Lanes<K> {
         Some(self.next).filter(|next| *next != Moment::NEVER)
     }
 
-    /// How many are armed, stale ones included.
+    /// How many are armed, stale ones included, but none that was taken back.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -157,6 +193,7 @@ impl<K> Lanes<K> {
         if self.lanes.len() < LANES_MAX {
             self.lanes.push(Lane {
                 queue: VecDeque::new(),
+                first: 0,
             });
             self.afters.push(after);
             self.heads.push(Moment::NEVER);
@@ -191,6 +228,26 @@ impl<K> Lanes<K> {
             }
         }
         (self.next, self.next_lane) = next;
+    }
+}
+
+impl<K> Lane<K> {
+    /// Lets go of those in front that have surfaced or were taken back; the deadline of the first that
+    /// is left.
+    #[inline]
+    fn advance(&mut self) -> Moment {
+        let head = loop {
+            match self.queue.front() {
+                Some((at, Some(_))) => break *at,
+                Some((_, None)) => {
+                    self.queue.pop_front();
+                    self.first = self.first.wrapping_add(1);
+                }
+                None => break Moment::NEVER,
+            }
+        };
+        shrink(&mut self.queue);
+        head
     }
 }
 
@@ -300,7 +357,9 @@ mod tests {
     fn more_durations_than_lanes_still_come_in_order() {
         let start = some_moment();
         let mut lanes = Lanes::new();
-        (1..=100u32).rev().for_each(|n| lanes.arm(start, n * MS, n));
+        for n in (1..=100u32).rev() {
+            lanes.arm(start, n * MS, n);
+        }
         assert_eq!(lanes.lanes.len(), LANES_MAX);
         assert_eq!(
             drain(&mut lanes, start + 100 * MS),
@@ -316,11 +375,21 @@ mod tests {
         const PEAK: u32 = 200_000;
         let start = some_moment();
         let mut lanes = Lanes::new();
-        (0..PEAK).for_each(|n| lanes.arm(start, MS, n));
-        (0..PEAK).for_each(|n| lanes.arm_once(start + MS, n));
+        for n in 0..PEAK {
+            lanes.arm(start, MS, n);
+            lanes.arm_once(start + MS, n);
+        }
         assert_eq!(drain(&mut lanes, start + MS).len(), 2 * PEAK as usize);
         let room = lanes.lanes[0].queue.capacity() + lanes.odd.capacity();
         assert!(room <= 2 * SHRINK_ABOVE, "{room} entries kept");
+        let armed: Vec<_> = (0..PEAK)
+            .filter_map(|n| lanes.arm(start + MS, MS, n))
+            .collect();
+        assert_eq!(armed.len(), PEAK as usize);
+        armed.into_iter().for_each(|armed| lanes.disarm(armed));
+        let room = lanes.lanes[0].queue.capacity();
+        assert!(room <= SHRINK_ABOVE, "{room} entries kept");
+        assert_eq!((lanes.len(), lanes.next()), (0, None));
     }
 
     #[test]
@@ -349,6 +418,8 @@ mod tests {
         Wait(u64),
         Arm(u64),
         Once(u64),
+        /// Takes back one of those that were armed, surfaced or not.
+        Disarm(usize),
         Pop,
     }
 
@@ -358,6 +429,7 @@ mod tests {
             // More distinct durations than lanes, and often the same ones.
             prop_oneof![0u64..4, 0u64..60].prop_map(Step::Arm),
             (0u64..100).prop_map(Step::Once),
+            any::<usize>().prop_map(Step::Disarm),
             Just(Step::Pop),
         ]
     }
@@ -368,30 +440,42 @@ mod tests {
         fn lanes_do_what_a_sorted_list_does(steps in prop::collection::vec(step(), 1..400)) {
             let start = some_moment();
             let mut lanes = Lanes::new();
-            let mut model: Vec<u64> = Vec::new();
+            // Each with a number of its own, which tells it from others of the same deadline.
+            let mut model: Vec<(u64, usize)> = Vec::new();
+            let mut armed = Vec::new();
             let mut now = 0;
-            for step in steps {
+            for (number, step) in steps.into_iter().enumerate() {
                 let at = |ms: u64| start + Duration::from_millis(ms);
                 match step {
                     Step::Wait(ms) => now += ms,
                     Step::Arm(ms) => {
-                        lanes.arm(at(now), Duration::from_millis(ms), now + ms);
-                        model.push(now + ms);
+                        let name = lanes.arm(at(now), Duration::from_millis(ms), (now + ms, number));
+                        armed.extend(name.map(|name| (name, number)));
+                        model.push((now + ms, number));
                     }
                     Step::Once(ms) => {
-                        lanes.arm_once(at(ms), ms);
-                        model.push(ms);
+                        lanes.arm_once(at(ms), (ms, number));
+                        model.push((ms, number));
+                    }
+                    Step::Disarm(which) => {
+                        if let Some((name, number)) = armed.get(which % armed.len().max(1)) {
+                            lanes.disarm(*name);
+                            model.retain(|(_, own)| own != number);
+                        }
                     }
                     Step::Pop => {
-                        let due = model.iter().copied().filter(|due| *due <= now).min();
-                        prop_assert_eq!(lanes.pop_expired(at(now)), due);
-                        if let Some(place) = model.iter().position(|at| Some(*at) == due) {
-                            model.swap_remove(place);
+                        let due = model.iter().map(|(at, _)| *at).filter(|due| *due <= now).min();
+                        let popped = lanes.pop_expired(at(now));
+                        prop_assert_eq!(popped.map(|(at, _)| at), due);
+                        if let Some(popped) = popped {
+                            let place = model.iter().position(|it| *it == popped);
+                            prop_assert!(place.is_some());
+                            model.swap_remove(place.unwrap_or_default());
                         }
                     }
                 }
                 prop_assert_eq!(lanes.len(), model.len());
-                prop_assert_eq!(lanes.next(), model.iter().min().map(|ms| start + Duration::from_millis(*ms)));
+                prop_assert_eq!(lanes.next(), model.iter().min().map(|(ms, _)| start + Duration::from_millis(*ms)));
             }
         }
     }

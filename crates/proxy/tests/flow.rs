@@ -70,8 +70,8 @@ fn a_call_out_is_answered_and_its_bye_finds_the_way_by_token_and_by_memory() {
         let done = world.message(to, &respond(&bye[0].1, 200, "t1", ""));
         assert_eq!(done.len(), 1, "{done:#?}");
         assert_eq!(world.proxy.load().calls_active, 0);
-        // Who was answered at once leaves nothing behind but A, L, E and J, and one look over all calls.
-        assert_eq!(world.proxy.census().timers, 5);
+        // Who was answered at once leaves nothing behind but L and J, and one look over all calls.
+        assert_eq!(world.proxy.census().timers, 3);
         world.until(200_000);
         assert_eq!(world.proxy.load().contexts, 0);
         assert!(world.proxy.is_idle());

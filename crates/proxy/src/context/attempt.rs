@@ -255,6 +255,7 @@ impl Context {
             cancels: 0,
             cancel_done: false,
             waits: Some(waits),
+            resend: None,
             heard: false,
             rang: false,
             reaped: false,
@@ -289,14 +290,6 @@ impl Context {
         let first_hop = || self.first_hop(attempt.hop);
         let waiting = &mut turn.engine.waiting;
         waiting.detach(ticket, attempt.peer, first_hop, slot);
-    }
-
-    pub(super) fn resend_after(&self, attempt: usize) -> Duration {
-        let attempt = &self.attempts[attempt];
-        match attempt.client {
-            Client::Invite(_) => invite_client::timer_a(attempt.sends),
-            Client::Other(state) => client::timer_e(state, attempt.sends),
-        }
     }
 
     /// A response to one of the attempts.
@@ -337,6 +330,11 @@ impl Context {
         let client = attempt.client;
         if code > 100 {
             self.wait_no_more(slot, number, turn);
+        }
+        if code >= 200
+            && let Some(resend) = self.attempts[number].resend.take()
+        {
+            turn.engine.lanes.disarm(resend);
         }
         match client {
             Client::Invite(state) => {
@@ -407,11 +405,7 @@ impl Context {
             self.with_request(|context, request| context.transmit(number, request, turn));
         }
         if actions.has(Do::ARM_A) {
-            let sends = self.attempts[number].sends;
-            turn.arm(
-                self.resend_after(number),
-                Alarm::Context(slot, Ring::Resend(number as u8, sends)),
-            );
+            self.watch_copy(slot, number, turn);
         }
         if actions.has(Do::ARM_LINGER) {
             let at = turn.now + LINGER;
@@ -475,11 +469,7 @@ impl Context {
             self.with_request(|context, request| context.transmit(number, request, turn));
         }
         if actions.has(Do::ARM_E) {
-            let sends = self.attempts[number].sends;
-            turn.arm(
-                self.resend_after(number),
-                Alarm::Context(slot, Ring::Resend(number as u8, sends)),
-            );
+            self.watch_copy(slot, number, turn);
         }
         if actions.has(Do::ARM_K) {
             let after = client::timer_k(reliable);

@@ -29,6 +29,7 @@ use crate::{
     settings::TrunkId,
     snapshot::Snapshot,
     tally::Seat,
+    timer::Armed,
     transaction::{client, invite_client, invite_server, server},
     walk::{Addressed, Tried, Walk},
 };
@@ -46,7 +47,7 @@ const CANCELLED: &str = "cancelled";
 
 /// What makes a context, found out before it is opened.
 pub struct Opening {
-    pub key: u128,
+    pub key: u64,
     pub kind: Kind,
     pub from: Hop,
     pub back: Hop,
@@ -73,7 +74,7 @@ pub struct InDialog {
     /// The Route that follows is a strict router, or a strict router sent to us.
     pub strict: crate::forward::Strict,
     /// The established call, as its memory names it.
-    pub call: Option<u128>,
+    pub call: Option<u64>,
     /// Whether this request ends it.
     pub ends: bool,
     /// The hop that the side it goes to spoke from.
@@ -167,6 +168,8 @@ pub struct Attempt {
     pub cancel_done: bool,
     /// It is in the list of those that wait on its candidate, under the hop it began with.
     pub waits: Option<Ticket>,
+    /// Its Timer A or E, to be taken back when it has its final response: nearly always before it surfaces.
+    pub resend: Option<Armed>,
     /// Any response came.
     pub heard: bool,
     /// A provisional above 100 came.
@@ -205,7 +208,7 @@ pub struct Best {
 /// See the module's text.
 pub struct Context {
     pub snapshot: Arc<Snapshot>,
-    pub key: u128,
+    pub key: u64,
     pub kind: Kind,
     /// Who sent the request.
     pub from: Hop,

@@ -460,7 +460,7 @@ impl Context {
     }
 
     /// Names the dialog that a 2xx belongs to.
-    fn dialog(&self, response: &Message<'_>, engine: &Engine) -> u128 {
+    fn dialog(&self, response: &Message<'_>, engine: &Engine) -> u64 {
         let request = self.kept.in_bytes(&self.request);
         let to_tag = response.to_tag().unwrap_or_default();
         engine.dialog(request.call_id(), request.caller_tag(), to_tag)
@@ -472,7 +472,7 @@ impl Context {
         &mut self,
         number: usize,
         response: &Message<'_>,
-        key: u128,
+        key: u64,
         aftermath: Option<Box<Aftermath>>,
         turn: &mut Turn<'_>,
     ) {
@@ -590,7 +590,7 @@ fn session_of(response: &Message<'_>) -> Option<Duration> {
 }
 
 /// Forgets an established call and says so.
-pub fn forget_call(turn: &mut Turn<'_>, key: u128, why: &'static str) {
+pub fn forget_call(turn: &mut Turn<'_>, key: u64, why: &'static str) {
     let Some(ended) = turn.engine.calls.forget(key) else {
         return;
     };

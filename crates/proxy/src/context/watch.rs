@@ -14,7 +14,7 @@ use crate::{
     event::Outcome,
     settings::TrunkId,
     table::Slot,
-    transaction::{LINGER, T1, invite_client},
+    transaction::{LINGER, T1, client, invite_client},
 };
 
 /// Timer C where no trunk says (RFC 3261 §16.6 step 11: more than three minutes).
@@ -69,13 +69,18 @@ impl Context {
     }
 
     /// The attempt has just begun.
-    pub(super) fn watch(&self, slot: Slot, number: usize, usual: Patience, turn: &mut Turn<'_>) {
+    pub(super) fn watch(
+        &mut self,
+        slot: Slot,
+        number: usize,
+        usual: Patience,
+        turn: &mut Turn<'_>,
+    ) {
         let attempt = &self.attempts[number];
         let patience = attempt.silent_at.saturating_duration_since(turn.now);
         let resends = !attempt.hop.transport.is_reliable();
         if resends {
-            let alarm = Alarm::Context(slot, Ring::Resend(number as u8, 1));
-            turn.arm(self.resend_after(number), alarm);
+            self.watch_copy(slot, number, turn);
         }
         if !resends || patience <= T1 {
             self.watch_silence(slot, number, Duration::ZERO, turn);
@@ -83,6 +88,18 @@ impl Context {
         if self.is_invite() && usual.ringing <= usual.silent {
             self.watch_ringing(slot, number, Duration::ZERO, turn);
         }
+    }
+
+    /// Timer A or E: a copy of the request goes out unless there is an answer by then.
+    #[inline]
+    pub(super) fn watch_copy(&mut self, slot: Slot, number: usize, turn: &mut Turn<'_>) {
+        let attempt = &mut self.attempts[number];
+        let after = match attempt.client {
+            Client::Invite(_) => invite_client::timer_a(attempt.sends),
+            Client::Other(state) => client::timer_e(state, attempt.sends),
+        };
+        let alarm = Alarm::Context(slot, Ring::Resend(number as u8, attempt.sends));
+        attempt.resend = turn.arm_for_now(after, alarm);
     }
 
     /// The first Timer A or E of an attempt: whoever still waits is watched over from now on.

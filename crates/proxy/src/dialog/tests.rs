@@ -2,7 +2,7 @@
 
 use std::hash::Hasher as _;
 
-use siphasher::sip128::{Hasher128, SipHasher24};
+use siphasher::sip::SipHasher24;
 
 use super::*;
 
@@ -10,13 +10,13 @@ fn now() -> Moment {
     Moment::EPOCH
 }
 
-fn hash(parts: &[&[u8]]) -> u128 {
+fn hash(parts: &[&[u8]]) -> u64 {
     let mut hasher = SipHasher24::new_with_keys(1, 2);
     for part in parts {
         hasher.write_u64(part.len() as u64);
         hasher.write(part);
     }
-    hasher.finish128().as_u128()
+    hasher.finish()
 }
 
 fn hop(transport: Transport, remote: &str, connection: Option<u64>) -> Hop {
@@ -312,7 +312,7 @@ fn a_target_refresh_changes_one_contact_and_nothing_else() {
 /// table really has, and blobs as the allocator rounds them.
 fn bytes_held(calls: &Calls) -> usize {
     let slots = calls.table.slots();
-    let entry = size_of::<(u128, Entry)>() + 1;
+    let entry = size_of::<(u64, Entry)>() + 1;
     let blobs = calls
         .table
         .iter(ALL)
@@ -322,7 +322,7 @@ fn bytes_held(calls: &Calls) -> usize {
 
 #[test]
 fn an_established_call_costs_at_most_512_bytes() {
-    assert_eq!(size_of::<(u128, Entry)>(), 64);
+    assert_eq!(size_of::<(u64, Entry)>(), 56);
     let began = now();
     // Just after the table has grown a call costs most.
     for count in [1_000, 1_793, 10_000, 14_337, 30_000] {

@@ -35,7 +35,7 @@ use crate::{
     spread::Spread,
     sweep::Sweep,
     table::{Slab, Slot, room_after_peak},
-    timer::Lanes,
+    timer::{Armed, Lanes},
     token::Tokens,
 };
 pub use waiting::Ticket;
@@ -44,7 +44,7 @@ use waiting::{Mixed, Waiting};
 /// `attempt` of a [`BranchToken`] that names a transaction of our own (probe, BYE).
 pub const LOCAL: u8 = u8::MAX;
 
-/// What a timer is for. Timers are not cancelled: when one surfaces, the state of what it names
+/// What a timer is for. Hardly any is taken back: when one surfaces, the state of what it names
 /// tells whether it still matters.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Alarm {
@@ -137,7 +137,7 @@ pub struct Engine {
     names: Names,
     guests: HashMap<IpAddr, Moment>,
     /// By call: what a webhook is told when it is over.
-    pub aftermaths: HashMap<u128, Box<Aftermath>>,
+    pub aftermaths: HashMap<u64, Box<Aftermath>>,
     /// Calls whose 2xx went to the caller and whose ACK has not come by yet: see [`ack_key`].
     pub unacked: HashSet<u64, BuildHasherDefault<Mixed>>,
     /// Contexts whose attempt's candidate has just turned down.
@@ -237,12 +237,12 @@ impl Engine {
 
     /// Names a dialog, whichever side speaks: see [`Calls`].
     #[inline]
-    pub fn dialog(&self, call_id: &[u8], tag_a: &[u8], tag_b: &[u8]) -> u128 {
-        dialog::key(|parts| self.branches.key128(parts), call_id, tag_a, tag_b)
+    pub fn dialog(&self, call_id: &[u8], tag_a: &[u8], tag_b: &[u8]) -> u64 {
+        dialog::key(|parts| self.branches.key(parts), call_id, tag_a, tag_b)
     }
 
     /// Names the dialog of a message.
-    pub fn dialog_of(&self, message: &Message<'_>) -> u128 {
+    pub fn dialog_of(&self, message: &Message<'_>) -> u64 {
         self.dialog(
             message.call_id().unwrap_or_default(),
             message.from_tag().unwrap_or_default(),
@@ -363,8 +363,8 @@ impl Engine {
 
 /// What an ACK and the 2xx that it answers have in common: their dialog, by its
 /// [key](Engine::dialog), and the number of the INVITE.
-pub fn ack_key(dialog: u128, cseq: u32) -> u64 {
-    (dialog as u64).wrapping_add(u64::from(cseq))
+pub fn ack_key(dialog: u64, cseq: u32) -> u64 {
+    dialog.wrapping_add(u64::from(cseq))
 }
 
 /// One input being worked on: the time, the shared tables, and where effects go.
@@ -390,7 +390,12 @@ impl Turn<'_> {
 
     /// Arms a timer.
     pub fn arm(&mut self, after: Duration, alarm: Alarm) {
-        self.engine.lanes.arm(self.now, after, alarm);
+        self.arm_for_now(after, alarm);
+    }
+
+    /// Arms a timer that most likely will be taken back.
+    pub fn arm_for_now(&mut self, after: Duration, alarm: Alarm) -> Option<Armed> {
+        self.engine.lanes.arm(self.now, after, alarm)
     }
 
     /// Asks the slow side.
