@@ -27,7 +27,7 @@ use crate::{
     },
     fences::Fences,
     http::HttpClient,
-    log::log,
+    log::{is_only_counted, log},
     lookups::{Lookups, Next},
     metrics::{Metrics, NetCounts, Scrape},
     resolve::{Keeper, Lookup, LookupResult, News, Pace, Resolver, ResolverError},
@@ -402,6 +402,9 @@ where
     /// Takes what is to be kept of it.
     fn event(&mut self, event: &mut Event, now: SystemTime) {
         self.metrics.record(event);
+        if is_only_counted(event) {
+            return;
+        }
         log(event, self.routing.settings(), &mut self.call_lines);
         self.drills.record(event, self.routing.settings());
         if let Event::Fence(fence) = event {

@@ -5,6 +5,16 @@ use trunkline_proxy::{Event, Settings, event::HealthState};
 
 use crate::{call_line::CallLines, mask, view::trunk_name};
 
+/// Whether nobody is to see this event, only how many of them there were: what every call has has a line for those
+/// who look closely only.
+#[inline]
+pub(crate) fn is_only_counted(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::CallStarted { .. } | Event::AttemptEnded { .. } | Event::CallEnded { .. }
+    ) && LevelFilter::current() < LevelFilter::DEBUG
+}
+
 /// Writes the line for an event, if it has one at the level that is on; that of a call waits in
 /// `calls` for others.
 #[inline]
@@ -16,9 +26,6 @@ pub fn log(event: &Event, settings: &Settings, calls: &mut CallLines) {
                 calls.add(call, trunk_name(settings, call.trunk));
             }
         }
-        // What every call has has a line for those who look closely only.
-        Event::CallStarted { .. } | Event::AttemptEnded { .. } | Event::CallEnded { .. }
-            if LevelFilter::current() < LevelFilter::DEBUG => {}
         _ => log_other(event, settings),
     }
 }

@@ -53,28 +53,39 @@ pub(crate) fn write(into: &mut MaybeUninit<Address>, address: &SocketAddr) -> us
 ///
 /// # Safety
 /// `at` must point to `length` bytes of an address, or `length` must be 0.
+#[inline]
 pub(crate) unsafe fn read(at: *const Address, length: libc::socklen_t) -> Option<SocketAddr> {
-    let length = length as usize;
-    if length < size_of::<libc::sockaddr_in>() {
+    if (length as usize) < size_of::<libc::sockaddr_in>() {
         return None;
     }
     // SAFETY: both structs begin with the family, and at least one of them was written whole.
     let v4 = unsafe { (*at).v4 };
-    match c_int::from(v4.sin_family) {
-        libc::AF_INET => Some(SocketAddr::V4(SocketAddrV4::new(
+    if c_int::from(v4.sin_family) == libc::AF_INET {
+        return Some(SocketAddr::V4(SocketAddrV4::new(
             Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr)),
             u16::from_be(v4.sin_port),
-        ))),
-        libc::AF_INET6 if length >= size_of::<libc::sockaddr_in6>() => {
-            // SAFETY: the family says what it is, and the length that it is whole.
-            let v6 = unsafe { (*at).v6 };
-            Some(SocketAddr::V6(SocketAddrV6::new(
-                Ipv6Addr::from(v6.sin6_addr.s6_addr),
-                u16::from_be(v6.sin6_port),
-                0,
-                v6.sin6_scope_id,
-            )))
-        }
-        _ => None,
+        )));
     }
+    // SAFETY: as the caller says.
+    unsafe { read_v6(at, length) }
+}
+
+/// # Safety
+/// As for [`read`], and there must be a family.
+#[inline(never)]
+unsafe fn read_v6(at: *const Address, length: libc::socklen_t) -> Option<SocketAddr> {
+    // SAFETY: as the caller says.
+    let family = unsafe { (*at).v4.sin_family };
+    if c_int::from(family) != libc::AF_INET6 || (length as usize) < size_of::<libc::sockaddr_in6>()
+    {
+        return None;
+    }
+    // SAFETY: the family says what it is, and the length that it is whole.
+    let v6 = unsafe { (*at).v6 };
+    Some(SocketAddr::V6(SocketAddrV6::new(
+        Ipv6Addr::from(v6.sin6_addr.s6_addr),
+        u16::from_be(v6.sin6_port),
+        0,
+        v6.sin6_scope_id,
+    )))
 }

@@ -88,15 +88,26 @@ impl Bundles {
 
     /// Sends the first of these datagrams, at most [`BATCH`]: how many went out. An error is about the first of
     /// them, and nothing was sent.
+    #[inline]
     pub(crate) fn send<'a>(
         &mut self,
         socket: &impl AsFd,
         datagrams: impl Iterator<Item = (&'a SocketAddr, &'a [u8])> + Clone,
         bundled: bool,
     ) -> io::Result<usize> {
-        if !bundled {
-            return self.send_each(socket, datagrams);
+        if bundled {
+            self.send_bundled(socket, datagrams)
+        } else {
+            self.send_each(socket, datagrams)
         }
+    }
+
+    #[inline(never)]
+    fn send_bundled<'a>(
+        &mut self,
+        socket: &impl AsFd,
+        datagrams: impl Iterator<Item = (&'a SocketAddr, &'a [u8])> + Clone,
+    ) -> io::Result<usize> {
         loop {
             let Refused { error, length } = match send(socket, datagrams.clone(), self.longest) {
                 Ok(sent) => return Ok(sent),

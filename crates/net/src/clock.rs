@@ -1,6 +1,6 @@
 //! The only clock of the data path.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use trunkline_proxy::{Clock, Moment};
 
@@ -11,23 +11,24 @@ use crate::system;
 /// An [`Instant`] is that clock too, but to know how long it is after another one takes as long as to read it.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ShardClock {
-    /// What it showed at the epoch.
-    epoch: Duration,
+    /// What it showed at the epoch, in nanoseconds.
+    epoch: u64,
 }
 
 impl ShardClock {
     /// One whose [`Moment::EPOCH`] is this.
     pub(crate) fn new(epoch: Instant) -> Self {
         let now = system::monotonic();
+        let since = epoch.elapsed().as_nanos() as u64;
         ShardClock {
-            epoch: now.saturating_sub(epoch.elapsed()),
+            epoch: now.saturating_sub(since),
         }
     }
 
     /// Now, for timers.
     #[inline]
     pub(crate) fn now(self) -> Moment {
-        Moment::EPOCH + system::monotonic().saturating_sub(self.epoch)
+        Moment::at_nanos(system::monotonic().saturating_sub(self.epoch))
     }
 }
 
@@ -44,6 +45,8 @@ pub(crate) fn both() -> Clock {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

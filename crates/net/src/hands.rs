@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 use trunkline_proxy::{
-    Answer, AskId, Effect, Hop, HopLoss, Moment, Outbox, Question, Sending, ShardId,
+    Answer, AskId, Effect, Hop, HopLoss, ListenerId, Moment, Outbox, Question, Sending, ShardId,
     question::HttpFailure,
 };
 use trunkline_sip::{Transport, peek};
@@ -46,10 +46,8 @@ impl Hands {
             self.hear_who_is_asked(now, out);
         }
         let (sends, arena) = out.sends();
-        if !sends.is_empty() {
-            self.send(now, sends, arena);
-            out.sent();
-        }
+        self.send(now, sends, arena);
+        out.sent();
     }
 
     fn hear(&mut self, now: Moment, out: &mut Outbox) {
@@ -78,21 +76,40 @@ impl Hands {
         }
     }
 
+    #[inline]
     fn send(&mut self, now: Moment, sends: &mut [Sending], arena: &[u8]) {
-        // What leaves by one listener stands side by side, in its order. Mostly it is one.
-        let by = |it: &Sending| (it.to.listener, it.to.transport);
-        if sends.windows(2).any(|pair| by(&pair[0]) != by(&pair[1])) {
-            sends.sort_by_key(by);
+        let Some(one) = sends.first().map(by) else {
+            return;
+        };
+        if sends.iter().all(|it| by(it) == one) {
+            self.send_by(now, one, sends, arena);
+        } else {
+            self.send_by_several(now, sends, arena);
         }
+    }
+
+    /// What leaves by one listener is put side by side, in its order.
+    #[inline(never)]
+    fn send_by_several(&mut self, now: Moment, sends: &mut [Sending], arena: &[u8]) {
+        sends.sort_by_key(by);
         for sends in sends.chunk_by_mut(|one, next| by(one) == by(next)) {
-            let (listener, transport) = by(&sends[0]);
-            if transport == Transport::Udp {
-                self.sockets.send_datagrams(now, listener, sends, arena);
-            } else {
-                for it in sends {
-                    self.send_stream(now, it.to, it.within(arena), it.connect_within);
-                }
-            }
+            self.send_by(now, by(&sends[0]), sends, arena);
+        }
+    }
+
+    #[inline]
+    fn send_by(
+        &mut self,
+        now: Moment,
+        (listener, transport): (ListenerId, Transport),
+        sends: &mut [Sending],
+        arena: &[u8],
+    ) {
+        if transport == Transport::Udp {
+            return self.sockets.send_datagrams(now, listener, sends, arena);
+        }
+        for it in sends {
+            self.send_stream(now, it.to, it.within(arena), it.connect_within);
         }
     }
 
@@ -157,6 +174,12 @@ impl Hands {
             && !self.mail.is_stuck()
             && !self.mail.has_arrived()
     }
+}
+
+/// What a message leaves by.
+#[inline]
+fn by(sending: &Sending) -> (ListenerId, Transport) {
+    (sending.to.listener, sending.to.transport)
 }
 
 /// What a question gets that the slow side has no room for.

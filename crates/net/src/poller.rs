@@ -41,7 +41,7 @@ impl From<Token> for mio::Token {
     fn from(token: Token) -> Self {
         match token {
             Token::Listener(id) => mio::Token(id.0.into()),
-            Token::Connection(id) => mio::Token(id.0 as usize),
+            Token::Connection(id) => mio::Token(id.number() as usize),
         }
     }
 }
@@ -50,7 +50,7 @@ impl From<mio::Token> for Token {
     fn from(token: mio::Token) -> Self {
         match u16::try_from(token.0) {
             Ok(listener) => Token::Listener(ListenerId(listener)),
-            Err(_) => Token::Connection(ConnectionId(token.0 as u64)),
+            Err(_) => Token::Connection(ConnectionId::new(token.0 as u64)),
         }
     }
 }
@@ -101,12 +101,14 @@ impl Poller {
     /// Whether the bell rang.
     ///
     /// `now` was read since the last look; it need not be exact.
+    #[inline]
     pub(crate) fn look(&mut self, now: Moment, until: Moment, mut tell: impl FnMut(Ready)) -> bool {
         let patience = self.patience(now, until);
         // An error is a signal (EINTR); everything else would be a set that is not there.
         let told = system::epoll_wait(self.poll.as_raw_fd(), &mut self.events, patience);
+        let told = self.events.get(..told.unwrap_or(0)).unwrap_or_default();
         let mut rang = false;
-        for event in self.events.iter().take(told.unwrap_or(0)) {
+        for event in told {
             // The number that `mio` was given is what the system hands back.
             let number = event.u64 as usize;
             if number == BELL.0 {
@@ -122,6 +124,7 @@ impl Poller {
     }
 
     /// What the sleep itself must be limited to, in milliseconds; -1: to nothing.
+    #[inline]
     fn patience(&mut self, now: Moment, until: Moment) -> c_int {
         if until == Moment::NEVER {
             return -1;
@@ -172,7 +175,7 @@ mod tests {
         let entrance = entrance.expect("the set can be shared");
         let tokens = [
             Token::Listener(ListenerId(7)),
-            Token::Connection(ConnectionId(3 << 56 | FIRST_CONNECTION)),
+            Token::Connection(ConnectionId::new(3 << 56 | FIRST_CONNECTION)),
         ];
         let bind = |_| mio::net::UdpSocket::bind(([127, 0, 0, 1], 0).into()).expect("loopback");
         let mut sockets: Vec<_> = tokens.iter().map(bind).collect();
@@ -208,8 +211,8 @@ mod tests {
         for token in [
             Token::Listener(ListenerId(0)),
             Token::Listener(ListenerId(u16::MAX)),
-            Token::Connection(ConnectionId(FIRST_CONNECTION)),
-            Token::Connection(ConnectionId(255 << 56 | FIRST_CONNECTION)),
+            Token::Connection(ConnectionId::new(FIRST_CONNECTION)),
+            Token::Connection(ConnectionId::new(255 << 56 | FIRST_CONNECTION)),
         ] {
             assert_eq!(Token::from(mio::Token::from(token)), token);
             assert_ne!(mio::Token::from(token), BELL);

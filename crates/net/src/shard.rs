@@ -207,9 +207,7 @@ impl<B: Brain> Shard<B> {
         }
         self.open_mail(now);
 
-        // 4. What is due at the sockets: datagrams that found no room, errors, connections out of
-        // time.
-        self.hands.sockets.tick(now);
+        // 4. What is left to do at the sockets, and to tell the brain of them.
         if self.hands.fences.deadline() <= now {
             let words = self
                 .hands
@@ -217,21 +215,17 @@ impl<B: Brain> Shard<B> {
                 .tend(now, &self.brain, &self.hands.sockets);
             self.hands.say(now, words, &mut self.out);
         }
-
-        // 5. What 1 to 4 left to tell the brain.
-        if self.hands.sockets.may_have_lost() || !self.hands.unanswered.is_empty() {
-            self.tell_losses(now);
+        if self.hands.sockets.is_stirred() || !self.hands.unanswered.is_empty() {
+            self.do_chores(now);
         }
 
-        // 6. One write for all that a connection got in this turn; what another shard had no room
-        // for.
-        self.hands.sockets.flush(now);
+        // 5. What another shard had no room for.
         self.hands.mail.send_off(&self.hands.stats);
         if !self.held.is_empty() && !self.hands.mail.is_stuck() {
             self.hands.sockets.again(&mut self.held);
         }
 
-        // 7. The bookkeeping.
+        // 6. The bookkeeping.
         self.hands.teller.tick(now, &mut self.out);
         if self.hands.teller.has_records() {
             self.out.reuse(self.hands.teller.records());
@@ -244,6 +238,16 @@ impl<B: Brain> Shard<B> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// What hardly a turn has to do that only has datagrams.
+    #[inline(never)]
+    fn do_chores(&mut self, now: Moment) {
+        // Datagrams that found no room, errors, connections out of time.
+        self.hands.sockets.tick(now);
+        self.tell_losses(now);
+        // One write for all that a connection got in this turn.
+        self.hands.sockets.flush(now);
     }
 
     /// Tells the brain which hops are lost and which questions are not answered.
@@ -278,6 +282,9 @@ impl<B: Brain> Shard<B> {
             now - self.kept_up
         } else {
             self.kept_up = now;
+            if !self.backlog_told {
+                return;
+            }
             Duration::ZERO
         };
         let is_worth_a_word = backlog >= BACKLOG_MIN;
@@ -316,8 +323,8 @@ impl<B: Brain> Shard<B> {
         self.due = self.grid.point(self.brain.next_deadline().min(chore));
         self.is_behind = self.hands.sockets.has_more()
             || (!self.hands.mail.is_alone() && !self.hands.mail.fall_asleep());
-        let must_say = self.backlog_told || !self.hands.unanswered.is_empty();
-        if self.is_behind || self.called || must_say {
+        let must_say = self.backlog_told | !self.hands.unanswered.is_empty();
+        if self.is_behind | self.called | must_say {
             return self.turned;
         }
         if self.hands.mail.is_stuck() {
@@ -414,7 +421,9 @@ impl<B: Brain> Shard<B> {
 
     /// Carries out everything in the outbox.
     fn dispatch(&mut self, now: Moment) {
-        self.hands.carry_out(now, &mut self.out);
+        if !self.out.is_empty() {
+            self.hands.carry_out(now, &mut self.out);
+        }
         self.hands.mail.send_off(&self.hands.stats);
     }
 }

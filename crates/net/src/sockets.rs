@@ -45,8 +45,9 @@ pub(crate) struct Sockets {
     endpoints: Vec<Endpoint>,
     streams: Streams,
     poller: Poller,
-    /// What the system told of, in order.
-    ready: VecDeque<Ready>,
+    /// What the system told of, in order, and how many of it had their turn.
+    ready: Vec<Ready>,
+    visited: usize,
     /// Listeners that had their turn and have something left.
     again: VecDeque<ListenerId>,
     lost: VecDeque<Loss>,
@@ -72,7 +73,8 @@ impl Sockets {
         let sockets = Sockets {
             endpoints: listeners.into_iter().map(open).collect::<io::Result<_>>()?,
             poller,
-            ready: VecDeque::new(),
+            ready: Vec::new(),
+            visited: 0,
             again: VecDeque::new(),
             lost: VecDeque::new(),
             stirred: false,
@@ -86,13 +88,13 @@ impl Sockets {
     /// Sleeps until a socket is ready, the bell rings or this time has come (`NEVER`: it does not;
     /// one that is not after `now`: only looks). Whether the bell rang.
     pub(crate) fn wait(&mut self, now: Moment, until: Moment) -> bool {
-        if !self.ready.is_empty() {
+        if self.visited < self.ready.len() {
             // Those who were told of and had no turn yet come first.
             return false;
         }
-        let rang = self
-            .poller
-            .look(now, until, |ready| self.ready.push_back(ready));
+        self.ready.clear();
+        self.visited = 0;
+        let rang = self.poller.look(now, until, |ready| self.ready.push(ready));
         if self.stirred {
             self.take_turns();
         }
@@ -107,17 +109,19 @@ impl Sockets {
             to_the_end: false,
         };
         while let Some(id) = self.again.pop_front() {
-            self.ready.push_back(again(Token::Listener(id)));
+            self.ready.push(again(Token::Listener(id)));
         }
         while let Some(id) = self.streams.take_unread() {
-            self.ready.push_back(again(Token::Connection(id)));
+            self.ready.push(again(Token::Connection(id)));
         }
     }
 
     /// The next socket with something to do, if there is one.
     #[inline]
     pub(crate) fn take_ready(&mut self) -> Option<Ready> {
-        self.ready.pop_front()
+        let ready = *self.ready.get(self.visited)?;
+        self.visited += 1;
+        Some(ready)
     }
 
     /// Serves one socket and hands every whole message that it had to `take`; for a keep-alive by datagram,
@@ -159,6 +163,7 @@ impl Sockets {
     }
 
     /// Sends messages of this arena by one listener.
+    #[inline]
     pub(crate) fn send_datagrams(
         &mut self,
         now: Moment,
@@ -226,10 +231,11 @@ impl Sockets {
 
     /// Puts sockets back that were taken as ready and not visited.
     pub(crate) fn again(&mut self, ready: &mut Vec<Ready>) {
-        self.ready.extend(ready.drain(..));
+        self.ready.append(ready);
     }
 
     /// Writes what was queued on streams since the last time.
+    #[inline]
     pub(crate) fn flush(&mut self, now: Moment) {
         if self.streams.has_unwritten() {
             self.streams.flush(now);
@@ -242,7 +248,6 @@ impl Sockets {
     }
 
     /// Reads error queues, and does what is due by time: second tries, timeouts.
-    #[inline]
     pub(crate) fn tick(&mut self, now: Moment) {
         if self.stirred {
             self.tick_all(now);
@@ -294,9 +299,10 @@ impl Sockets {
         endpoints.chain(self.streams.deadline()).min()
     }
 
-    /// Whether there can be a [`next_loss`](Self::next_loss).
+    /// Whether there can be something to do for [`tick`](Self::tick) or [`flush`](Self::flush), or a
+    /// [`next_loss`](Self::next_loss).
     #[inline]
-    pub(crate) fn may_have_lost(&self) -> bool {
+    pub(crate) fn is_stirred(&self) -> bool {
         self.stirred
     }
 
@@ -309,8 +315,9 @@ impl Sockets {
     }
 
     /// Whether there is something to do before anything happens outside.
+    #[inline]
     pub(crate) fn has_more(&self) -> bool {
-        !self.ready.is_empty() || (self.stirred && self.has_left_over())
+        self.visited < self.ready.len() || (self.stirred && self.has_left_over())
     }
 
     fn has_left_over(&self) -> bool {

@@ -9,7 +9,6 @@ use std::{
     io, mem,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     ptr,
-    time::Duration,
 };
 
 use libc::{c_int, c_long};
@@ -91,14 +90,15 @@ pub(crate) fn epoll_wait(
 }
 
 /// What the system's clock shows that never runs back (`CLOCK_MONOTONIC`, as for an
-/// [`Instant`](std::time::Instant)).
+/// [`Instant`](std::time::Instant)), in nanoseconds.
 #[inline]
-pub(crate) fn monotonic() -> Duration {
+pub(crate) fn monotonic() -> u64 {
     // SAFETY: all-zero bytes are a valid value of this plain C struct.
     let mut time: libc::timespec = unsafe { mem::zeroed() };
     // SAFETY: the time lives until the call ends. There is such a clock, and nothing else can be wrong.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    // Neither is less than zero, and nobody waits for 584 years.
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000) + time.tv_nsec as u64
 }
 
 /// What a call counted, or why it failed.

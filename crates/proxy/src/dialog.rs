@@ -367,11 +367,8 @@ impl Calls {
             direction,
         } = entry;
         drop(seat);
-        // It stands behind where the callee is and its own length.
-        let len = read_callee_at(&blob)
-            .and_then(|(_, mut texts)| texts.text())
-            .map_or(0, <[u8]>::len);
-        let call_id = WireText::within(blob, 4, 4 + len as u16);
+        let call_id = read_callee_at(&blob).and_then(|(_, mut texts)| texts.text());
+        let call_id = WireText::new(call_id.unwrap_or_default());
         Some(EndedCall {
             trunk,
             direction,
@@ -581,7 +578,7 @@ fn put_hop(blob: &mut Vec<u8>, hop: &Hop) {
             blob.extend_from_slice(&address.scope_id().to_be_bytes());
         }
     }
-    if let Some(ConnectionId(number)) = hop.connection {
+    if let Some(number) = hop.connection.map(ConnectionId::number) {
         blob.extend_from_slice(&number.to_be_bytes());
     }
 }
@@ -642,7 +639,7 @@ impl<'c> Reader<'c> {
         };
         let connection = match flags & HOP_CONNECTION {
             0 => None,
-            _ => Some(ConnectionId(u64::from_be_bytes(self.array()?))),
+            _ => Some(ConnectionId::new(u64::from_be_bytes(self.array()?))),
         };
         let transport = match flags & 0x0f {
             0 => Transport::Udp,

@@ -282,25 +282,21 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// Text as it came, which need not be UTF-8: whoever shows it makes it so, not the data path. It may
-/// stand in the middle of a run of bytes, so that who has such a run need not copy it.
+/// Text as it came, which need not be UTF-8: whoever shows it makes it so, not the data path. Most fits here, so that
+/// no memory goes from thread to thread for it.
 #[derive(Clone, Default)]
-pub struct WireText {
-    run: Box<[u8]>,
-    start: u16,
-    end: u16,
-}
+pub struct WireText(SmallVec<[u8; 48]>);
 
 impl WireText {
-    /// The part of a run that begins and ends there; what lies outside is not part of it.
-    pub(crate) fn within(run: Box<[u8]>, start: u16, end: u16) -> Self {
-        WireText { run, start, end }
+    /// This text.
+    #[inline]
+    pub(crate) fn new(text: &[u8]) -> Self {
+        WireText(SmallVec::from_slice(text))
     }
 
     /// For a person, with U+FFFD for what is no UTF-8. Control characters are still in it.
     pub fn text(&self) -> Cow<'_, str> {
-        let part = self.run.get(self.start.into()..self.end.into());
-        String::from_utf8_lossy(part.unwrap_or_default())
+        String::from_utf8_lossy(&self.0)
     }
 }
 
@@ -312,8 +308,7 @@ impl PartialEq for WireText {
 
 impl From<&str> for WireText {
     fn from(text: &str) -> Self {
-        let end = u16::try_from(text.len()).unwrap_or(u16::MAX);
-        WireText::within(text.as_bytes().into(), 0, end)
+        WireText::new(text.as_bytes())
     }
 }
 
@@ -323,11 +318,14 @@ impl std::fmt::Debug for WireText {
     }
 }
 
+/// Bytes of names that need no memory of their own.
+const SHORT_NAMES: usize = 96;
+
 /// What a call is called, and between whom it is: in one run of bytes, as they came.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct CallNames {
     /// Most fit, so that a call's record is one piece of memory and not two.
-    run: SmallVec<[u8; 96]>,
+    run: SmallVec<[u8; SHORT_NAMES]>,
     /// Where Call-ID and caller end.
     ends: [u16; 2],
 }
@@ -336,6 +334,25 @@ impl CallNames {
     /// Call-ID, the user part of From, the called number. Together at most 64 KiB, as every message
     /// is; what is longer is cut.
     pub fn new(call_id: &[u8], from: &[u8], to: &[u8]) -> Self {
+        let ends = [call_id.len(), call_id.len() + from.len()];
+        let length = ends[1] + to.len();
+        let mut short = [0; SHORT_NAMES];
+        let Some(run) = short.get_mut(..length) else {
+            return Self::long(call_id, from, to);
+        };
+        // Shorter than all of it, each.
+        run[..ends[0]].copy_from_slice(call_id);
+        run[ends[0]..ends[1]].copy_from_slice(from);
+        run[ends[1]..].copy_from_slice(to);
+        CallNames {
+            run: SmallVec::from_buf_and_len(short, length),
+            ends: ends.map(|end| end as u16),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn long(call_id: &[u8], from: &[u8], to: &[u8]) -> Self {
         let mut run = SmallVec::with_capacity(call_id.len() + from.len() + to.len());
         let mut ends = [0; 2];
         for (at, text) in [call_id, from, to].into_iter().enumerate() {

@@ -1,6 +1,6 @@
 //! Where a message came from or goes to.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, num::NonZeroU64};
 
 use trunkline_sip::Transport;
 
@@ -16,7 +16,24 @@ pub struct ListenerId(pub u16);
 
 /// One stream connection of the net layer. Numbers are not used again while the process lives.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ConnectionId(pub u64);
+pub struct ConnectionId(NonZeroU64);
+
+impl ConnectionId {
+    /// The connection of this number. None has 0, so that a hop without a connection is no longer than one with: 0
+    /// counts as the last one.
+    pub const fn new(number: u64) -> Self {
+        ConnectionId(match NonZeroU64::new(number) {
+            Some(number) => number,
+            None => NonZeroU64::MAX,
+        })
+    }
+
+    /// Its number.
+    #[inline]
+    pub const fn number(self) -> u64 {
+        self.0.get()
+    }
+}
 
 /// One next or previous hop: a peer's address and the listener of ours that speaks with it.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]

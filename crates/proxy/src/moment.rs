@@ -18,6 +18,12 @@ impl Moment {
     /// Later than everything; what stops here is 430 years away.
     pub const NEVER: Moment = Moment(u64::MAX);
 
+    /// So many nanoseconds after time began.
+    #[inline]
+    pub const fn at_nanos(since_epoch: u64) -> Moment {
+        Moment(Moment::EPOCH.0.saturating_add(since_epoch))
+    }
+
     /// How long after time began.
     #[inline]
     pub fn since_epoch(self) -> Duration {

@@ -201,7 +201,7 @@ fn what_went_by_a_callers_own_connection_fails_when_that_closes() {
         transport: Transport::Tcp,
         listener: ListenerId(1),
         remote: "10.0.1.5:49152".parse().unwrap(),
-        connection: Some(ConnectionId(7)),
+        connection: Some(ConnectionId::new(7)),
     };
     let text = invite("sip:+15550100@192.0.2.10", "c1", PBX).replace("SIP/2.0/UDP", "SIP/2.0/TCP");
     let text = text.replace(
@@ -254,7 +254,7 @@ fn a_100_and_then_a_closed_connection_moves_the_call_on() {
         remote: "10.0.2.1:5060".parse().unwrap(),
         connection,
     };
-    let connection = Some(ConnectionId(3));
+    let connection = Some(ConnectionId::new(3));
     let trying = respond(&sent[1].1, 100, "", "");
     let input = Input::Message {
         from: hop(connection),

@@ -105,11 +105,18 @@ impl<K: Copy + Eq + Hash> Family<K> {
         }
     }
 
+    /// The values of the labels are asked for where they are not known yet.
     #[inline]
-    fn add(&mut self, registry: &Registry, key: K, values: &[&str], by: u64) {
+    fn add<'v, const N: usize>(
+        &mut self,
+        registry: &Registry,
+        key: K,
+        values: impl FnOnce() -> [&'v str; N],
+        by: u64,
+    ) {
         match &self.last {
             Some((last, counter)) if *last == key => counter.increment(by),
-            _ => self.find(registry, key, values).increment(by),
+            _ => self.find(registry, key, &values()).increment(by),
         }
     }
 
@@ -223,10 +230,11 @@ impl Metrics {
     fn show_zeros(&mut self) {
         for result in LookupResult::ALL {
             self.dns_lookups
-                .add(&self.registry, Word(result.word()), &[result.word()], 0);
+                .add(&self.registry, Word(result.word()), || [result.word()], 0);
         }
         for result in ["alive", "failing", "silent"] {
-            self.probes.add(&self.registry, Word(result), &[result], 0);
+            self.probes
+                .add(&self.registry, Word(result), || [result], 0);
         }
         for failure in [
             HttpFailure::Connect,
@@ -237,7 +245,7 @@ impl Metrics {
             HttpFailure::Busy,
         ] {
             self.webhooks
-                .add(&self.registry, Word(failure.word()), &[failure.word()], 0);
+                .add(&self.registry, Word(failure.word()), || [failure.word()], 0);
         }
     }
 
@@ -293,20 +301,19 @@ impl Metrics {
         let trunk = |id: TrunkId| trunk_name(&self.trunks, id);
         match event {
             Event::Rejected { status, why, .. } => {
-                // No memory for a text that is needed once: under overload there are very many.
                 let digits = [100, 10, 1].map(|unit| b'0' + (status / unit % 10) as u8);
-                let code = std::str::from_utf8(&digits).unwrap_or_default();
+                let code = || std::str::from_utf8(&digits).unwrap_or_default();
                 self.rejected
-                    .add(registry, (*status, Word(why)), &[code, why], 1);
+                    .add(registry, (*status, Word(why)), || [code(), why], 1);
             }
-            Event::Dropped { why, .. } => self.dropped.add(registry, Word(why), &[why], 1),
+            Event::Dropped { why, .. } => self.dropped.add(registry, Word(why), || [why], 1),
             Event::CallStarted {
                 direction,
                 trunk: id,
             } => {
-                let values = [direction.word(), trunk(*id)];
+                let values = || [direction.word(), trunk(*id)];
                 self.calls_started
-                    .add(registry, (*direction, *id), &values, 1);
+                    .add(registry, (*direction, *id), values, 1);
             }
             Event::AttemptEnded {
                 direction,
@@ -316,18 +323,18 @@ impl Metrics {
                 ..
             } => {
                 let word = outcome.word();
-                let values = [direction.word(), trunk(*id), word];
+                let values = || [direction.word(), trunk(*id), word];
                 self.attempts
-                    .add(registry, (*direction, *id, Word(word)), &values, 1);
+                    .add(registry, (*direction, *id, Word(word)), values, 1);
                 self.attempt[slot(*direction)].record(*took);
             }
             Event::CallSetUp(call) => {
                 let word = call_outcome(call);
-                let values = [call.direction.word(), trunk(call.trunk), word];
+                let values = || [call.direction.word(), trunk(call.trunk), word];
                 self.calls.add(
                     registry,
                     (call.direction, call.trunk, Word(word)),
-                    &values,
+                    values,
                     1,
                 );
                 self.setup[slot(call.direction)].record(call.took);
@@ -342,42 +349,43 @@ impl Metrics {
                 why,
                 ..
             } => {
-                let (way, name) = (direction.word(), trunk(*id));
+                let (way, name) = (|| direction.word(), || trunk(*id));
+                let values = || [way(), name(), why];
                 self.calls_ended
-                    .add(registry, (*direction, *id, Word(why)), &[way, name, why], 1);
-                let key = (*direction, *id);
+                    .add(registry, (*direction, *id, Word(why)), values, 1);
+                let values = || [way(), name()];
                 self.call_seconds
-                    .add(registry, key, &[way, name], lasted.as_secs());
+                    .add(registry, (*direction, *id), values, lasted.as_secs());
             }
             Event::RetryWithheld {
                 direction,
                 trunk: id,
                 ..
             } => {
-                let values = [direction.word(), trunk(*id)];
+                let values = || [direction.word(), trunk(*id)];
                 self.retries_withheld
-                    .add(registry, (*direction, *id), &values, 1);
+                    .add(registry, (*direction, *id), values, 1);
             }
             Event::LateAnswer {
                 trunk: id, used, ..
             } => {
-                let values = [trunk(*id), if *used { "yes" } else { "no" }];
-                self.late_answers.add(registry, (*id, *used), &values, 1);
+                let values = || [trunk(*id), if *used { "yes" } else { "no" }];
+                self.late_answers.add(registry, (*id, *used), values, 1);
             }
-            Event::Health { is, .. } => self.health_changes.add(registry, *is, &[is.word()], 1),
+            Event::Health { is, .. } => self.health_changes.add(registry, *is, || [is.word()], 1),
             Event::Probe { status, .. } => {
                 let result = match status {
                     None => "silent",
                     Some(408 | 503) => "failing",
                     Some(_) => "alive",
                 };
-                self.probes.add(registry, Word(result), &[result], 1);
+                self.probes.add(registry, Word(result), || [result], 1);
             }
             Event::Recovery {
                 trunk: id, step, ..
             } => {
                 self.recovery
-                    .add(registry, (*id, Word(step)), &[trunk(*id), step], 1);
+                    .add(registry, (*id, Word(step)), || [trunk(*id), step], 1);
             }
             Event::Retransmitted => self.retransmissions.increment(1),
             Event::OversizedDatagram => self.oversized.increment(1),
@@ -407,7 +415,7 @@ impl Metrics {
     /// Counts a lookup of a place.
     pub fn record_lookup(&mut self, result: LookupResult) {
         self.dns_lookups
-            .add(&self.registry, Word(result.word()), &[result.word()], 1);
+            .add(&self.registry, Word(result.word()), || [result.word()], 1);
     }
 
     /// Shows what a scheduled test of a webhook found.
@@ -440,7 +448,7 @@ impl Metrics {
             Answer::Resolved { .. } | Answer::ResolveFailed => return,
         };
         self.webhooks
-            .add(&self.registry, Word(result), &[result], 1);
+            .add(&self.registry, Word(result), || [result], 1);
         self.webhook.record(took);
     }
 }

@@ -35,7 +35,7 @@ const SHARD_BITS: u32 = 56;
 
 /// Which shard has a connection.
 pub(crate) fn shard_of(connection: ConnectionId) -> ShardId {
-    ShardId((connection.0 >> SHARD_BITS) as u8)
+    ShardId((connection.number() >> SHARD_BITS) as u8)
 }
 
 /// A hop that cannot be used any more, and why.
@@ -74,7 +74,7 @@ impl Streams {
     ) -> Self {
         Streams {
             // Numbers of one process never meet, and each says whose it is.
-            next: ConnectionId(u64::from(shard.0) << SHARD_BITS | FIRST_CONNECTION),
+            next: ConnectionId::new(u64::from(shard.0) << SHARD_BITS | FIRST_CONNECTION),
             entries: HashMap::new(),
             lines: HashMap::new(),
             silent: BTreeSet::new(),
@@ -332,7 +332,7 @@ impl Streams {
 
     fn number(&mut self, transport: Transport, listener: ListenerId, remote: SocketAddr) -> Hop {
         let id = self.next;
-        self.next.0 += 1;
+        self.next = ConnectionId::new(id.number() + 1);
         Hop {
             transport,
             listener,

@@ -24,7 +24,7 @@ fn hop(transport: Transport, remote: &str, connection: Option<u64>) -> Hop {
         transport,
         listener: ListenerId(3),
         remote: remote.parse().expect("an address"),
-        connection: connection.map(ConnectionId),
+        connection: connection.map(ConnectionId::new),
     }
 }
 
@@ -127,7 +127,7 @@ fn every_kind_of_hop_and_text_comes_back() {
     let mut calls = Calls::new(1);
     for transport in [Udp, Tcp, Tls, Ws, Wss] {
         for remote in remotes {
-            for connection in [None, Some(0), Some(u64::MAX)] {
+            for connection in [None, Some(1), Some(u64::MAX)] {
                 for text in texts {
                     let hop = hop(transport, remote, connection);
                     let routes = [text, b"<sip:p;lr>", text];

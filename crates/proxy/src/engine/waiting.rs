@@ -284,7 +284,7 @@ mod tests {
             transport: Transport::Tcp,
             listener: crate::ListenerId(0),
             remote: SocketAddr::from(([192, 0, 2, 1], 5060)),
-            connection: Some(ConnectionId(7)),
+            connection: Some(ConnectionId::new(7)),
         };
         let who = Slot {
             index: 1,

@@ -385,7 +385,7 @@ pub fn hop(addr: &str, tcp: bool, connection: Option<u64>) -> Hop {
         transport: if tcp { Transport::Tcp } else { Transport::Udp },
         listener: ListenerId(u16::from(tcp)),
         remote: addr.parse().unwrap(),
-        connection: connection.filter(|_| tcp).map(ConnectionId),
+        connection: connection.filter(|_| tcp).map(ConnectionId::new),
     }
 }
 

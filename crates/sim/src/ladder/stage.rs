@@ -242,7 +242,7 @@ impl Stage {
             .entry((listener, remote))
             .or_insert_with(|| {
                 self.connections_made += 1;
-                ConnectionId(self.connections_made)
+                ConnectionId::new(self.connections_made)
             })
     }
 

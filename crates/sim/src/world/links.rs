@@ -113,7 +113,7 @@ impl World<'_> {
         *self
             .connections
             .entry((listener, remote))
-            .or_insert(ConnectionId(self.made))
+            .or_insert(ConnectionId::new(self.made))
     }
 
     /// Somebody dies or returns. With a peer its connections go, and what is under way on them.
