@@ -227,10 +227,23 @@ pub(crate) fn seek_line_end(text: &[u8]) -> &[u8] {
     seek(text, |bytes| up_to(bytes, b'\r'))
 }
 
-/// As [`seek_line_end`], where that hardly ever comes by.
+/// As [`seek_line_end`], unless a blank comes before it.
+#[inline(always)]
+pub(crate) fn seek_text_end(text: &[u8]) -> Option<&[u8]> {
+    let end = seek_line_end(text);
+    ends_in_text(text, end).then_some(end)
+}
+
+/// As [`seek_text_end`], where that hardly ever comes by.
 #[inline(never)]
-pub(crate) fn line_end_far(text: &[u8]) -> &[u8] {
-    seek_line_end(text)
+pub(crate) fn text_end_far(text: &[u8]) -> Option<&[u8]> {
+    seek_text_end(text)
+}
+
+/// Whether what of `text` stands before `end` ends in no blank.
+#[inline(always)]
+pub(crate) fn ends_in_text(text: &[u8], end: &[u8]) -> bool {
+    text.get((text.len() - end.len()).wrapping_sub(1)) > Some(&b' ')
 }
 
 /// `text` from the first byte on that is no part of one tag: as [`find_separator`], and semicolons,
@@ -564,10 +577,17 @@ fn four_digits(digits: [u8; 4]) -> Option<u32> {
 #[inline(always)]
 pub(crate) fn usual_port(text: &[u8]) -> Option<(u16, &[u8])> {
     if let Some((four, rest)) = text.split_first_chunk()
-        && let Some(port @ 1..) = four_digits(*four)
-        && !starts_with_digit(rest)
+        && let Some(number @ 1..) = four_digits(*four)
     {
-        return Some((port as u16, rest));
+        match rest {
+            [fifth @ b'0'..=b'9', rest @ ..] => {
+                let number = number * 10 + u32::from(fifth - b'0');
+                if number <= u32::from(u16::MAX) && !starts_with_digit(rest) {
+                    return Some((number as u16, rest));
+                }
+            }
+            _ => return Some((number as u16, rest)),
+        }
     }
     let (port, len) = port_prefix(text)?;
     Some((port, text.get(len..)?))

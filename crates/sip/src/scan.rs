@@ -117,7 +117,12 @@ pub(crate) struct UsualStart<'a> {
 pub(crate) fn usual_start(line: &[u8]) -> Option<UsualStart<'_>> {
     let start: &[u8; 20] = line.first_chunk()?;
     let Some((name, len)) = Name::quick(start.first_chunk()?) else {
-        return unknown(line);
+        let (name, name_len) = unknown(line)?;
+        return Some(UsualStart {
+            name,
+            name_len,
+            value: line.get(name_len + 2..)?,
+        });
     };
     let name_len = len % 16; // as all that are known at a glance
     (start[name_len + 1] == b' ' && start[name_len + 2] > b' ').then(|| UsualStart {
@@ -127,20 +132,17 @@ pub(crate) fn usual_start(line: &[u8]) -> Option<UsualStart<'_>> {
     })
 }
 
-/// As [`usual_start`], for every name.
+/// As [`usual_start`], for every name, and its length.
 #[inline(never)]
-fn unknown(line: &[u8]) -> Option<UsualStart<'_>> {
+fn unknown(line: &[u8]) -> Option<(Name, usize)> {
     // The headers' end, most often.
     if line.first() == Some(&b'\r') {
         return None;
     }
     let name_len = lex::name_len(line);
     let value = line.get(name_len..)?.strip_prefix(b": ")?;
-    ((1..=NAME_MAX).contains(&name_len) && *value.first()? > b' ').then(|| UsualStart {
-        name: Name::parse(&line[..name_len]),
-        name_len,
-        value,
-    })
+    let is_usual = (1..=NAME_MAX).contains(&name_len) && *value.first()? > b' ';
+    is_usual.then(|| (Name::parse(&line[..name_len]), name_len))
 }
 
 /// Lines one after the other, their line ends not included, up to the first that is not just text

@@ -59,7 +59,7 @@ impl<'a> CSeq<'a> {
 
     #[inline(never)]
     fn read_line(text: &'a [u8]) -> Option<(CSeq<'a>, &'a [u8])> {
-        let rest = lex::seek_line_end(text);
+        let rest = lex::text_end_far(text)?;
         Some((Self::read(lex::before(text, rest)?)?, rest))
     }
 }

@@ -157,7 +157,7 @@ impl<'a> Party<'a> {
                     uri,
                     tag: Some(tag),
                 },
-                lex::line_end_far(rest),
+                lex::text_end_far(rest)?,
             )),
             _ => None,
         }

@@ -126,6 +126,14 @@ impl Places {
         }
     }
 
+    /// The place of a header that comes again: there are not two of it.
+    fn forget(&mut self, name: Name, place: u8) {
+        let first = &mut self.first[Self::of(name)];
+        if *first == place {
+            *first = 0;
+        }
+    }
+
     /// Whether there is one of that name.
     #[inline]
     pub fn has(&self, name: Name) -> bool {
@@ -172,6 +180,19 @@ impl Headers {
     #[inline(always)]
     pub fn take(&mut self, count: usize) {
         self.len += count;
+    }
+
+    /// Takes the last one out, which [`push`](Self::push) is to put there again as what it is, and says
+    /// where it starts.
+    #[cold]
+    pub fn give_back(&mut self) -> usize {
+        let Some(last) = self.all().last().copied() else {
+            return 0;
+        };
+        self.places
+            .forget(last.name, self.len.min(usize::from(FAR)) as u8);
+        self.len -= 1;
+        last.start as usize
     }
 
     /// One more, behind those that are there.

@@ -66,32 +66,34 @@ impl<'a> Message<'a> {
                     end
                 }),
                 Name::Route | Name::RecordRoute | Name::Contact => only_value(value),
-                _ => Some(lex::seek_line_end(value)),
+                _ => lex::seek_text_end(value),
             };
             let end = match end {
                 Some(end) => end,
                 None => {
                     self.is_usual &= !ASKED_OF_ALL.has(line.name);
                     *lists = lists.with_list(line.name);
-                    lex::line_end_far(value)
+                    match lex::text_end_far(value) {
+                        Some(end) => end,
+                        None => break,
+                    }
                 }
             };
-            let Some([cr, lf, next]) = end.first_chunk() else {
+            let Some(behind) = end.strip_prefix(b"\r\n") else {
                 break;
             };
-            let value_end = bytes.len() - end.len();
-            let is_line = u16::from_le_bytes([*cr, *lf]) == u16::from_le_bytes(*b"\r\n");
-            if !is_line || bytes.get(value_end - 1) <= Some(&b' ') || is_blank(*next) {
-                break;
-            }
-            slot.end_at(value_end);
+            at = bytes.len() - behind.len();
+            slot.end_at(at - 2);
             count += 1;
             places.note(slot.name, count as u8);
-            rest = &end[2..];
-            at = value_end + 2;
+            rest = behind;
         }
         headers.take(count - before);
-        at
+        match self.bytes.get(at) {
+            // Only here it shows that the last line is a folded one.
+            Some(b' ' | b'\t') if count > before => self.headers.give_back(),
+            _ => at,
+        }
     }
 
     /// Settles the message by what was read on the way, where that is all that [`checked`](Self::checked)
@@ -166,18 +168,15 @@ impl<'a> Facts<'a> {
 /// The end of a Via that is only passed by, if it can be read.
 #[inline(always)]
 fn via_below(value: &[u8]) -> Option<&[u8]> {
-    only_value(SentBy::read_usual(value)?.rest)
+    match SentBy::read_usual(value)?.rest {
+        end @ [b'\r', ..] => Some(end),
+        params => only_value(params),
+    }
 }
 
-/// The end of the line, if no comma comes before it.
+/// The end of the line, if no comma comes before it, and no blank right before it.
 #[inline(always)]
 fn only_value(text: &[u8]) -> Option<&[u8]> {
-    let rest = lex::seek_in_line::<b',', b','>(text);
-    (rest.first() != Some(&b',')).then_some(rest)
-}
-
-/// Whether a line that starts with this goes on with the one before.
-#[inline(always)]
-fn is_blank(byte: u8) -> bool {
-    byte == b' ' || byte == b'\t'
+    let end = lex::seek_in_line::<b',', b','>(text);
+    (end.first() != Some(&b',') && lex::ends_in_text(text, end)).then_some(end)
 }
