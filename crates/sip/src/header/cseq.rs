@@ -19,10 +19,13 @@ pub struct CSeq<'a> {
 
 impl<'a> CSeq<'a> {
     /// What stands where none was read yet.
-    pub(crate) const NONE: Self = CSeq {
-        number: 0,
-        method: Method::Other(b""),
-    };
+    #[inline(always)]
+    pub(crate) fn none() -> Self {
+        CSeq {
+            number: 0,
+            method: Method::Other(b""),
+        }
+    }
 
     /// Reads a value. Fails on anything but a number below 2^31 and a token.
     pub fn parse(value: &'a [u8]) -> Result<CSeq<'a>, Malformed> {

@@ -95,14 +95,17 @@ fn value_of(param: &[u8], name: &[u8]) -> Option<usize> {
 
 impl<'a> Via<'a> {
     /// What stands where none was read yet.
-    pub(crate) const NONE: Self = Via {
-        transport: b"",
-        port: None,
-        params: Params(b""),
-        at: (0, 0),
-        host_raw: b"",
-        noted: None,
-    };
+    #[inline(always)]
+    pub(crate) fn none() -> Self {
+        Via {
+            transport: b"",
+            port: None,
+            params: Params(b""),
+            at: (0, 0),
+            host_raw: b"",
+            noted: None,
+        }
+    }
 
     /// Reads a value by itself; `at` then counts from its first byte.
     pub fn parse(value: &'a [u8]) -> Result<Via<'a>, Malformed> {

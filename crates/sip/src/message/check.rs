@@ -43,19 +43,22 @@ pub struct Facts<'a> {
     pub uri: Option<Uri<'a>>,
 }
 
-impl Facts<'_> {
-    /// What stands where nothing was read yet.
-    pub(super) const NONE: Self = Facts {
-        via: Via::NONE,
-        call_id: b"",
-        from_uri: b"",
-        to_uri: b"",
-        from_tag: None,
-        to_tag: None,
-        cseq: CSeq::NONE,
-        max_forwards: None,
-        uri: None,
-    };
+impl<'a> Facts<'a> {
+    /// What stands where nothing was read yet but, maybe, the Request-URI.
+    #[inline(always)]
+    pub(super) fn begin(uri: Option<Uri<'a>>) -> Self {
+        Facts {
+            via: Via::none(),
+            call_id: b"",
+            from_uri: b"",
+            to_uri: b"",
+            from_tag: None,
+            to_tag: None,
+            cseq: CSeq::none(),
+            max_forwards: None,
+            uri,
+        }
+    }
 }
 
 impl<'a> Message<'a> {
@@ -139,7 +142,7 @@ impl<'a> Message<'a> {
                 if seen[index] > 0 {
                     return Err(Malformed::new(
                         Fault::Repeated(entry.name),
-                        entry.start as usize,
+                        entry.start() as usize,
                     ));
                 }
                 seen[index] += 1;
@@ -148,7 +151,7 @@ impl<'a> Message<'a> {
                 if hops_seen {
                     return Err(Malformed::new(
                         Fault::Repeated(Name::MaxForwards),
-                        entry.start as usize,
+                        entry.start() as usize,
                     ));
                 }
                 hops_seen = true;
@@ -167,7 +170,7 @@ impl<'a> Message<'a> {
     /// lost then.
     fn check_vias(&self) -> Result<Via<'a>, Malformed> {
         let first = self.headers.first(Name::Via);
-        let top = match first.and_then(|entry| Via::read_noted(self.bytes, entry.value_at())) {
+        let top = match first.and_then(|entry| Via::read_noted(self.bytes, self.headers.value_at(entry))) {
             Some(top) => top,
             None => self.read_top_via()?,
         };

@@ -8,6 +8,9 @@ use crate::scan::Line;
 /// Headers of a message before any is put on the heap.
 const INLINE: usize = 40;
 
+/// Odd ones among them before any is put on the heap.
+const FEW: usize = 4;
+
 /// The last place that [`Places`] can tell.
 const FAR: u8 = u8::MAX;
 
@@ -16,91 +19,117 @@ const NAMES: usize = 64;
 
 const _: () = assert!(Name::COUNT <= NAMES);
 
-/// Where a header is.
+/// Where a header is. There are dozens of them in each message, so each says as little as it can, and
+/// [`Headers`] tell the rest.
 #[derive(Copy, Clone)]
 pub(super) struct Entry {
-    pub start: u32,
-    value: u32,
-    value_end: u32,
-    /// The line's end and what blanks are before it.
-    tail: u16,
-    pub name_len: u8,
+    start: u16,
+    /// Where the value of a [usual](Self::is_usual) one ends; else its place among the [odd](Odd) ones.
+    value_end: u16,
+    /// 0 if it is odd.
+    name_len: u8,
     pub name: Name,
+}
+
+/// What else there is to say of a header that is not usual.
+#[derive(Copy, Clone)]
+struct Odd {
+    name_len: u8,
+    value: (u16, u16),
+    end: u16,
+}
+
+/// All that are odd, in order.
+#[derive(Clone)]
+struct OddLines {
+    few: [Odd; FEW],
+    /// Those that come after the few.
+    more: Vec<Odd>,
+    len: usize,
+}
+
+impl OddLines {
+    fn push(&mut self, odd: Odd) {
+        match self.few.get_mut(self.len) {
+            Some(slot) => *slot = odd,
+            None => self.more.push(odd),
+        }
+        self.len += 1;
+    }
+
+    fn get(&self, at: usize) -> Option<&Odd> {
+        self.few.get(at).or_else(|| self.more.get(at - FEW))
+    }
+}
+
+impl Odd {
+    const NONE: Odd = Odd {
+        name_len: 0,
+        value: (0, 0),
+        end: 0,
+    };
+
+    fn value_at(&self) -> Span {
+        (u32::from(self.value.0), u32::from(self.value.1))
+    }
 }
 
 impl Entry {
     /// What stands where no header is yet; all zeros, so that a table of them costs little.
     const NONE: Entry = Entry {
         start: 0,
-        value: 0,
         value_end: 0,
-        tail: 0,
         name_len: 0,
         name: Name::Via,
     };
 
-    /// For a line no longer than [`Limits::line_max`](crate::Limits) lets pass, in a message no
-    /// longer than [`Limits::message_max`](crate::Limits) does.
+    /// For a usual line, in a message no longer than [`Limits::message_max`](crate::Limits) lets
+    /// pass; where its value ends, [`end_at`](Self::end_at) says.
     #[inline(always)]
-    pub fn new(start: usize, line: &Line) -> Entry {
-        debug_assert!(u32::try_from(start + line.end).is_ok());
-        debug_assert!(u16::try_from(line.end).is_ok());
-        Entry {
-            start: start as u32,
-            value: (start + line.value.0) as u32,
-            value_end: (start + line.value.1) as u32,
-            // A line is shorter than that, and so are names shorter than 256.
-            tail: (line.end - line.value.1) as u16,
-            name_len: line.name_end as u8,
-            name: line.name,
-        }
+    pub fn begin(&mut self, start: usize, name: Name, name_len: usize) {
+        debug_assert!(u16::try_from(start).is_ok() && u8::try_from(name_len).is_ok());
+        self.start = start as u16;
+        self.name = name;
+        self.name_len = name_len as u8;
     }
 
-    /// For a line with one blank before its value and nothing but its end behind it; where that is,
-    /// [`end_at`](Self::end_at) says.
-    #[inline(always)]
-    pub fn begun(start: usize, name: Name, name_len: usize) -> Entry {
-        Entry {
-            start: start as u32,
-            value: (start + name_len + 2) as u32,
-            value_end: 0,
-            tail: 2,
-            name_len: name_len as u8,
-            name,
-        }
-    }
-
-    /// See [`begun`](Self::begun).
+    /// See [`begin`](Self::begin).
     #[inline(always)]
     pub fn end_at(&mut self, value_end: usize) {
-        self.value_end = value_end as u32;
+        self.value_end = value_end as u16;
     }
 
+    /// Where its line starts.
     #[inline]
-    pub fn value_at(&self) -> Span {
-        (self.value, self.value_end)
+    pub fn start(&self) -> u32 {
+        u32::from(self.start)
     }
 
-    /// Whether nothing but the line's end follows the value.
+    /// Whether there are two bytes between its name and its value, a colon and a blank, and two behind
+    /// that, the line's end.
     #[inline]
-    fn is_trim(&self) -> bool {
-        self.tail == 2
+    fn is_usual(&self) -> bool {
+        self.name_len > 0
     }
 
+    /// Where the value of a usual one starts.
     #[inline]
-    pub fn line(&self) -> Span {
-        (self.start, self.value_end + u32::from(self.tail))
+    fn value(&self) -> u32 {
+        self.start() + u32::from(self.name_len) + 2
     }
 }
 
-/// See the module's text.
+/// See the module's text. The two tables stay apart: what is to be made zeros at once is then short
+/// enough to need no call.
 #[derive(Clone)]
+#[repr(C)]
 pub(super) struct Headers {
     /// The first `len` of these, unless there are more than fit: then all are in `heap`.
     inline: [Entry; INLINE],
+    heap: Vec<Entry>,
+    odd: OddLines,
     /// How many there are.
     len: usize,
-    heap: Vec<Entry>,
     places: Places,
 }
 
@@ -154,12 +183,17 @@ impl Places {
 
 impl Headers {
     /// None yet.
-    #[inline]
+    #[inline(always)]
     pub fn new() -> Self {
         Headers {
             inline: [Entry::NONE; INLINE],
             len: 0,
             heap: Vec::new(),
+            odd: OddLines {
+                few: [Odd::NONE; FEW],
+                more: Vec::new(),
+                len: 0,
+            },
             places: Places {
                 first: [0; NAMES],
                 last: [0; NAMES],
@@ -192,12 +226,42 @@ impl Headers {
         self.places
             .forget(last.name, self.len.min(usize::from(FAR)) as u8);
         self.len -= 1;
-        last.start as usize
+        usize::from(last.start)
     }
 
-    /// One more, behind those that are there.
-    #[inline]
-    pub fn push(&mut self, entry: Entry) {
+    /// One more, behind those that are there: a line that starts there, no longer than
+    /// [`Limits::line_max`](crate::Limits) lets pass.
+    pub fn push(&mut self, start: usize, line: &Line) {
+        let mut entry = Entry::NONE;
+        if line.value.0 == line.name_end + 2 && line.end == line.value.1 + 2 {
+            entry.begin(start, line.name, line.name_end);
+            entry.end_at(start + line.value.1);
+        } else {
+            entry.begin(start, line.name, 0);
+            entry.end_at(self.odd.len);
+            self.odd.push(Odd {
+                name_len: line.name_end as u8,
+                value: (
+                    (start + line.value.0) as u16,
+                    (start + line.value.1) as u16,
+                ),
+                end: (start + line.end) as u16,
+            });
+        }
+        self.push_entry(entry);
+    }
+
+    /// As [`push`](Self::push), for the line of a usual one.
+    #[inline(always)]
+    pub fn push_usual(&mut self, line: (usize, usize), name: Name, name_len: usize) {
+        let mut entry = Entry::NONE;
+        entry.begin(line.0, name, name_len);
+        entry.end_at(line.1.saturating_sub(2));
+        self.push_entry(entry);
+    }
+
+    #[inline(always)]
+    fn push_entry(&mut self, entry: Entry) {
         let place = self.len.saturating_add(1).min(usize::from(FAR));
         self.places.note(entry.name, place as u8);
         match self.inline.get_mut(self.len) {
@@ -213,6 +277,52 @@ impl Headers {
             self.heap.extend_from_slice(&self.inline);
         }
         self.heap.push(entry);
+    }
+
+    /// Where the value is.
+    #[inline]
+    pub fn value_at(&self, entry: &Entry) -> Span {
+        match entry.is_usual() {
+            true => (entry.value(), u32::from(entry.value_end)),
+            false => self.odd(entry).value_at(),
+        }
+    }
+
+    /// Where the line is, its end included.
+    #[inline]
+    pub fn line(&self, entry: &Entry) -> Span {
+        let end = match entry.is_usual() {
+            true => u32::from(entry.value_end) + 2,
+            false => u32::from(self.odd(entry).end),
+        };
+        (entry.start(), end)
+    }
+
+    /// Where the name is.
+    #[inline]
+    pub fn name_at(&self, entry: &Entry) -> Span {
+        let len = match entry.is_usual() {
+            true => entry.name_len,
+            false => self.odd(entry).name_len,
+        };
+        (entry.start(), entry.start() + u32::from(len))
+    }
+
+    #[cold]
+    fn odd(&self, entry: &Entry) -> Odd {
+        let found = self.odd.get(usize::from(entry.value_end));
+        found.copied().unwrap_or(Odd::NONE)
+    }
+
+    /// Whether nothing but the line's end follows the value.
+    fn is_trim(&self, entry: &Entry) -> bool {
+        entry.is_usual() || self.value_at(entry).1 + 2 == self.line(entry).1
+    }
+
+    /// From the first line of these to the last.
+    fn around(&self, run: &[Entry]) -> Option<Span> {
+        let (first, last) = (run.first()?, run.last()?);
+        Some((first.start(), self.line(last).1))
     }
 
     /// How many there are.
@@ -262,16 +372,16 @@ impl Headers {
     pub fn run_of(&self, names: &[Name]) -> Option<Span> {
         let from_there = self.all_from(*names.first()?)?;
         let run = from_there.get(..names.len())?;
-        let fits = |(entry, name): (&Entry, &Name)| entry.name == *name && entry.is_trim();
-        run.iter().zip(names).all(fits).then(|| around(run))?
+        let fits = |(entry, name): (&Entry, &Name)| entry.name == *name && self.is_trim(entry);
+        run.iter().zip(names).all(fits).then(|| self.around(run))?
     }
 
     /// Where all of that name stand, if no other is between them and nothing but the line's end
     /// follows any of their values.
     pub fn run_of_all(&self, name: Name) -> Option<Span> {
         let run = self.all_named(name);
-        let fits = |entry: &Entry| entry.name == name && entry.is_trim();
-        run.iter().all(fits).then(|| around(run))?
+        let fits = |entry: &Entry| entry.name == name && self.is_trim(entry);
+        run.iter().all(fits).then(|| self.around(run))?
     }
 
     /// All headers up to the last of these names: there are no more of them behind it.
@@ -320,10 +430,4 @@ impl Headers {
     pub const fn bit(name: Name) -> u64 {
         1 << name as u64
     }
-}
-
-/// From the first line of them to the last.
-fn around(run: &[Entry]) -> Option<Span> {
-    let (first, last) = (run.first()?, run.last()?);
-    Some((first.start, last.line().1))
 }

@@ -35,7 +35,7 @@ pub use values::{Value, Values};
 /// How much of a stranger's message is looked at.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a whole message.
+    /// Bytes of a whole message. More than 65535 is 65535.
     pub message: usize,
     /// Header lines, folds not counted.
     pub headers: usize,
@@ -54,12 +54,12 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Offsets are kept in 32 bits.
+    /// Offsets are kept in 16 bits.
     pub(crate) fn message_max(&self) -> usize {
-        self.message.min(u32::MAX as usize)
+        self.message.min(usize::from(u16::MAX))
     }
 
-    /// Offsets within a header are kept in 16 bits.
+    /// As [`message_max`](Self::message_max).
     pub(crate) fn line_max(&self) -> usize {
         self.line.min(usize::from(u16::MAX))
     }
@@ -237,8 +237,8 @@ impl<'a> Message<'a> {
             .filter(move |entry| names.has(entry.name))
             .map(|entry| Place {
                 name: entry.name,
-                line: entry.line(),
-                value_at: entry.value_at(),
+                line: self.headers.line(entry),
+                value_at: self.headers.value_at(entry),
                 is_single: !self.may_be_list(entry.name),
             })
     }
@@ -248,7 +248,8 @@ impl<'a> Message<'a> {
     pub fn run_end(&self, name: Name) -> Option<u32> {
         let run = self.headers.all_named(name);
         let len = run.iter().take_while(|entry| entry.name == name).count();
-        run.get(len.checked_sub(1)?).map(|entry| entry.line().1)
+        let last = run.get(len.checked_sub(1)?)?;
+        Some(self.headers.line(last).1)
     }
 
     /// Where the first headers of these names stand, if each follows the one before in this order, and
@@ -410,7 +411,7 @@ impl<'a> Message<'a> {
         let first = self.headers.first(Name::Contact)?;
         match only_uri(
             self.bytes,
-            first.value_at(),
+            self.headers.value_at(first),
             self.may_be_list(Name::Contact),
         ) {
             None => self.contact().map(|contact| contact.uri),
@@ -432,7 +433,7 @@ impl<'a> Message<'a> {
         let Some(entry) = self.headers.first(Name::MaxForwards) else {
             return Ok(None);
         };
-        let at = entry.value_at();
+        let at = self.headers.value_at(entry);
         max_forwards::parse(self.part(at))
             .map(Some)
             .map_err(|error| Malformed::new(error.fault, at.0 as usize))
@@ -442,7 +443,10 @@ impl<'a> Message<'a> {
     #[inline(always)]
     fn required(&self, name: Name) -> Result<(&'a [u8], Span), Malformed> {
         match self.headers.first(name) {
-            Some(entry) => Ok((self.part(entry.value_at()), entry.value_at())),
+            Some(entry) => {
+                let at = self.headers.value_at(entry);
+                Ok((self.part(at), at))
+            }
             None => Err(Malformed::new(
                 Fault::Missing(name),
                 self.headers_start as usize,
@@ -463,10 +467,10 @@ impl<'a> Message<'a> {
 
     #[inline]
     fn header(&self, entry: &Entry) -> Header<'a> {
-        let (line, value_at) = (entry.line(), entry.value_at());
+        let (line, value_at) = (self.headers.line(entry), self.headers.value_at(entry));
         Header {
             name: entry.name,
-            raw_name: self.part((entry.start, entry.start + u32::from(entry.name_len))),
+            raw_name: self.part(self.headers.name_at(entry)),
             value: self.part(value_at),
             line,
             value_at,
@@ -506,7 +510,7 @@ impl<'a> Message<'a> {
     pub(crate) fn header_at(&self, start: u32) -> Option<Header<'a>> {
         let entries = self.headers.all();
         let index = entries
-            .binary_search_by_key(&start, |entry| entry.start)
+            .binary_search_by_key(&start, Entry::start)
             .ok()?;
         entries.get(index).map(|entry| self.header(entry))
     }

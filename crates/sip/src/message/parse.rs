@@ -1,6 +1,6 @@
 //! Bytes to a message: finds the lines, judges nothing that does not decide where things are.
 
-use super::{Entry, Facts, Headers, Limits, Message, Start, span};
+use super::{Facts, Headers, Limits, Message, Start, span};
 use crate::Span;
 use crate::error::{Fault, Malformed};
 use crate::lex;
@@ -67,9 +67,7 @@ impl<'a> Message<'a> {
         };
         *room = None;
         let message = Message::begin(room, bytes, first);
-        let mut entry = Entry::begun(start, Name::Via, "Via".len());
-        entry.end_at(end.saturating_sub(b"\r\n".len()));
-        message.headers.push(entry);
+        message.headers.push_usual((start, end), Name::Via, "Via".len());
         Message::finish(room, end, limits)
     }
 
@@ -91,10 +89,7 @@ impl<'a> Message<'a> {
             headers: Headers::new(),
             lists: UNSEARCHED,
             length: None,
-            facts: Facts {
-                uri: first.uri,
-                ..Facts::NONE
-            },
+            facts: Facts::begin(first.uri),
             is_usual: true,
             is_settled: false,
         })
@@ -136,7 +131,7 @@ impl<'a> Message<'a> {
                     if line.name == Name::ContentLength {
                         self.length = None;
                     }
-                    self.headers.push(Entry::new(at, &line));
+                    self.headers.push(at, &line);
                     at += line.end;
                 }
             }
@@ -168,7 +163,7 @@ impl<'a> Message<'a> {
         let mut length = None;
         for entry in self.headers.all_named(Name::ContentLength) {
             if entry.name == Name::ContentLength {
-                let at = entry.value_at();
+                let at = self.headers.value_at(entry);
                 length = Some(content_length(self.part(at), at.0 as usize, length)?);
             }
         }

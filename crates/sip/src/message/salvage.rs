@@ -1,6 +1,6 @@
 //! As much of a broken message as it takes to answer it.
 
-use super::{Entry, Facts, Headers, Limits, Message, Start, parse, span};
+use super::{Facts, Headers, Limits, Message, Start, parse, span};
 use crate::Span;
 use crate::lex;
 use crate::method::Method;
@@ -31,9 +31,9 @@ impl<'a> Message<'a> {
                 break at;
             }
             if header.end - at <= limits.line_max() {
-                entry(bytes, at, &header)
-                    .into_iter()
-                    .for_each(|entry| headers.push(entry));
+                read(bytes, at, &header)
+                    .iter()
+                    .for_each(|line| headers.push(at, line));
             }
             at = header.end;
         };
@@ -49,7 +49,7 @@ impl<'a> Message<'a> {
             uri_is_plain: false,
             lists: NameSet::LISTS,
             length: None,
-            facts: Facts::NONE,
+            facts: Facts::begin(None),
             is_usual: false,
             is_settled: false,
         })
@@ -82,7 +82,7 @@ fn folded_line(bytes: &[u8], from: usize) -> Option<Extent> {
     Some(extent)
 }
 
-fn entry(bytes: &[u8], start: usize, extent: &Extent) -> Option<Entry> {
+fn read(bytes: &[u8], start: usize, extent: &Extent) -> Option<Line> {
     let (name_end, colon) = scan::name(bytes, start)
         .ok()
         .filter(|&(_, colon)| colon < extent.text_end)?;
@@ -91,13 +91,12 @@ fn entry(bytes: &[u8], start: usize, extent: &Extent) -> Option<Entry> {
         return None;
     }
     let name = Name::parse(&bytes[start..name_end]);
-    let line = Line {
+    Some(Line {
         name,
         name_end: name_end - start,
         value: (value.0 - start, value.1 - start),
         end: extent.end - start,
-    };
-    Some(Entry::new(start, &line))
+    })
 }
 
 /// A CR or LF in a value that is no part of a CRLF: an answer that copied it would be as broken.

@@ -56,13 +56,14 @@ impl<'a> Iterator for Values<'a, '_> {
             }
             let name = self.name;
             let entry = self.entries.by_ref().find(|entry| entry.name == name)?;
-            let at = entry.value_at();
+            let headers = &self.message.headers;
+            let at = headers.value_at(entry);
             if at.0 < at.1 && !self.message.may_be_list(name) {
                 // The usual line, with one value.
                 return Some(Value {
                     bytes: self.message.part(at),
                     at,
-                    line: entry.line(),
+                    line: headers.line(entry),
                     alone: true,
                 });
             }

@@ -2,7 +2,7 @@
 //! message read on the way, as [`Message::checked`] would. Whatever takes a closer look is left to
 //! the parser, if it is a line, and to [`Message::checked`], if it is a value.
 
-use super::{Entry, Facts, Limits, Message, Start};
+use super::{Facts, Limits, Message, Start};
 use crate::header::{CSeq, Party, SentBy, Via, max_forwards};
 use crate::lex;
 use crate::name::{Name, NameSet};
@@ -50,10 +50,10 @@ impl<'a> Message<'a> {
                 break;
             };
             let value = line.value;
-            *slot = Entry::begun(at, line.name, line.name_len);
+            slot.begin(at, line.name, line.name_len);
             let end = match line.name {
                 Name::Via if places.has(Name::Via) => via_below(value),
-                Name::Via if is_request => facts.read_top_via(value, slot.value_at().0),
+                Name::Via if is_request => facts.read_top_via(value, (at + line.name_len + 2) as u32),
                 // Who waits for a response knows its top Via when it comes.
                 Name::Via => only_value(value),
                 Name::From => facts.read_from(value),
@@ -114,7 +114,7 @@ impl<'a> Message<'a> {
                 self.facts.uri = Some(read.filter(|uri| uri.scheme != Scheme::Other)?);
             }
         } else if !top_is_known {
-            self.facts.via = Via::read_noted(self.bytes, via.value_at())?;
+            self.facts.via = Via::read_noted(self.bytes, self.headers.value_at(via))?;
         }
         self.is_settled = true;
         Some(())
