@@ -55,11 +55,46 @@ impl<'a> Reached<'a> {
             transport,
         }
     }
+
+    /// Whether that is us.
+    fn is_ours(&self, snapshot: &Snapshot) -> bool {
+        let transport = self.transport.or(Some(Transport::Udp));
+        snapshot.own(self.host, self.uri.port, transport).is_some()
+    }
 }
 
 impl<'a> Heading<'a> {
     /// Reads a request's Route headers and Request-URI.
     pub fn read(request: &Message<'a>, snapshot: &Snapshot) -> Self {
+        match Self::usual(request, snapshot) {
+            Some(heading) => heading,
+            None => Self::any(request, snapshot),
+        }
+    }
+
+    /// As nearly all have it: one Route, which is ours, and a target that is no strict router's.
+    #[inline(always)]
+    fn usual(request: &Message<'a>, snapshot: &Snapshot) -> Option<Self> {
+        let uri = request.facts()?.uri.filter(|uri| !uri.has_lr())?;
+        let text = request.request_uri()?;
+        let own = OwnRoute::of_value(request.only_value(Name::Route)?, snapshot)?;
+        let target = Reached::of(uri);
+        let next = (!target.is_ours(snapshot)).then_some(Next {
+            text,
+            uri: Some(target),
+        });
+        Some(Heading {
+            drop_routes: 1,
+            strict: Strict::None,
+            token: own.token,
+            next,
+            leaves_from: Some(own.listener),
+        })
+    }
+
+    /// As [`read`](Self::read), whatever it has.
+    #[inline(never)]
+    fn any(request: &Message<'a>, snapshot: &Snapshot) -> Self {
         let mut heading = Heading::default();
         let unsettled;
         let uri = match request.facts() {
@@ -110,10 +145,7 @@ impl<'a> Heading<'a> {
                 }
             }
             None => {
-                let is_ours = |to: &Reached<'_>| {
-                    let transport = to.transport.or(Some(Transport::Udp));
-                    snapshot.own(to.host, to.uri.port, transport).is_some()
-                };
+                let is_ours = |to: &Reached<'_>| to.is_ours(snapshot);
                 let target = match (moved, request.request_uri()) {
                     (Some(moved), _) => Some(next(moved)),
                     (None, Some(text)) => Some(next((text, uri.copied()))),
@@ -132,6 +164,9 @@ impl<'a> Heading<'a> {
 pub fn dropped_routes(request: &Message<'_>, snapshot: &Snapshot) -> u8 {
     if request.first(Name::Route).is_none() {
         return 0;
+    }
+    if let Some(route) = request.only_value(Name::Route) {
+        return u8::from(OwnRoute::of_value(route, snapshot).is_some());
     }
     let mut values = request.values(Name::Route).map(|value| value.bytes);
     own_routes(&mut values, snapshot, |_| {}).0

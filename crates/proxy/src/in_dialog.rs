@@ -84,7 +84,7 @@ impl Contexts {
             Decision::Go(ref onward) if request.method() == Some(Method::Ack) => {
                 forward_ack(request, arrival, &heading, onward, snapshot, turn);
             }
-            Decision::Go(onward) => self.open_in_dialog(request, arrival, heading, onward, turn),
+            Decision::Go(onward) => self.open_in_dialog(request, arrival, &heading, onward, turn),
             Decision::Ask(place) => self.park(request, arrival.from, place, turn),
             Decision::Reject(reject) => turn.reject(request, arrival.from, reject, &[]),
         }
@@ -94,7 +94,7 @@ impl Contexts {
         &mut self,
         request: &Message<'_>,
         arrival: &Arrival,
-        heading: Heading<'_>,
+        heading: &Heading<'_>,
         onward: Onward,
         turn: &mut Turn<'_>,
     ) {

@@ -265,13 +265,8 @@ impl<'a> Uri<'a> {
     /// Where a request to it is sent, as far as it says: `maddr`, else its host, and `transport`.
     /// [`maddr`](Self::maddr) and [`transport`](Self::transport) in one go.
     pub fn reach(&self) -> (Host<'a>, Option<Transport>) {
-        // Nearly all say no more than this.
-        match self.params.0 {
-            b"" => return (self.host(), None),
-            b";transport=udp" => return (self.host(), Some(Transport::Udp)),
-            b";transport=tcp" => return (self.host(), Some(Transport::Tcp)),
-            b";transport=tls" => return (self.host(), Some(Transport::Tls)),
-            _ => {}
+        if let Some(transport) = self.only_transport() {
+            return (self.host(), transport);
         }
         let (mut maddr, mut transport) = (None, None);
         for (name, value) in self.params {
@@ -286,9 +281,23 @@ impl<'a> Uri<'a> {
         (host, transport.flatten())
     }
 
+    /// The `transport` parameter, if there is no other, or `None` where there is none at all: nearly
+    /// all say no more than this.
+    #[inline]
+    fn only_transport(&self) -> Option<Option<Transport>> {
+        match self.params.0 {
+            b"" => Some(None),
+            b";transport=udp" => Some(Some(Transport::Udp)),
+            b";transport=tcp" => Some(Some(Transport::Tcp)),
+            b";transport=tls" => Some(Some(Transport::Tls)),
+            _ => None,
+        }
+    }
+
     /// Whether it has `lr`: the proxy it names is no strict router (RFC 3261 §16.12).
+    #[inline]
     pub fn has_lr(&self) -> bool {
-        self.params.has("lr")
+        self.only_transport().is_none() && self.params.has("lr")
     }
 
     /// The `maddr` parameter, when it can be read.

@@ -170,7 +170,9 @@ impl<'a> Message<'a> {
     /// lost then.
     fn check_vias(&self) -> Result<Via<'a>, Malformed> {
         let first = self.headers.first(Name::Via);
-        let top = match first.and_then(|entry| Via::read_noted(self.bytes, self.headers.value_at(entry))) {
+        let top = match first
+            .and_then(|entry| Via::read_noted(self.bytes, self.headers.value_at(entry)))
+        {
             Some(top) => top,
             None => self.read_top_via()?,
         };

@@ -241,10 +241,7 @@ impl Headers {
             entry.end_at(self.odd.len);
             self.odd.push(Odd {
                 name_len: line.name_end as u8,
-                value: (
-                    (start + line.value.0) as u16,
-                    (start + line.value.1) as u16,
-                ),
+                value: ((start + line.value.0) as u16, (start + line.value.1) as u16),
                 end: (start + line.end) as u16,
             });
         }
@@ -351,6 +348,15 @@ impl Headers {
     fn first_far(&self, name: Name) -> Option<&Entry> {
         let mut from_there = self.all().get(INLINE..)?.iter();
         from_there.find(|entry| entry.name == name)
+    }
+
+    /// The first of that name, if there is no other.
+    #[inline]
+    pub fn only(&self, name: Name) -> Option<&Entry> {
+        match self.are_single(Self::bit(name)) {
+            true => self.first(name),
+            false => None,
+        }
     }
 
     /// From the first of that name on, as far as there may be more of them.

@@ -297,6 +297,15 @@ impl<'a> Message<'a> {
         Values::new(self, name)
     }
 
+    /// The value of the only header of that name, where it is known to hold just one. `None` too where
+    /// that is not known: [`values`](Self::values) tells.
+    #[inline]
+    pub fn only_value(&self, name: Name) -> Option<&'a [u8]> {
+        let entry = self.headers.only(name)?;
+        let value = self.part(self.headers.value_at(entry));
+        (!self.may_be_list(name) && !value.is_empty()).then_some(value)
+    }
+
     /// The body.
     pub fn body(&self) -> &'a [u8] {
         self.bytes
@@ -509,9 +518,7 @@ impl<'a> Message<'a> {
     /// The header whose line starts at `start`.
     pub(crate) fn header_at(&self, start: u32) -> Option<Header<'a>> {
         let entries = self.headers.all();
-        let index = entries
-            .binary_search_by_key(&start, Entry::start)
-            .ok()?;
+        let index = entries.binary_search_by_key(&start, Entry::start).ok()?;
         entries.get(index).map(|entry| self.header(entry))
     }
 }

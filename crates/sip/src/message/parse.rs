@@ -67,7 +67,9 @@ impl<'a> Message<'a> {
         };
         *room = None;
         let message = Message::begin(room, bytes, first);
-        message.headers.push_usual((start, end), Name::Via, "Via".len());
+        message
+            .headers
+            .push_usual((start, end), Name::Via, "Via".len());
         Message::finish(room, end, limits)
     }
 

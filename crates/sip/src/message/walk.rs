@@ -53,7 +53,9 @@ impl<'a> Message<'a> {
             slot.begin(at, line.name, line.name_len);
             let end = match line.name {
                 Name::Via if places.has(Name::Via) => via_below(value),
-                Name::Via if is_request => facts.read_top_via(value, (at + line.name_len + 2) as u32),
+                Name::Via if is_request => {
+                    facts.read_top_via(value, (at + line.name_len + 2) as u32)
+                }
                 // Who waits for a response knows its top Via when it comes.
                 Name::Via => only_value(value),
                 Name::From => facts.read_from(value),
