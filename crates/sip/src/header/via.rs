@@ -35,11 +35,39 @@ struct Noted {
 }
 
 impl Noted {
-    /// One walk from semicolon to semicolon, through the parameters that `text` starts with, and what
-    /// follows them: the end of the line. `None` where quotes, commas, white space or the same name
-    /// twice make it harder than that.
+    /// The parameters that `text` starts with, and what follows them: the end of the line. `None` where
+    /// quotes, commas, white space or the same name twice make it harder than that.
     #[inline(always)]
     fn read(text: &[u8]) -> Option<(Noted, &[u8])> {
+        Noted::read_usual(text).or_else(|| Noted::read_any(text))
+    }
+
+    /// As [`read`](Self::read), of what nearly all send: a branch, and a plain `rport` or nothing.
+    #[inline(always)]
+    fn read_usual(text: &[u8]) -> Option<(Noted, &[u8])> {
+        const BRANCH: &[u8] = b";branch=";
+        const RPORT: &[u8] = b";rport";
+        let branch = text.strip_prefix(BRANCH)?;
+        let behind = lex::seek_param_end(branch);
+        let branch_end = u16::try_from(text.len() - behind.len()).ok()?;
+        let (rport, rest) = match behind.strip_prefix(RPORT) {
+            Some(rest) => {
+                let end = branch_end.checked_add(RPORT.len() as u16)?;
+                ((end, end), rest)
+            }
+            None => ((0, 0), behind),
+        };
+        let noted = Noted {
+            branch: (BRANCH.len() as u16, branch_end),
+            rport,
+            received: (0, 0),
+        };
+        (rest.first() == Some(&b'\r')).then_some((noted, rest))
+    }
+
+    /// As [`read`](Self::read), in one walk from semicolon to semicolon.
+    #[inline(never)]
+    fn read_any(text: &[u8]) -> Option<(Noted, &[u8])> {
         let mut noted = Noted::default();
         let mut rest = text;
         while let [b';', param @ ..] = rest {
