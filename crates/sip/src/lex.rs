@@ -267,8 +267,11 @@ pub(crate) fn seek_param_end(text: &[u8]) -> &[u8] {
 #[inline(always)]
 fn seek_past_marks(text: &[u8], is: impl Fn(u8x16) -> u8x16) -> &[u8] {
     let mut rest = seek(text, &is);
-    while let [b'!' | b'#'..=b'+', next @ ..] = rest {
-        rest = seek_slowly(next, &is);
+    while let Some(b'!'..=b'+') = rest.first() {
+        rest = match rest {
+            [b'!' | b'#'.., next @ ..] => seek_slowly(next, &is),
+            _ => return rest,
+        };
     }
     rest
 }

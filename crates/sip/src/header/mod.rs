@@ -8,7 +8,7 @@ pub mod via;
 
 pub use cseq::CSeq;
 pub use name_addr::NameAddr;
-pub(crate) use name_addr::{Party, only_uri};
+pub(crate) use name_addr::{Party, usual_uri};
 pub use params::Params;
 pub(crate) use via::SentBy;
 pub use via::Via;

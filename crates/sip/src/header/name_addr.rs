@@ -164,22 +164,9 @@ impl<'a> Party<'a> {
     }
 }
 
-/// The URI of the first value at a place in a message, if that is `<sip:…>` and then nothing, or
-/// parameters that nothing follows. `may_be_list`: there may be a comma.
-pub(crate) fn only_uri(bytes: &[u8], at: Span, may_be_list: bool) -> Option<&[u8]> {
-    let (uri, rest) = usual_uri(bytes.get(at.0 as usize..)?)?;
-    let behind = bytes.len().checked_sub(at.1 as usize)?;
-    let is_only = match rest.get(..rest.len().checked_sub(behind)?)? {
-        [] => true,
-        [b';', ..] => !may_be_list,
-        _ => false,
-    };
-    is_only.then_some(uri)
-}
-
 /// The sip URI in brackets that `text` starts with, and what follows the bracket.
 #[inline(always)]
-fn usual_uri(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn usual_uri(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let [b'<', text @ ..] = text else {
         return None;
     };

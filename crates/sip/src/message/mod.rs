@@ -11,7 +11,7 @@
 
 use crate::Span;
 use crate::error::{Fault, Malformed};
-use crate::header::{CSeq, NameAddr, Via, max_forwards, only_uri};
+use crate::header::{CSeq, NameAddr, Via, max_forwards};
 use crate::lex;
 use crate::method::Method;
 use crate::name::{Name, NameSet};
@@ -140,6 +140,8 @@ pub struct Message<'a> {
     lists: NameSet,
     /// The last Content-Length that was read on the way.
     length: Option<u32>,
+    /// The URI of the first Contact, where it was read on the way.
+    contact: Option<&'a [u8]>,
     /// What was read of them on the way; for others only when [settled](Self::settle).
     facts: Facts<'a>,
     /// Whether all that the facts are read from was as usual so far.
@@ -416,16 +418,17 @@ impl<'a> Message<'a> {
     }
 
     /// The URI of [`contact`](Self::contact).
+    #[inline]
     pub fn contact_uri(&self) -> Option<&'a [u8]> {
-        let first = self.headers.first(Name::Contact)?;
-        match only_uri(
-            self.bytes,
-            self.headers.value_at(first),
-            self.may_be_list(Name::Contact),
-        ) {
-            None => self.contact().map(|contact| contact.uri),
-            usual => usual,
+        match self.contact {
+            None => self.read_contact_uri(),
+            noted => noted,
         }
+    }
+
+    #[inline(never)]
+    fn read_contact_uri(&self) -> Option<&'a [u8]> {
+        self.contact().map(|contact| contact.uri)
     }
 
     /// Max-Forwards, `None` when there is none. Fails on what is no number; above 255 is 255.

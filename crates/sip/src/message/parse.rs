@@ -91,6 +91,7 @@ impl<'a> Message<'a> {
             headers: Headers::new(),
             lists: UNSEARCHED,
             length: None,
+            contact: None,
             facts: Facts::begin(first.uri),
             is_usual: true,
             is_settled: false,
@@ -130,8 +131,10 @@ impl<'a> Message<'a> {
                 Scanned::Header(line) => {
                     self.is_usual &= !ASKED_OF_ALL.has(line.name);
                     self.lists = self.lists.with_list(line.name);
-                    if line.name == Name::ContentLength {
-                        self.length = None;
+                    match line.name {
+                        Name::ContentLength => self.length = None,
+                        Name::Contact => self.contact = None,
+                        _ => {}
                     }
                     self.headers.push(at, &line);
                     at += line.end;

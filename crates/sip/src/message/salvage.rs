@@ -49,6 +49,7 @@ impl<'a> Message<'a> {
             uri_is_plain: false,
             lists: NameSet::LISTS,
             length: None,
+            contact: None,
             facts: Facts::begin(None),
             is_usual: false,
             is_settled: false,

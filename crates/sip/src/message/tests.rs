@@ -711,8 +711,7 @@ fn the_uri_of_a_contact_is_what_its_whole_reading_says() {
         let message = parse(&text);
         let whole = message.contact().map(|contact| contact.uri);
         assert_eq!(message.contact_uri(), whole, "{contact}");
-        let first = message.first(Name::Contact).expect("it is there");
-        usual += usize::from(only_uri(message.bytes(), first.value_at, true).is_some());
+        usual += usize::from(message.contact.is_some());
         all += 1;
     }
     assert!(usual > 1 && usual < all, "{usual} of {all}");

@@ -3,7 +3,7 @@
 //! the parser, if it is a line, and to [`Message::checked`], if it is a value.
 
 use super::{Facts, Limits, Message, Start};
-use crate::header::{CSeq, Party, SentBy, Via, max_forwards};
+use crate::header::{CSeq, Party, SentBy, Via, max_forwards, usual_uri};
 use crate::lex;
 use crate::name::{Name, NameSet};
 use crate::scan;
@@ -37,6 +37,7 @@ impl<'a> Message<'a> {
             facts,
             lists,
             length,
+            contact,
             ..
         } = self;
         // No line in here is too long.
@@ -67,6 +68,7 @@ impl<'a> Message<'a> {
                     *length = Some(read);
                     end
                 }),
+                Name::Contact if !places.has(Name::Contact) => read_contact(value, contact),
                 Name::Route | Name::RecordRoute | Name::Contact => only_value(value),
                 _ => lex::seek_text_end(value),
             };
@@ -165,6 +167,19 @@ impl<'a> Facts<'a> {
         self.max_forwards = Some(hops);
         Some(rest)
     }
+}
+
+/// The URI of the first Contact and the end of its line, if that is all it holds but for parameters.
+#[inline(always)]
+fn read_contact<'a>(value: &'a [u8], contact: &mut Option<&'a [u8]>) -> Option<&'a [u8]> {
+    let (uri, rest) = usual_uri(value)?;
+    let end = match rest {
+        [b'\r', ..] => rest,
+        [b';', ..] => only_value(rest)?,
+        _ => return None,
+    };
+    *contact = Some(uri);
+    Some(end)
 }
 
 /// The end of a Via that is only passed by, if it can be read.
