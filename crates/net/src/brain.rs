@@ -23,10 +23,12 @@ pub trait Brain {
 }
 
 impl Brain for Proxy {
+    #[inline]
     fn handle(&mut self, now: Moment, input: Input<'_>, out: &mut Outbox) {
         Proxy::handle_at(self, now, input, out);
     }
 
+    #[inline]
     fn next_deadline(&self) -> Moment {
         Proxy::next_moment(self)
     }

@@ -81,7 +81,7 @@ impl Bundles {
     pub(crate) fn gather<T>(&self, leaving: &mut [T], to: impl Fn(&T) -> SocketAddr) -> bool {
         let gathers = leaving.len() >= CROWD && self.longest > 0;
         if gathers {
-            leaving.sort_by_key(|it| place(to(it)));
+            sort(leaving, to);
         }
         gathers
     }
@@ -136,7 +136,10 @@ impl Bundles {
         datagrams: impl Iterator<Item = (&'a SocketAddr, &'a [u8])>,
     ) -> io::Result<usize> {
         let mut count = 0;
-        for (to, bytes) in datagrams.take(BATCH) {
+        for (to, bytes) in datagrams {
+            if count == BATCH {
+                break;
+            }
             // SAFETY: there are `BATCH` slots, and `count` is less. Nothing else points to them now, and any bytes of an
             // address may be written over.
             unsafe {
@@ -154,6 +157,11 @@ impl Bundles {
             system::sendmmsg(socket.as_fd(), headers, count, libc::MSG_DONTWAIT)
         }
     }
+}
+
+#[inline(never)]
+fn sort<T>(leaving: &mut [T], to: impl Fn(&T) -> SocketAddr) {
+    leaving.sort_by_key(|it| place(to(it)));
 }
 
 /// Where a peer stands among others. Two may share a place: a bundle looks at the whole address.

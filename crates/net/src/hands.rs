@@ -81,11 +81,10 @@ impl Hands {
         let Some(one) = sends.first().map(by) else {
             return;
         };
-        if sends.iter().all(|it| by(it) == one) {
-            self.send_by(now, one, sends, arena);
-        } else {
-            self.send_by_several(now, sends, arena);
+        if sends.iter().any(|it| by(it) != one) {
+            return self.send_by_several(now, sends, arena);
         }
+        self.send_by(now, one, sends, arena);
     }
 
     /// What leaves by one listener is put side by side, in its order.
@@ -106,8 +105,14 @@ impl Hands {
         arena: &[u8],
     ) {
         if transport == Transport::Udp {
-            return self.sockets.send_datagrams(now, listener, sends, arena);
+            self.sockets.send_datagrams(now, listener, sends, arena);
+        } else {
+            self.send_streams(now, sends, arena);
         }
+    }
+
+    #[inline(never)]
+    fn send_streams(&mut self, now: Moment, sends: &[Sending], arena: &[u8]) {
         for it in sends {
             self.send_stream(now, it.to, it.within(arena), it.connect_within);
         }

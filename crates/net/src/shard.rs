@@ -227,9 +227,6 @@ impl<B: Brain> Shard<B> {
 
         // 6. The bookkeeping.
         self.hands.teller.tick(now, &mut self.out);
-        if self.hands.teller.has_records() {
-            self.out.reuse(self.hands.teller.records());
-        }
 
         if self.draining {
             let done = self.brain.is_idle() && self.hands.is_flushed();

@@ -342,6 +342,7 @@ impl Sockets {
 
     /// The routing snapshot and the sockets disagree, or a candidate has a family or protocol that
     /// its listener has not.
+    #[cold]
     fn cannot_send(&mut self, to: Hop, why: &'static str) {
         tracing::debug!(%to, listener = to.listener.0, why, "message not sent");
         self.stats.sends_dropped.add(1);

@@ -13,10 +13,7 @@ use std::{
 };
 
 use tokio::sync::mpsc::{self, error::TrySendError};
-use trunkline_proxy::{
-    Event, Moment, Outbox, ShardId,
-    event::{Batch, CallRecord},
-};
+use trunkline_proxy::{Event, Moment, Outbox, ShardId, event::Batch};
 
 use crate::stats::NetStats;
 
@@ -33,9 +30,6 @@ pub(crate) struct Teller {
     /// Of those that wait in the outbox, so many were looked at.
     heard: usize,
     read: Receiver<Batch>,
-    /// Out of batches that were read.
-    #[expect(clippy::vec_box, reason = "the box is what is kept, not the record")]
-    records: Vec<Box<CallRecord>>,
     /// When they have waited long enough; `NEVER`: none waits.
     due: Moment,
     stats: Arc<NetStats>,
@@ -54,7 +48,6 @@ impl Teller {
             events,
             heard: 0,
             read,
-            records: Vec::new(),
             due: Moment::NEVER,
             stats,
         }
@@ -100,10 +93,7 @@ impl Teller {
             return;
         }
         let room = match self.read.try_recv() {
-            Ok(Batch { mut events, .. }) => {
-                self.empty(&mut events);
-                events
-            }
+            Ok(Batch { events, .. }) => events,
             // As many as now will be there next time.
             Err(_) => Vec::with_capacity(waiting),
         };
@@ -111,33 +101,11 @@ impl Teller {
             shard: self.shard,
             events: out.take_events(room),
         };
-        if let Err(TrySendError::Full(mut lost) | TrySendError::Closed(mut lost)) =
+        if let Err(TrySendError::Full(lost) | TrySendError::Closed(lost)) =
             self.events.try_send(batch)
         {
             self.stats.events_dropped.add(lost.events.len() as u64);
-            self.empty(&mut lost.events);
             out.take_events(lost.events);
-        }
-    }
-
-    /// Whether there are [`records`](Self::records).
-    #[inline]
-    pub(crate) fn has_records(&self) -> bool {
-        !self.records.is_empty()
-    }
-
-    /// Records' boxes out of events that were read, since the last time.
-    pub(crate) fn records(&mut self) -> impl ExactSizeIterator<Item = Box<CallRecord>> + '_ {
-        self.records.drain(..)
-    }
-
-    fn empty(&mut self, events: &mut Vec<Event>) {
-        for event in events.drain(..) {
-            if let Event::CallSetUp(record) = event
-                && self.records.len() < TOGETHER_MAX
-            {
-                self.records.push(record);
-            }
         }
     }
 }
@@ -149,7 +117,11 @@ pub(crate) fn way_back() -> (SyncSender<Batch>, Receiver<Batch>) {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_proxy::{Hop, ListenerId, event::Direction, settings::TrunkId};
+    use trunkline_proxy::{
+        Hop, ListenerId,
+        event::{CallRecord, Direction},
+        settings::TrunkId,
+    };
     use trunkline_sip::Transport;
 
     use super::*;
@@ -199,7 +171,6 @@ mod tests {
             out.tell_call(record(status));
             assert_eq!(teller.hear(now, out.events()).len(), 1);
             teller.tick(now + TOGETHER_FOR, &mut out);
-            out.reuse(teller.records());
             let batch = told.try_recv().expect("it was time");
             let (code, place) = seen(&batch);
             assert_eq!((batch.shard, code), (ShardId(3), status));
@@ -220,9 +191,13 @@ mod tests {
         for status in 200..203 {
             out.tell_call(record(status));
             teller.hear(now, out.events());
+            let told: *const Event = out.events().as_ptr();
             teller.flush(&mut out);
+            out.tell(Event::Parked);
+            // The first batch waits to be read, those that were lost are the memory of the next.
+            assert_eq!(out.events().as_ptr() == told, status > 200);
+            out.clear();
         }
         assert_eq!(stats.events_dropped.get(), 2);
-        assert_eq!(teller.records().len(), 2);
     }
 }

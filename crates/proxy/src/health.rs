@@ -465,11 +465,10 @@ impl HealthTable {
     }
 
     /// When [`sweep`](Self::sweep) and [`due_probes`](Self::due_probes) have something to do.
+    #[inline]
     pub fn next_deadline(&self) -> Option<Moment> {
-        match (self.probes.next(), self.turns.next()) {
-            (Some(probe), Some(turn)) => Some(probe.min(turn)),
-            (probe, turn) => probe.or(turn),
-        }
+        let next = self.probes.next().min(self.turns.next());
+        (next != Moment::NEVER).then_some(next)
     }
 
     /// All candidates that are configured or held, in the order of their places.

@@ -1,7 +1,7 @@
 //! What one turn of the proxy wants done. The caller owns and reuses it, so that a packet costs
 //! no allocation and a batch of inputs leaves in one go.
 
-use std::{ops::Range, time::Duration};
+use std::{mem, ops::Range, time::Duration};
 
 use crate::{
     Event, Hop,
@@ -110,9 +110,19 @@ impl Outbox {
         &self.events
     }
 
-    /// Takes all that was told; more is told into this room.
-    pub fn take_events(&mut self, room: Vec<Event>) -> Vec<Event> {
-        std::mem::replace(&mut self.events, room)
+    /// Takes all that was told. What was read of earlier comes back for it: more is told into its memory, and the
+    /// boxes of its records, as far as they may be needed, are those of the next calls.
+    pub fn take_events(&mut self, mut read: Vec<Event>) -> Vec<Event> {
+        for event in &mut read {
+            if matches!(event, Event::CallSetUp(_))
+                && self.records.len() < RECORDS_KEPT
+                && let Event::CallSetUp(record) = mem::replace(event, Event::Parked)
+            {
+                self.records.push(record);
+            }
+        }
+        read.clear();
+        mem::replace(&mut self.events, read)
     }
 
     /// Takes what is neither sent nor told: questions, and what is shared.
@@ -180,7 +190,7 @@ impl Outbox {
         self.events.push(event);
     }
 
-    /// Tells the line of a call, in a box that has [come back](Self::reuse) where there is one.
+    /// Tells the line of a call, in a box that has [come back](Self::take_events) where there is one.
     pub fn tell_call(&mut self, record: CallRecord) {
         let record = match self.records.pop() {
             Some(mut used) => {
@@ -190,13 +200,6 @@ impl Outbox {
             None => Box::new(record),
         };
         self.tell(Event::CallSetUp(record));
-    }
-
-    /// Takes the boxes of records that were read, for the next calls. What would be more than those need
-    /// goes.
-    pub fn reuse(&mut self, records: impl Iterator<Item = Box<CallRecord>>) {
-        let room = RECORDS_KEPT.saturating_sub(self.records.len());
-        self.records.extend(records.take(room));
     }
 
     /// Tells the other shards.

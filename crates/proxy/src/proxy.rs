@@ -141,7 +141,18 @@ impl Proxy {
     }
 
     /// [`handle`](Self::handle) for who counts time as we do: in moments since the epoch of [`Shared`].
+    #[inline]
     pub fn handle_at(&mut self, now: Moment, input: Input<'_>, out: &mut Outbox) {
+        match input {
+            Input::Message { from, bytes } => self.on_message(now, from, bytes, out),
+            rare => return self.handle_rare(now, rare, out),
+        }
+        self.settle(now, out);
+    }
+
+    /// What a message is not: far rarer, and longer to tell apart.
+    #[inline(never)]
+    fn handle_rare(&mut self, now: Moment, input: Input<'_>, out: &mut Outbox) {
         match input {
             Input::Message { from, bytes } => self.on_message(now, from, bytes, out),
             Input::HopLost { hop, why } => self.on_hop_lost(now, hop, why, out),
@@ -152,6 +163,11 @@ impl Proxy {
             Input::Drain => self.engine.draining = true,
             Input::Deadline => self.on_deadline(now, out),
         }
+        self.settle(now, out);
+    }
+
+    /// What an input may have left to do.
+    fn settle(&mut self, now: Moment, out: &mut Outbox) {
         self.stir(now, out);
         self.tell_load(now, out);
     }
@@ -159,8 +175,8 @@ impl Proxy {
     /// Says how full the tables are: once a second while that changes, and when the last request
     /// is forgotten, so that what is shown of an idle proxy is true.
     fn tell_load(&mut self, now: Moment, out: &mut Outbox) {
-        let at_rest = self.contexts.len() == 0 && self.load_told.1.contexts > 0;
-        if !at_rest && now < self.load_told.0 + LOAD_EVERY {
+        let is_early = now < self.load_told.0 + LOAD_EVERY;
+        if is_early && (self.contexts.len() > 0 || self.load_told.1.contexts == 0) {
             return;
         }
         let load = self.load();
@@ -177,6 +193,7 @@ impl Proxy {
     }
 
     /// [`next_deadline`](Self::next_deadline) as a moment; [`Moment::NEVER`] where there is none.
+    #[inline]
     pub fn next_moment(&self) -> Moment {
         let health = if self.engine.draining {
             None
@@ -546,7 +563,15 @@ impl Proxy {
     }
 
     /// Moves the calls on that waited on a candidate which has just turned down.
+    #[inline]
     fn stir(&mut self, now: Moment, out: &mut Outbox) {
+        if !self.engine.stirred.is_empty() {
+            self.stir_all(now, out);
+        }
+    }
+
+    #[inline(never)]
+    fn stir_all(&mut self, now: Moment, out: &mut Outbox) {
         // Each round can only take a further candidate down, so it ends.
         while let Some((slot, peer)) = self.engine.stirred.pop_front() {
             self.with_context(now, slot, out, |context, turn| {

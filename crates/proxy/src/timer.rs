@@ -159,6 +159,7 @@ impl<K> Lanes<K> {
     }
 
     /// When the next timer falls due.
+    #[inline]
     pub fn next(&self) -> Option<Moment> {
         Some(self.next).filter(|next| *next != Moment::NEVER)
     }

@@ -7,9 +7,20 @@ use crate::Moment;
 /// Moments in order, at most one for each member.
 ///
 /// A member's moment is remembered with the member, so that moving it needs no search.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Agenda {
     moments: BTreeSet<(Moment, u32)>,
+    /// The first of them: asked for with every packet. `NEVER`: there is none.
+    next: Moment,
+}
+
+impl Default for Agenda {
+    fn default() -> Self {
+        Agenda {
+            moments: BTreeSet::new(),
+            next: Moment::NEVER,
+        }
+    }
 }
 
 impl Agenda {
@@ -24,6 +35,7 @@ impl Agenda {
         if let Some(at) = want {
             self.moments.insert((at, member));
         }
+        self.next = self.moments.first().map_or(Moment::NEVER, |(at, _)| *at);
         *has = want;
     }
 
@@ -43,12 +55,16 @@ impl Agenda {
 
     /// The member whose moment came first, if it has come. It stays booked.
     pub(super) fn due(&self, now: Moment) -> Option<u32> {
+        if now < self.next {
+            return None;
+        }
         let (at, member) = self.moments.first()?;
         (*at <= now).then_some(*member)
     }
 
-    /// The first moment.
-    pub(super) fn next(&self) -> Option<Moment> {
-        self.moments.first().map(|(at, _)| *at)
+    /// The first moment; `NEVER`: there is none.
+    #[inline]
+    pub(super) fn next(&self) -> Moment {
+        self.next
     }
 }
