@@ -7,7 +7,7 @@ use std::{
 };
 
 use memchr::memmem;
-use trunkline_sip::{Limits, Malformed, Message, Name, peek};
+use trunkline_sip::{Head, Limits, Malformed, Message, Name, peek};
 
 use crate::{
     Event, Moment,
@@ -335,7 +335,10 @@ impl Proxy {
         };
         let mut room = None;
         let read = match &own {
-            Some(own) => Message::parse_below(&mut room, bytes, own.line, &LIMITS),
+            Some(own) => {
+                let earlier = self.earlier(&token);
+                Message::parse_below(&mut room, bytes, own.line, earlier, &LIMITS)
+            }
             None => Message::parse_in(&mut room, bytes, &LIMITS),
         };
         let response = match read {
@@ -381,6 +384,15 @@ impl Proxy {
             attempt.branch.as_ref() == branch
         };
         (is_ours && token.shard == self.engine.shard).then_some(token)
+    }
+
+    /// What was read of an answer before this one.
+    #[inline]
+    fn earlier(&self, token: &BranchToken) -> Option<(&Head, &[u8])> {
+        if token.attempt == LOCAL {
+            return None;
+        }
+        self.contexts.slab.get(token.named())?.earlier()
     }
 
     /// RFC 6026 §7.3: a response that nobody asked for goes nowhere, and a stranger's not even to the

@@ -16,7 +16,7 @@ mod write;
 use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
-use trunkline_sip::Message;
+use trunkline_sip::{Head, Message};
 
 use crate::{
     Hop, Moment,
@@ -125,6 +125,8 @@ pub enum Replay {
     Trying,
     /// These bytes.
     Response(Box<[u8]>),
+    /// These as well, and the next answer most likely begins as they do.
+    Ringing(Box<[u8]>, Head),
 }
 
 /// The server side's machine.
@@ -364,6 +366,14 @@ impl Context {
                 || attempt.client == Client::Invite(invite_client::State::Abandoned)
         };
         self.is_waiting() || unacknowledged || self.attempts.iter().any(may_ring)
+    }
+
+    /// What the next answer most likely begins with, and the one that began so.
+    pub fn earlier(&self) -> Option<(&Head, &[u8])> {
+        match &self.replay {
+            Replay::Ringing(bytes, head) => Some((head, bytes)),
+            Replay::Response(_) | Replay::Trying | Replay::Nothing => None,
+        }
     }
 
     /// Whether the sender still waits for a final response.

@@ -79,7 +79,12 @@ impl Context {
             self.send_back(response, turn);
         } else {
             // RFC 3261 §17.2.1: a copy of the INVITE is answered with the latest provisional.
-            self.keep_and_send(response, turn);
+            let is_kept = self.keep_and_send(response, turn);
+            if let (true, Replay::Response(sent)) = (is_kept, &mut self.replay)
+                && let Some(head) = response.head()
+            {
+                self.replay = Replay::Ringing(std::mem::take(sent), head);
+            }
         }
     }
 
@@ -248,27 +253,30 @@ impl Context {
         });
     }
 
-    /// Forwards a final response and keeps it for copies of the request.
-    fn keep_and_send(&mut self, response: &Message<'_>, turn: &mut Turn<'_>) {
+    /// Forwards a response and keeps it for copies of the request; says whether it is kept.
+    fn keep_and_send(&mut self, response: &Message<'_>, turn: &mut Turn<'_>) -> bool {
         let stream = self.back.transport.is_reliable();
         self.keep_what_is_sent(turn, |out| {
             // On an error nothing is written, and nothing is kept.
             let _ = forward::response(response, stream, out);
-        });
+        })
     }
 
-    /// Sends what `write` writes, if anything, and keeps it for copies of the request.
-    fn keep_what_is_sent(&mut self, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Sends what `write` writes, if anything, and keeps it for copies of the request; says whether
+    /// there was anything.
+    fn keep_what_is_sent(&mut self, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut sent = None;
         turn.send(self.back, |out| {
             let start = out.len();
             write(out);
             sent = out.get(start..).filter(|it| !it.is_empty()).map(Box::from);
         });
+        let is_kept = sent.is_some();
         if let Some(sent) = sent {
             self.replies = 1;
             self.replay = Replay::Response(sent);
         }
+        is_kept
     }
 
     pub(super) fn keep_and_send_bytes(&mut self, bytes: Box<[u8]>, turn: &mut Turn<'_>) {
@@ -347,7 +355,7 @@ impl Context {
         }
         match (&self.replay, replay) {
             (Replay::Trying, true) => self.send_trying(request, turn),
-            (Replay::Response(bytes), true) => {
+            (Replay::Response(bytes) | Replay::Ringing(bytes, _), true) => {
                 turn.send(self.back, |out| out.extend_from_slice(bytes))
             }
             (Replay::Nothing, _) | (_, false) => {}

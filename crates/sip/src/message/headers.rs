@@ -21,7 +21,7 @@ const _: () = assert!(Name::COUNT <= NAMES);
 
 /// Where a header is. There are dozens of them in each message, so each says as little as it can, and
 /// [`Headers`] tell the rest.
-#[derive(Copy, Clone)]
+#[derive(Copy, Clone, Debug)]
 pub(super) struct Entry {
     start: u16,
     /// Where the value of a [usual](Self::is_usual) one ends; else its place among the [odd](Odd) ones.
@@ -108,7 +108,7 @@ impl Entry {
     /// Whether there are two bytes between its name and its value, a colon and a blank, and two behind
     /// that, the line's end.
     #[inline]
-    fn is_usual(&self) -> bool {
+    pub fn is_usual(&self) -> bool {
         self.name_len > 0
     }
 
@@ -214,6 +214,38 @@ impl Headers {
     #[inline(always)]
     pub fn take(&mut self, count: usize) {
         self.len += count;
+    }
+
+    /// So many from the second on; none that is usual where there are not as many.
+    #[inline(always)]
+    pub fn behind_first<const COUNT: usize>(&self) -> [Entry; COUNT] {
+        const { assert!(COUNT < INLINE) }
+        match self.inline[1..].first_chunk() {
+            Some(entries) => *entries,
+            None => [Entry::NONE; COUNT],
+        }
+    }
+
+    /// Adds usual ones of another message, so many bytes further on in this one; no more than there is
+    /// [room](Self::room) for.
+    #[inline(always)]
+    pub fn take_up(&mut self, entries: &[Entry], further: u16) {
+        let Headers {
+            inline,
+            len,
+            places,
+            ..
+        } = self;
+        let room = inline.get_mut(*len..).unwrap_or_default();
+        for (slot, entry) in room.iter_mut().zip(entries) {
+            *slot = Entry {
+                start: entry.start.wrapping_add(further),
+                value_end: entry.value_end.wrapping_add(further),
+                ..*entry
+            };
+            *len += 1;
+            places.note(entry.name, *len as u8);
+        }
     }
 
     /// Takes the last one out, which [`push`](Self::push) is to put there again as what it is, and says

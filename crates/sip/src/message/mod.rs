@@ -6,6 +6,7 @@
 //! - `walk`: line by line as long as nothing is unusual, with what is asked of every message read on
 //!   the way.
 //! - `glance`: both at once for what is to be turned away.
+//! - `head`: what one answer to a request has in common with the next.
 //! - `salvage`: as much of a broken message as an answer needs.
 //! - `values`: list headers, value by value.
 
@@ -19,6 +20,7 @@ use crate::uri::Uri;
 
 mod check;
 mod glance;
+mod head;
 mod headers;
 mod parse;
 mod salvage;
@@ -27,6 +29,7 @@ mod walk;
 
 pub use check::Facts;
 pub use glance::Glance;
+pub use head::Head;
 use headers::{Entry, Headers};
 pub(crate) use parse::{content_length, is_status_line};
 pub(crate) use values::{Split, comma};

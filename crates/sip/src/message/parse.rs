@@ -1,6 +1,6 @@
 //! Bytes to a message: finds the lines, judges nothing that does not decide where things are.
 
-use super::{Facts, Headers, Limits, Message, Start, span};
+use super::{Facts, Head, Headers, Limits, Message, Start, span};
 use crate::Span;
 use crate::error::{Fault, Malformed};
 use crate::lex;
@@ -51,11 +51,14 @@ impl<'a> Message<'a> {
     }
 
     /// As [`parse_in`](Self::parse_in), for who knows the first header of a response, letter by
-    /// letter: that is a Via with one value, and this is its line. It is not read again.
+    /// letter: that is a Via with one value, and this is its line. It is not read again. Nor are the
+    /// lines behind it, if they are those of an [earlier](Message::head) answer, which comes along
+    /// without its own first header.
     pub fn parse_below<'m>(
         room: &'m mut Option<Message<'a>>,
         bytes: &'a [u8],
         via: Span,
+        earlier: Option<(&Head, &[u8])>,
         limits: &Limits,
     ) -> Result<&'m mut Message<'a>, Malformed> {
         let (start, end) = (via.0 as usize, via.1 as usize);
@@ -70,12 +73,13 @@ impl<'a> Message<'a> {
         message
             .headers
             .push_usual((start, end), Name::Via, "Via".len());
-        Message::finish(room, end, limits)
+        let known = earlier.and_then(|(head, earlier)| message.take_up(head, earlier, end, limits));
+        Message::finish(room, known.unwrap_or(end), limits)
     }
 
     /// A message of which the start line is read.
     #[inline(always)]
-    fn begin<'m>(
+    pub(super) fn begin<'m>(
         room: &'m mut Option<Message<'a>>,
         bytes: &'a [u8],
         first: First<'a>,
@@ -219,7 +223,7 @@ fn usual_status_line(bytes: &[u8]) -> Option<First<'_>> {
 
 /// The same, with its end and nothing else.
 #[inline(always)]
-fn whole_status_line(line: &[u8]) -> Option<First<'_>> {
+pub(super) fn whole_status_line(line: &[u8]) -> Option<First<'_>> {
     let text = line.strip_suffix(b"\r\n")?;
     let (
         b"SIP/2.0 ",

@@ -1,7 +1,7 @@
 //! What holds for any bytes whatever. The mutation test and the fuzz targets run these.
 
 use trunkline_sip::frame::{Frame, Framer};
-use trunkline_sip::{Edit, Facts, Glance, Host, Limits, Message, Name, Scheme, Uri, peek};
+use trunkline_sip::{Edit, Facts, Glance, Head, Host, Limits, Message, Name, Scheme, Uri, peek};
 
 /// Reading and changing a message: no panic, nothing out of bounds, nothing lost.
 pub fn message(bytes: &[u8]) {
@@ -284,7 +284,7 @@ fn known_lines_need_no_reading(bytes: &[u8], message: &Message<'_>) {
         return;
     };
     let mut room = None;
-    let below = Message::parse_below(&mut room, bytes, via.line, &Limits::default());
+    let below = Message::parse_below(&mut room, bytes, via.line, None, &Limits::default());
     let below = below.unwrap_or_else(|error| panic!("{message:?}: {error}"));
     let parts = |message: &Message<'_>| {
         let headers = message.headers().map(|it| (it.name, it.line, it.value_at));
@@ -298,6 +298,39 @@ fn known_lines_need_no_reading(bytes: &[u8], message: &Message<'_>) {
     assert_eq!(parts(below), parts(message));
     if message.top_via().is_ok() {
         assert_eq!(below.settle_below(), message.check());
+    }
+    if let Some(head) = below.head() {
+        a_head_changes_nothing(below, &head, via.line);
+    }
+}
+
+/// Who has read an answer to the same request reads the next one as who has not.
+fn a_head_changes_nothing(answer: &Message<'_>, head: &Head, via: (u32, u32)) {
+    let bytes = answer.bytes();
+    let (start, end) = (via.0 as usize, via.1 as usize);
+    let earlier = [&bytes[..start], &bytes[end..]].concat();
+    let lines = answer.headers().map(|header| header.line.1 as usize);
+    for at in lines.skip_while(|line_end| *line_end < end) {
+        let odd = [" ", "\t", "\r", "x", "To: <sip:b>\r\n", "v: x\r\n", "\r\n"];
+        for more in odd.iter().chain(&[""]).map(|text| text.as_bytes()) {
+            let shorter = (at - usize::from(more == b"x")).max(end);
+            let next = [&bytes[end..shorter], more, &bytes[at..]].concat();
+            for status in [&bytes[..start], b"SIP/2.0 299 Another one\r\n"] {
+                let next = [status, &bytes[start..end], &next].concat();
+                let line = (status.len() as u32, (status.len() + end - start) as u32);
+                let read = |earlier| {
+                    let mut room = None;
+                    let limits = Limits::default();
+                    Message::parse_below(&mut room, &next, line, earlier, &limits).map(|it| {
+                        let fault = it.settle_below();
+                        let headers = it.headers().map(|it| format!("{it:?}"));
+                        let headers = headers.collect::<Vec<_>>();
+                        (fault, format!("{:?}", it.facts()), headers)
+                    })
+                };
+                assert_eq!(read(Some((head, &earlier))), read(None));
+            }
+        }
     }
 }
 
