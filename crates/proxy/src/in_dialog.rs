@@ -290,10 +290,12 @@ fn decide(
     // No open relay: its own trunk, the PBX side, or who takes part. A trunk that is configured no
     // more narrows nothing.
     let may_hear = |ip: IpAddr| {
+        // Nearly always that side itself, and that costs least to see.
+        if known.is_party(ip) {
+            return true;
+        }
         let role = snapshot.routing().role(ip);
-        role.pbx
-            || named.map_or(!role.is_unknown(), |trunk| role.carries(trunk))
-            || known.is_party(ip)
+        role.pbx || named.map_or(!role.is_unknown(), |trunk| role.carries(trunk))
     };
     match next_hops(heading, &onward, preferred, snapshot, turn) {
         Ok(found) if found.is_empty() => Decision::Reject(Reject::Unresolvable),

@@ -7,6 +7,7 @@ use trunkline_sip::{Facts, Message, Method, Name, Transport};
 
 use crate::{
     Event, Hop,
+    branch::TEXT_BYTES,
     choose::choose_walk,
     context::{Context, Kind, Opening},
     contexts::Contexts,
@@ -265,7 +266,12 @@ fn admit(
         return Err(Reject::TooManyHops);
     }
     let may_be_ours = |header| snapshot.may_be_our_via(&header);
-    if request.all(Name::Via).any(may_be_ours) {
+    // The length of its branch tells most, and it has been read.
+    let may_loop = match request.is_single(Name::Via) {
+        true => facts.via.branch().is_some_and(|it| it.len() == TEXT_BYTES),
+        false => request.all(Name::Via).any(may_be_ours),
+    };
+    if may_loop {
         let looped = request.vias().filter_map(Result::ok).any(|via| {
             let ours = via
                 .branch()

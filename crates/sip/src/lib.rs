@@ -32,7 +32,7 @@ pub mod uri;
 pub use edit::Edit;
 pub use error::{Fault, Malformed};
 pub use header::{CSeq, NameAddr, Params, Via};
-pub use message::{Facts, Glance, Head, Header, Limits, Message, Place, Start, Value};
+pub use message::{Facts, Glance, Head, Header, Limits, Message, Place, Places, Start, Value};
 pub use method::Method;
 pub use name::{Name, NameSet};
 pub use transport::Transport;

@@ -97,15 +97,10 @@ impl NameSet {
         NameSet(self.0 & !others.0)
     }
 
-    /// The numbers of these names.
+    /// A bit for each, by its number.
     #[inline]
-    pub(crate) fn places(self) -> impl Iterator<Item = usize> {
-        let mut left = self.0 & ((1 << Name::COUNT) - 1);
-        std::iter::from_fn(move || {
-            let place = left.trailing_zeros() as usize;
-            left = left.checked_sub(1).map(|less| left & less)?;
-            Some(place)
-        })
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
     }
 
     /// Whether it is among them.

@@ -585,6 +585,7 @@ fn sip_uri(uri: &[u8]) -> &[u8] {
 
 /// How long a session lasts without a refresh; `None` without a session timer.
 fn session_of(response: &Message<'_>) -> Option<Duration> {
+    response.first(Name::SessionExpires)?;
     let value = response.values(Name::SessionExpires).next()?.bytes;
     let digits = value
         .iter()

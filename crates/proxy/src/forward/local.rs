@@ -4,7 +4,7 @@
 //! They are written from the request as it came in, which is kept anyway, and from what the
 //! attempt changed in it; nothing is stored twice.
 
-use trunkline_sip::{Fault, Header, Malformed, Message, Name, NameAddr, NameSet, Transport, Uri};
+use trunkline_sip::{Fault, Header, Malformed, Message, Name, NameAddr, Transport, Uri};
 
 use super::{
     MAX_FORWARDS,
@@ -78,7 +78,7 @@ fn hop_by_hop(
     put_start(method, uri_sent, &sent.via, out);
     let mut lines = RouteLines::new(original, &routes);
     let mut splice = Splice::new(original, out);
-    for header in original.places_in(NameSet::of(&[Name::Route])) {
+    for header in original.places_of(&[Name::Route]) {
         splice.skip(header.line.0);
         lines.change(&mut splice, &header);
         splice.until(header.line.1);

@@ -127,11 +127,11 @@ pub fn request(
     };
     let mut via_written = false;
     let of_interest = match (plan.drop.is_empty(), plan.content_length) {
-        (true, false) => CHANGING,
-        (true, true) => CHANGING_TO_STREAM,
-        (false, _) => NameSet::ALL,
+        (true, false) => message.places_of(&CHANGING),
+        (true, true) => message.places_of(&CHANGING_TO_STREAM),
+        (false, _) => message.places_in(NameSet::ALL),
     };
-    for header in message.places_in(of_interest) {
+    for header in of_interest {
         if header.line.0 >= below && to_add.waits_on_top() {
             to_add.write_top(plan, below, &mut splice);
         }
@@ -213,11 +213,13 @@ impl<'p> NewUri<'p> {
 }
 
 /// The headers that forwarding may change.
-const CHANGING: NameSet =
-    NameSet::of(&[Name::Via, Name::RecordRoute, Name::Route, Name::MaxForwards]);
+const CHANGING: [Name; 4] = [Name::Via, Name::RecordRoute, Name::Route, Name::MaxForwards];
 
 /// The same, where the next hop is a stream.
-const CHANGING_TO_STREAM: NameSet = CHANGING.with(Name::ContentLength);
+const CHANGING_TO_STREAM: [Name; 5] = {
+    let [via, record_route, route, max_forwards] = CHANGING;
+    [via, record_route, route, max_forwards, Name::ContentLength]
+};
 
 /// The Request-URI and where it stands.
 pub(super) fn original_uri<'a>(message: &Message<'a>) -> Result<(&'a [u8], (u32, u32)), Malformed> {

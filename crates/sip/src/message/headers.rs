@@ -422,14 +422,45 @@ impl Headers {
         run.iter().all(fits).then(|| self.around(run))?
     }
 
-    /// All headers up to the last of these names: there are no more of them behind it.
-    #[inline]
-    pub fn up_to_last(&self, names: NameSet) -> &[Entry] {
-        let last_of = |name: usize| self.places.last(name % NAMES);
-        match names.places().map(last_of).max() {
-            Some(last) if last != FAR => self.all().get(..usize::from(last)).unwrap_or_default(),
-            Some(_) => self.all(),
-            None => &[],
+    /// Those of these names.
+    #[inline(always)]
+    pub fn chosen(&self, names: &[Name]) -> Chosen<'_> {
+        let set = NameSet::of(names);
+        if self.len > INLINE {
+            return self.chosen_in(set);
+        }
+        let firsts = names.iter().fold(0, |bits, name| {
+            // A name that is not there sets the bit that leaves.
+            bits | 1u64.wrapping_shl(self.places.first[Places::of(*name)].into())
+        });
+        let mut bits = firsts >> 1;
+        for name in names {
+            if !self.are_single(Self::bit(*name)) {
+                bits |= self.all_bits(*name);
+            }
+        }
+        Chosen {
+            entries: self.all(),
+            bits,
+            names: set,
+        }
+    }
+
+    /// As [`bits_of`], for one name that is there.
+    #[inline(never)]
+    fn all_bits(&self, name: Name) -> u64 {
+        let run = self.all_named(name);
+        bits_of(run, NameSet::of(&[name])) << (self.places.first[Places::of(name)].max(1) - 1)
+    }
+
+    /// Those of these names, each looked at.
+    #[inline(never)]
+    pub fn chosen_in(&self, names: NameSet) -> Chosen<'_> {
+        let entries = self.all();
+        Chosen {
+            entries,
+            bits: bits_of(entries, names),
+            names,
         }
     }
 
@@ -468,4 +499,36 @@ impl Headers {
     pub const fn bit(name: Name) -> u64 {
         1 << name as u64
     }
+}
+
+/// Some headers of a message, in order.
+#[derive(Clone)]
+pub(super) struct Chosen<'h> {
+    /// Those that `bits` is about come first.
+    entries: &'h [Entry],
+    /// A bit for each that is still to come, among the first 64.
+    bits: u64,
+    names: NameSet,
+}
+
+impl<'h> Iterator for Chosen<'h> {
+    type Item = &'h Entry;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'h Entry> {
+        while self.bits == 0 {
+            // Hardly any message has so many.
+            self.entries = self.entries.get(64..)?;
+            self.bits = bits_of(self.entries, self.names);
+        }
+        let place = self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
+        self.entries.get(place)
+    }
+}
+
+/// Which of the first 64 have one of these names.
+fn bits_of(entries: &[Entry], names: NameSet) -> u64 {
+    let bit = |(at, entry): (usize, &Entry)| u64::from(names.has(entry.name)) << at;
+    entries.iter().take(64).enumerate().map(bit).sum()
 }

@@ -30,7 +30,7 @@ mod walk;
 pub use check::Facts;
 pub use glance::Glance;
 pub use head::Head;
-use headers::{Entry, Headers};
+use headers::{Chosen, Entry, Headers};
 pub(crate) use parse::{content_length, is_status_line};
 pub(crate) use values::{Split, comma};
 pub use values::{Value, Values};
@@ -122,6 +122,29 @@ impl Header<'_> {
     /// otherwise; a comma decides.
     pub fn is_single(&self) -> bool {
         !self.may_be_list
+    }
+}
+
+/// Where some headers of a message are, in order: see [`Message::places_in`].
+#[derive(Clone)]
+pub struct Places<'m> {
+    headers: &'m Headers,
+    entries: Chosen<'m>,
+    lists: NameSet,
+}
+
+impl Iterator for Places<'_> {
+    type Item = Place;
+
+    #[inline]
+    fn next(&mut self) -> Option<Place> {
+        let entry = self.entries.next()?;
+        Some(Place {
+            name: entry.name,
+            line: self.headers.line(entry),
+            value_at: self.headers.value_at(entry),
+            is_single: !self.lists.has(entry.name),
+        })
     }
 }
 
@@ -235,17 +258,30 @@ impl<'a> Message<'a> {
     }
 
     /// Where the headers of these names stand, in order.
+    pub fn places_in(&self, names: NameSet) -> Places<'_> {
+        Places {
+            headers: &self.headers,
+            entries: self.headers.chosen_in(names),
+            lists: self.lists,
+        }
+    }
+
+    /// As [`places_in`](Self::places_in), for a few names that are known when this is compiled.
+    #[inline(always)]
+    pub fn places_of(&self, names: &[Name]) -> Places<'_> {
+        Places {
+            headers: &self.headers,
+            entries: self.headers.chosen(names),
+            lists: self.lists,
+        }
+    }
+
+    /// Whether that header is there once, with one value.
     #[inline]
-    pub fn places_in(&self, names: NameSet) -> impl Iterator<Item = Place> + '_ {
-        let entries = self.headers.up_to_last(names).iter();
-        entries
-            .filter(move |entry| names.has(entry.name))
-            .map(|entry| Place {
-                name: entry.name,
-                line: self.headers.line(entry),
-                value_at: self.headers.value_at(entry),
-                is_single: !self.may_be_list(entry.name),
-            })
+    pub fn is_single(&self, name: Name) -> bool {
+        self.headers.has(name)
+            && self.headers.are_single(NameSet::of(&[name]).bits())
+            && !self.may_be_list(name)
     }
 
     /// Where the first header of that name ends, and those of the same name that follow it without

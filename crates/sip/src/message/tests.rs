@@ -640,22 +640,36 @@ fn places_are_those_of_the_headers_however_many_there_are() {
             "A: b\r\n".repeat(others)
         );
         let message = parse(&text);
-        for names in [
-            NameSet::NONE,
-            NameSet::ALL,
-            NameSet::of(&[Name::Route]),
-            NameSet::of(&[Name::Via, Name::Contact]),
-            NameSet::of(&[Name::MaxForwards, Name::Other]),
-        ] {
-            let places = message.places_in(names).map(|place| {
+        let seen = |places: Places<'_>| {
+            let places = places.map(|place| {
                 let header = message.at(&place).expect("it is there");
                 assert_eq!(header.is_single(), place.is_single);
                 (place.name, place.line, place.value_at)
             });
-            let headers = message.headers_in(names);
+            places.collect::<Vec<_>>()
+        };
+        let table: [&[Name]; 6] = [
+            &[],
+            Name::ALL,
+            &[Name::Route],
+            &[Name::MaxForwards, Name::Contact, Name::Route],
+            &[Name::Via, Name::Contact],
+            &[Name::MaxForwards, Name::Other],
+        ];
+        for names in table {
+            let set = NameSet::of(names);
+            let headers = message.headers_in(set);
             let headers = headers.map(|header| (header.name, header.line, header.value_at));
-            assert!(places.eq(headers), "{others} {names:?}");
+            let headers: Vec<_> = headers.collect();
+            assert_eq!(seen(message.places_in(set)), headers, "{others} {names:?}");
+            assert_eq!(
+                seen(message.places_of(names)),
+                headers,
+                "{others} {names:?}"
+            );
         }
+        assert!(message.is_single(Name::Route) && !message.is_single(Name::Via));
+        assert!(!message.is_single(Name::Contact));
     }
 }
 
