@@ -1,10 +1,6 @@
 //! The program as a person meets it: its texts, its exit codes, its pages, its logs, its appetite.
 
-use std::{
-    fs,
-    thread::sleep,
-    time::Duration,
-};
+use std::{fs, thread::sleep, time::Duration};
 
 use serde_json::Value;
 use trunkline_tests::{Lab, Sipp, Trunkline, binary, get, root, trunkline, until};

@@ -17,6 +17,7 @@ use crate::{
 pub const OVERLOAD_PAUSE: (&str, &[u8]) = ("Retry-After", b"1");
 
 /// Where the responses to a request go (RFC 3261 §18.2.2, RFC 3581 §4).
+#[inline]
 pub fn back(from: Hop, via: &Via<'_>) -> Hop {
     let port = match via.rport() {
         Some(_) if !from.transport.is_reliable() => from.remote.port(),

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use smallvec::SmallVec;
 use trunkline_sip::{Message, Name, Uri};
 
-use super::{CANCELLED, Context, Kind, Server};
+use super::{Attempt, CANCELLED, Context, Kind, Server};
 use crate::{
     Event,
     engine::{Alarm, Ring, Turn},
@@ -23,7 +24,7 @@ const HELD_BACK: &str = "cps";
 /// Why a call ended that had somewhere else to go, while such attempts only made things worse.
 const WITHHELD: &str = "retry budget";
 
-impl super::Attempt {
+impl Attempt {
     /// Whether it can never ring any more.
     pub(super) fn is_settled(&self) -> bool {
         use super::Client;
@@ -238,11 +239,11 @@ impl Context {
         let trunk = winner
             .or(self.attempts.first())
             .map_or(self.walk.first_trunk(), |attempt| attempt.trunk);
-        let attempts = self
-            .attempts
-            .iter()
-            .map(|attempt| attempt.record(self.began, turn.now))
-            .collect();
+        let record = |attempt: &Attempt| attempt.record(self.began, turn.now);
+        let attempts = match &self.attempts[..] {
+            [only] => SmallVec::from_buf([record(only)]),
+            all => all.iter().map(record).collect(),
+        };
         let took = turn.now.saturating_duration_since(self.began);
         let why = match (self.why, own) {
             ("", false) => "answered",

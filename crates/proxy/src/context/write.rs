@@ -133,7 +133,7 @@ impl Context {
     }
 
     /// What every message of the attempt has in common.
-    #[inline]
+    #[inline(always)]
     fn plan<'p>(&'p self, number: usize, request: &Message<'_>) -> RequestPlan<'p> {
         let attempt = &self.attempts[number];
         RequestPlan {

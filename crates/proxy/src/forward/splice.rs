@@ -130,15 +130,18 @@ pub(super) fn put_port(out: &mut Vec<u8>, number: u16) {
 #[inline(always)]
 fn digits_of_port(number: u16) -> ([u8; 8], usize) {
     let number = usize::from(number);
-    let (hundreds, [d, e]) = (number / 100, PAIRS[number % 100]);
-    let [b, c] = PAIRS[hundreds % 100];
-    let all = u64::from_le_bytes([digit(hundreds / 100), b, c, d, e, 0, 0, 0]);
-    // Zeros in front are none, but for the last.
-    let len = 1 + [10, 100, 1000, 10_000]
-        .map(|least| usize::from(number >= least))
-        .iter()
-        .sum::<usize>();
-    ((all >> (8 * (5 - len))).to_le_bytes(), len)
+    let (hundreds, rest) = (number / 100, number % 100);
+    let mut text = [0; 8];
+    if hundreds == 0 {
+        let (digits, count) = OCTETS[rest];
+        text[..3].copy_from_slice(&digits);
+        return (text, count.into());
+    }
+    let (digits, count) = HUNDREDS[hundreds];
+    let count = usize::from(count);
+    text[..3].copy_from_slice(&digits);
+    text[count..count + 2].copy_from_slice(&PAIRS[rest]);
+    (text, count + 2)
 }
 
 /// Writes what a Via that ends in `;rport` waits for: port, and address as another parameter.
@@ -187,7 +190,10 @@ pub(super) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
 }
 
 /// An octet's digits, and how many they are.
-static OCTETS: [([u8; 3], u8); 256] = octets();
+static OCTETS: [([u8; 3], u8); 256] = digits();
+
+/// The same, of the hundreds of a port.
+static HUNDREDS: [([u8; 3], u8); 656] = digits();
 
 /// The two digits of each number below a hundred.
 static PAIRS: [[u8; 2]; 100] = {
@@ -218,16 +224,16 @@ const fn digit(value: usize) -> u8 {
     b'0' + (value % 10) as u8
 }
 
-const fn octets() -> [([u8; 3], u8); 256] {
-    let mut table = [([0; 3], 0); 256];
-    let mut octet = 0;
-    while octet < table.len() {
-        table[octet] = match octet {
-            0..10 => ([digit(octet), 0, 0], 1),
-            10..100 => ([digit(octet / 10), digit(octet), 0], 2),
-            _ => ([digit(octet / 100), digit(octet / 10), digit(octet)], 3),
+const fn digits<const N: usize>() -> [([u8; 3], u8); N] {
+    let mut table = [([0; 3], 0); N];
+    let mut value = 0;
+    while value < N {
+        table[value] = match value {
+            0..10 => ([digit(value), 0, 0], 1),
+            10..100 => ([digit(value / 10), digit(value), 0], 2),
+            _ => ([digit(value / 100), digit(value / 10), digit(value)], 3),
         };
-        octet += 1;
+        value += 1;
     }
     table
 }

@@ -11,8 +11,8 @@ use super::{Addressed, Step, Terrain, slowed};
 use crate::{
     dice::Dice,
     event::Direction,
-    health::Class,
-    routing::{Tier, target_id},
+    health::{Class, PeerIx},
+    routing::{Candidate, Tier, target_id},
     select::{self, By, Choice},
     settings::{Origination, Policy, Target, TrunkId},
 };
@@ -193,16 +193,22 @@ impl Field<'_> {
         let (terrain, trunk) = (self.terrain, self.trunk);
         let target = self.target(at)?;
         let addressed = Addressed::Target(at);
-        let candidates = terrain.snapshot.pool(target.place);
-        let (class, share) = candidates
-            .filter(|(candidate, _)| !terrain.was_tried(trunk, addressed, candidate.addr))
-            .map(|(_, peer)| {
-                (
-                    terrain.health.class(peer, terrain.now),
-                    terrain.health.slow_start_share(peer, terrain.now),
-                )
-            })
-            .min_by_key(|(class, share)| (*class, std::cmp::Reverse(*share)))?;
+        let mut candidates = terrain.snapshot.pool(target.place);
+        let standing = |(candidate, peer): (&Candidate, PeerIx)| {
+            let health = (
+                terrain.health.class(peer, terrain.now),
+                terrain.health.slow_start_share(peer, terrain.now),
+            );
+            (!terrain.was_tried(trunk, addressed, candidate.addr)).then_some(health)
+        };
+        let (class, share) = if candidates.len() == 1 {
+            // Nearly every name has one address.
+            standing(candidates.next()?)?
+        } else {
+            candidates
+                .filter_map(standing)
+                .min_by_key(|(class, share)| (*class, std::cmp::Reverse(*share)))?
+        };
         let tally = terrain.snapshot.tally(trunk, at);
         let active = tally.map_or(0, |tally| tally.calls());
         let full = target.max_calls != 0 && active >= target.max_calls;
