@@ -213,7 +213,11 @@ impl View {
             }
         };
         let trunk = inner.trunks.get(usize::from(kept.record.trunk.0));
-        if kept.trunk.as_ref() != trunk {
+        let is_known = match (&kept.trunk, trunk) {
+            (Some(kept), Some(trunk)) => Arc::ptr_eq(kept, trunk),
+            (kept, trunk) => kept.is_none() && trunk.is_none(),
+        };
+        if !is_known {
             kept.trunk = trunk.cloned();
         }
         kept.ended_at = now;

@@ -365,10 +365,7 @@ impl<B: Brain> Shard<B> {
                         .mail
                         .hand_over(owner, from, bytes, &self.hands.stats);
                 }
-                Some(_) | None => {
-                    self.brain
-                        .handle(now, Input::Message { from, bytes }, &mut self.out);
-                }
+                Some(_) | None => self.brain.hear(now, from, bytes, &mut self.out),
             }
         });
     }

@@ -168,7 +168,7 @@ mod tests {
         let now = Moment::EPOCH;
         let mut places = Vec::new();
         for status in 200..206 {
-            out.tell_call(record(status));
+            out.tell_call(|it| *it = record(status));
             assert_eq!(teller.hear(now, out.events()).len(), 1);
             teller.tick(now + TOGETHER_FOR, &mut out);
             let batch = told.try_recv().expect("it was time");
@@ -189,7 +189,7 @@ mod tests {
         let mut teller = Teller::new(ShardId(0), events, way_back, Arc::clone(&stats));
         let (now, mut out) = (Moment::EPOCH, Outbox::new());
         for status in 200..203 {
-            out.tell_call(record(status));
+            out.tell_call(|it| *it = record(status));
             teller.hear(now, out.events());
             let told: *const Event = out.events().as_ptr();
             teller.flush(&mut out);

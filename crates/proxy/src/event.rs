@@ -4,7 +4,7 @@
 
 use std::{
     borrow::Cow,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -322,58 +322,84 @@ impl std::fmt::Debug for WireText {
 const SHORT_NAMES: usize = 96;
 
 /// What a call is called, and between whom it is: in one run of bytes, as they came.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone)]
 pub struct CallNames {
-    /// Most fit, so that a call's record is one piece of memory and not two.
-    run: SmallVec<[u8; SHORT_NAMES]>,
-    /// Where Call-ID and caller end.
-    ends: [u16; 2],
+    /// Where most fit, so that a call's record is one piece of memory and not two.
+    short: [u8; SHORT_NAMES],
+    /// The others; else empty.
+    long: Box<[u8]>,
+    /// Where Call-ID, caller and called number end.
+    ends: [u16; 3],
 }
+
+impl Default for CallNames {
+    fn default() -> Self {
+        CallNames {
+            short: [0; SHORT_NAMES],
+            long: Box::default(),
+            ends: [0; 3],
+        }
+    }
+}
+
+impl PartialEq for CallNames {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for CallNames {}
 
 impl CallNames {
     /// Call-ID, the user part of From, the called number. Together at most 64 KiB, as every message
     /// is; what is longer is cut.
     pub fn new(call_id: &[u8], from: &[u8], to: &[u8]) -> Self {
+        let mut names = CallNames::default();
+        names.set(call_id, from, to);
+        names
+    }
+
+    /// Other names, in the same place.
+    #[inline]
+    pub fn set(&mut self, call_id: &[u8], from: &[u8], to: &[u8]) {
         let ends = [call_id.len(), call_id.len() + from.len()];
-        let length = ends[1] + to.len();
-        let mut short = [0; SHORT_NAMES];
-        let Some(run) = short.get_mut(..length) else {
-            return Self::long(call_id, from, to);
+        let end = ends[1] + to.len();
+        let Some(run) = self.short.get_mut(..end) else {
+            return self.set_long(call_id, from, to);
         };
-        // Shorter than all of it, each.
-        run[..ends[0]].copy_from_slice(call_id);
-        run[ends[0]..ends[1]].copy_from_slice(from);
-        run[ends[1]..].copy_from_slice(to);
-        CallNames {
-            run: SmallVec::from_buf_and_len(short, length),
-            ends: ends.map(|end| end as u16),
+        // Each is a part of it.
+        let (names, called) = run.split_at_mut(ends[1]);
+        let (name, caller) = names.split_at_mut(ends[0]);
+        name.copy_from_slice(call_id);
+        caller.copy_from_slice(from);
+        called.copy_from_slice(to);
+        self.ends = [ends[0] as u16, ends[1] as u16, end as u16];
+        if !self.long.is_empty() {
+            self.long = Box::default();
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn long(call_id: &[u8], from: &[u8], to: &[u8]) -> Self {
-        let mut run = SmallVec::with_capacity(call_id.len() + from.len() + to.len());
-        let mut ends = [0; 2];
-        for (at, text) in [call_id, from, to].into_iter().enumerate() {
+    fn set_long(&mut self, call_id: &[u8], from: &[u8], to: &[u8]) {
+        let mut run = Vec::with_capacity(call_id.len() + from.len() + to.len());
+        for (text, end) in [call_id, from, to].into_iter().zip(&mut self.ends) {
             let room = usize::from(u16::MAX) - run.len();
             run.extend_from_slice(&text[..text.len().min(room)]);
-            if let Some(end) = ends.get_mut(at) {
-                *end = run.len() as u16;
-            }
+            *end = run.len() as u16;
         }
-        CallNames { run, ends }
+        self.long = run.into_boxed_slice();
     }
 
     /// Call-ID, caller and called number as they came: of any bytes.
     pub fn parts(&self) -> [&[u8]; 3] {
-        let [call_id, from] = self.ends.map(usize::from);
-        let part = |range| self.run.get(range).unwrap_or_default();
-        [
-            part(0..call_id),
-            part(call_id..from),
-            part(from..self.run.len()),
-        ]
+        let run = match &*self.long {
+            [] => &self.short,
+            long => long,
+        };
+        let [call_id, from, to] = self.ends.map(usize::from);
+        let part = |range| run.get(range).unwrap_or_default();
+        [part(0..call_id), part(call_id..from), part(from..to)]
     }
 
     /// The call's name on the wire. Control characters are still in it.
@@ -423,6 +449,30 @@ pub struct CallRecord {
     pub why: &'static str,
     /// The trunk whose drill it was part of.
     pub drill: Option<TrunkId>,
+}
+
+impl CallRecord {
+    /// One of no call, to be filled.
+    pub(crate) fn blank() -> Self {
+        CallRecord {
+            names: CallNames::default(),
+            source: Hop {
+                transport: Transport::Udp,
+                listener: ListenerId(0),
+                remote: (Ipv4Addr::UNSPECIFIED, 0).into(),
+                connection: None,
+            },
+            direction: Direction::Origination,
+            trunk: TrunkId(0),
+            status: 0,
+            own: false,
+            attempts: SmallVec::new(),
+            first_ring: None,
+            took: Duration::ZERO,
+            why: "",
+            drill: None,
+        }
+    }
 }
 
 /// One attempt of a call.

@@ -190,15 +190,12 @@ impl Outbox {
         self.events.push(event);
     }
 
-    /// Tells the line of a call, in a box that has [come back](Self::take_events) where there is one.
-    pub fn tell_call(&mut self, record: CallRecord) {
-        let record = match self.records.pop() {
-            Some(mut used) => {
-                *used = record;
-                used
-            }
-            None => Box::new(record),
-        };
+    /// Tells the line of a call, in a box that has [come back](Self::take_events) where there is one: `fill` is to write
+    /// everything in it, for it may be another call's.
+    pub fn tell_call(&mut self, fill: impl FnOnce(&mut CallRecord)) {
+        let record = self.records.pop();
+        let mut record = record.unwrap_or_else(|| Box::new(CallRecord::blank()));
+        fill(&mut record);
         self.tell(Event::CallSetUp(record));
     }
 

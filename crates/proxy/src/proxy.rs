@@ -144,17 +144,16 @@ impl Proxy {
     #[inline]
     pub fn handle_at(&mut self, now: Moment, input: Input<'_>, out: &mut Outbox) {
         match input {
-            Input::Message { from, bytes } => self.on_message(now, from, bytes, out),
-            rare => return self.handle_rare(now, rare, out),
+            Input::Message { from, bytes } => self.hear_at(now, from, bytes, out),
+            rare => self.handle_rare(now, rare, out),
         }
-        self.settle(now, out);
     }
 
     /// What a message is not: far rarer, and longer to tell apart.
     #[inline(never)]
     fn handle_rare(&mut self, now: Moment, input: Input<'_>, out: &mut Outbox) {
         match input {
-            Input::Message { from, bytes } => self.on_message(now, from, bytes, out),
+            Input::Message { from, bytes } => return self.hear_at(now, from, bytes, out),
             Input::HopLost { hop, why } => self.on_hop_lost(now, hop, why, out),
             Input::Answer { ask, answer } => self.on_answer(now, ask, answer, out),
             Input::Routing(routing) => self.on_routing(now, routing, out),
@@ -163,6 +162,13 @@ impl Proxy {
             Input::Drain => self.engine.draining = true,
             Input::Deadline => self.on_deadline(now, out),
         }
+        self.settle(now, out);
+    }
+
+    /// [`handle_at`](Self::handle_at) of a [message](Input::Message): most inputs are one.
+    #[inline]
+    pub fn hear_at(&mut self, now: Moment, from: Hop, bytes: &[u8], out: &mut Outbox) {
+        self.on_message(now, from, bytes, out);
         self.settle(now, out);
     }
 

@@ -9,7 +9,7 @@ use super::{Attempt, CANCELLED, Context, Kind, Server};
 use crate::{
     Event,
     engine::{Alarm, Ring, Turn},
-    event::{CallNames, CallRecord, Direction, Outcome},
+    event::{CallRecord, Direction, Outcome},
     table::Slot,
     transaction::server,
     walk::Walk,
@@ -239,33 +239,40 @@ impl Context {
         let trunk = winner
             .or(self.attempts.first())
             .map_or(self.walk.first_trunk(), |attempt| attempt.trunk);
-        let record = |attempt: &Attempt| attempt.record(self.began, turn.now);
-        let attempts = match &self.attempts[..] {
-            [only] => SmallVec::from_buf([record(only)]),
-            all => all.iter().map(record).collect(),
-        };
-        let took = turn.now.saturating_duration_since(self.began);
-        let why = match (self.why, own) {
-            ("", false) => "answered",
-            ("", true) => "own",
-            (why, _) => why,
-        };
-        turn.out.tell_call(CallRecord {
-            names: CallNames::new(
-                request.call_id(),
-                caller.unwrap_or_default(),
-                request.called(),
-            ),
-            source: self.from,
-            direction: self.walk.direction(),
-            trunk,
-            status: code,
-            own,
-            attempts,
-            first_ring: self.first_ring,
-            took,
-            why,
-            drill: self.drilled,
+        turn.out.tell_call(|record| {
+            let CallRecord {
+                names,
+                source,
+                direction,
+                trunk: took_it,
+                status,
+                own: is_own,
+                attempts,
+                first_ring,
+                took,
+                why,
+                drill,
+            } = record;
+            let caller = caller.unwrap_or_default();
+            names.set(request.call_id(), caller, request.called());
+            *source = self.from;
+            *direction = self.walk.direction();
+            *took_it = trunk;
+            *status = code;
+            *is_own = own;
+            let end = |attempt: &Attempt| attempt.record(self.began, turn.now);
+            *attempts = match &self.attempts[..] {
+                [only] => SmallVec::from_buf([end(only)]),
+                all => all.iter().map(end).collect(),
+            };
+            *first_ring = self.first_ring;
+            *took = turn.now.saturating_duration_since(self.began);
+            *why = match (self.why, own) {
+                ("", false) => "answered",
+                ("", true) => "own",
+                (why, _) => why,
+            };
+            *drill = self.drilled;
         });
     }
 
