@@ -41,7 +41,9 @@ impl Context {
     /// Nothing is left to try.
     #[cold]
     pub(super) fn exhausted(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
-        self.note_withheld(turn);
+        if !self.note_withheld(turn) {
+            self.weigh_all(turn);
+        }
         if self.recovering.is_some() {
             self.dial_failed(slot, request, turn);
         } else if self.kind == Kind::Call
@@ -54,16 +56,16 @@ impl Context {
         }
     }
 
-    /// Says so when `retry_budget` is what leaves nothing to try.
-    fn note_withheld(&mut self, turn: &mut Turn<'_>) {
+    /// Whether `retry_budget` is what leaves nothing to try; says so then.
+    fn note_withheld(&mut self, turn: &mut Turn<'_>) -> bool {
         if self.attempts.len() == self.walk_from || self.is_fixed() {
-            return;
+            return false;
         }
         let Some(trunk) = self.withheld_by(turn.engine, turn.now) else {
-            return self.weigh_all(turn);
+            return false;
         };
         if self.kind != Kind::Call {
-            return;
+            return true;
         }
         let direction = self.walk.direction();
         let time = turn.now.since_epoch();
@@ -76,6 +78,7 @@ impl Context {
         if self.why.is_empty() {
             self.why = WITHHELD;
         }
+        true
     }
 
     fn give_up_request(&mut self, slot: Slot, request: &Message<'_>, turn: &mut Turn<'_>) {
